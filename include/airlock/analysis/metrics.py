@@ -1,0 +1,51 @@
+"""The contract of every metric source. Knows no policy: it counts, the judge judges.
+
+``sample`` returns cumulative counts of both arms since ``begin`` was called for them. "No value" and "several values"
+are ``NoData``, never zero; a server that is down or answers rubbish is ``TemporaryError``; a counter that went backwards
+(a restart) is ``NoData`` with a sentence that says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from airlock.errors import InvalidInput
+from airlock.models import Sample
+
+
+class MetricOptions(BaseModel):
+    """Base of a source's options. Secrets are given only as ids of Airflow connections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricSource(ABC):
+    """Counts of requests, errors and latencies per version."""
+
+    Options: ClassVar[type[MetricOptions]]
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Validate the options.
+
+        :raises InvalidInput: an option is missing, unknown or of the wrong type
+        """
+        try:
+            self.options = self.Options.model_validate(options)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'metrics'}: {f['msg']}" for f in error.errors())
+            raise InvalidInput(f"wrong options for metric source {type(self).__name__}: {faults}") from error
+
+    @abstractmethod
+    def online(self) -> str:
+        """Return one sentence that says where the numbers come from; raise ``TemporaryError`` if it cannot be reached."""
+
+    @abstractmethod
+    def begin(self, stable: str, canary: str) -> dict[str, Any]:
+        """Return a mark (plain JSON) of the counters now; ``sample`` counts from it. Survives a crash of the caller."""
+
+    @abstractmethod
+    def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
+        """Return the counts of both arms since *mark*."""

@@ -1,0 +1,232 @@
+"""The contract of every backup driver, and the two bases that most drivers derive from.
+
+Knows the store and the models. Must not know releases, permits or Airflow tasks.
+
+The life of a backup
+--------------------
+1. ``inspect`` and ``plan`` look, change nothing, and may be called at any time, any number of times.
+2. ``start(token)`` begins. The same token again returns a handle of the *same* backup: after a crash there is no second
+   snapshot. ``poll(handle)`` tells how far it is. ``finish(handle)`` returns the recovery point, and the same recovery
+   point when it is called again.
+3. ``restore(point, place)`` puts the content into *place*. One code path serves restore tests (a scratch place) and
+   rollbacks (the origin), so that what was tested is what will be used.
+4. ``prove(point, place)`` compares what now is in *place* with what was recorded when the backup was taken. It returns
+   every comparison; it does not raise because one fails.
+5. ``discard(place)`` removes a scratch place and all that is in it. It succeeds when nothing is there.
+6. ``expire(point)`` removes a recovery point. It succeeds when nothing is there.
+
+Drivers must
+  - raise ``TemporaryError`` when a server is down, slow or throttles, and ``PermanentError`` for everything else that they
+    foresee; unwrap their client's errors; name the resource in every message;
+  - stream: memory does not grow with the size of the resource;
+  - log what was done to which resource (ids, sizes, seconds), and never a secret value.
+
+Drivers may leave a scratch place half filled when they raise: the caller discards it.
+Drivers must not retry (the caller does), write outside *place* and the store, or change the origin, except in a
+``restore`` whose place is the origin.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from airlock.backup.store import BackupStore
+from airlock.errors import InvalidInput
+from airlock.models import (
+    Check,
+    Frozen,
+    Handle,
+    Inspection,
+    Kind,
+    Progress,
+    RecoveryPoint,
+    Resource,
+    StoredObject,
+    canonical_json,
+    digest_of,
+    utc_now,
+)
+
+log = logging.getLogger(__name__)
+Write = Callable[[str, Iterable[bytes]], StoredObject]
+"""Write one named stream of bytes into the recovery point that is being taken."""
+
+
+class Options(BaseModel):
+    """Base of a driver's options. Secrets are given only as ids of Airflow connections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Capabilities(Frozen):
+    """What a driver can and cannot do, as data, so that a plan can be refused before anything is touched."""
+
+    restore_proof: bool = True
+    restores_origin: bool = True
+    consistent: str = "the moment of reading"
+    needs_programs: tuple[str, ...] = ()
+
+
+class Place(Frozen):
+    """Where a restore goes. A scratch place has a *name* that is safe in paths, schemas and host names (at most 24
+    letters and digits), and a local *folder* of its own that the driver may create and fill."""
+
+    origin: bool = False
+    name: str = ""
+    folder: str = ""
+
+
+class Driver(ABC):
+    """One sort of resource; see the module's docstring for what each method promises."""
+
+    kind: ClassVar[Kind]
+    Options: ClassVar[type[Options]]
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(self, resource: Resource, store: BackupStore) -> None:
+        """Validate the resource's options.
+
+        :raises InvalidInput: an option is missing, unknown or of the wrong type; every fault is named
+        """
+        self.resource = resource
+        self.store = store
+        try:
+            self.options = self.Options.model_validate(resource.options)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'options'}: {fault['msg']}" for fault in error.errors()
+            )
+            raise InvalidInput(f"{self.label}: wrong options for driver {resource.driver!r}: {faults}") from error
+
+    @property
+    def label(self) -> str:
+        """Return ``kind.resource``, the way that messages and logs name this resource."""
+        return f"{self.resource.kind}.{self.resource.name}"
+
+    @abstractmethod
+    def inspect(self) -> Inspection: ...
+
+    def plan(self) -> dict[str, Any]:
+        """Return what would be taken and where it would go; the same again while the resource does not change."""
+        seen = self.inspect()
+        return {"resource": self.label, "driver": self.resource.driver, "present": seen.present,
+                "size_bytes": seen.size_bytes, "store": self.store.location}
+
+    @abstractmethod
+    def start(self, token: str) -> Handle: ...
+
+    @abstractmethod
+    def poll(self, handle: Handle) -> Progress: ...
+
+    @abstractmethod
+    def finish(self, handle: Handle) -> RecoveryPoint: ...
+
+    @abstractmethod
+    def restore(self, point: RecoveryPoint, place: Place) -> None: ...
+
+    @abstractmethod
+    def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]: ...
+
+    @abstractmethod
+    def discard(self, place: Place) -> None: ...
+
+    def expire(self, point: RecoveryPoint) -> None:
+        """Remove the recovery point from the store."""
+        self.store.delete_point(point.id)
+
+
+class StreamDriver(Driver):
+    """A resource that is read as streams of bytes by this process. Authors write ``inspect``, ``take``, ``restore``,
+    ``prove`` and ``discard``.
+
+    A crash leaves at worst an unfinished folder in the store, which the next ``finish`` of the same token overwrites.
+    """
+
+    @abstractmethod
+    def take(self, write: Write) -> dict[str, Any]:
+        """Write every stream with *write*; return the facts that a proof will compare with (no secret values)."""
+
+    def start(self, token: str) -> Handle:
+        return Handle(token=token, started_at=utc_now())
+
+    def poll(self, handle: Handle) -> Progress:
+        return Progress(done=True, message="is read in one go when it is finished")
+
+    def finish(self, handle: Handle) -> RecoveryPoint:
+        existing = self.store.load_point(handle.token)
+        if existing is not None:
+            log.info("%s: recovery point %s exists already, nothing is taken again", self.label, existing.id)
+            return existing
+        begun = time.monotonic()
+        taken_at = utc_now()
+        objects: list[StoredObject] = []
+
+        def write(name: str, chunks: Iterable[bytes]) -> StoredObject:
+            stored = self.store.write(handle.token, name, chunks)
+            objects.append(stored)
+            return stored
+
+        facts = self.take(write)
+        point = RecoveryPoint(id=handle.token, resource=self.resource, taken_at=taken_at,
+                              seconds=round(time.monotonic() - begun, 3), objects=tuple(objects), facts=facts)
+        self.store.save_point(point)
+        log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label, point.id,
+                 len(objects), sum(o.plain_bytes for o in objects), sum(o.cipher_bytes for o in objects), point.seconds)
+        return point
+
+
+class DocumentDriver(StreamDriver):
+    """An API that is exported as named JSON documents. Authors write ``export``, ``load`` and ``discard``.
+
+    The proof compares, document by document, what ``export`` reads in the scratch place with what it read at the origin
+    when the backup was taken. Facts keep digests only.
+    """
+
+    @abstractmethod
+    def export(self, place: Place) -> Mapping[str, Any]:
+        """Return every document in *place* by name, in canonical form (server-set and place-dependent fields removed)."""
+
+    @abstractmethod
+    def load(self, documents: Mapping[str, Any], place: Place) -> None:
+        """Create or replace *documents* in *place*. Idempotent. Where the place is the origin, others are removed."""
+
+    def inspect(self) -> Inspection:
+        documents = self.export(Place(origin=True))
+        return Inspection(present=bool(documents), size_bytes=len(canonical_json(dict(documents))),
+                          fingerprint=digest_of(dict(documents)), detail={"documents": len(documents)})
+
+    def take(self, write: Write) -> dict[str, Any]:
+        documents = dict(self.export(Place(origin=True)))
+        if not documents:
+            raise InvalidInput(f"{self.label}: nothing is there to back up; check the driver's options")
+        write("documents.json", [canonical_json(documents)])
+        return {"documents": {name: self.fact(name, document) for name, document in sorted(documents.items())}}
+
+    def fact(self, name: str, document: Any) -> str:  # noqa: ARG002 - part of the hook's signature
+        """Return what is recorded of a document; drivers of secret documents override it with a keyed digest."""
+        return digest_of(document)
+
+    def restore(self, point: RecoveryPoint, place: Place) -> None:
+        self.load(self.stored_documents(point), place)
+
+    def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
+        """Return the documents in the store."""
+        documents: dict[str, Any] = json.loads(b"".join(self.store.read(point.objects[0])))
+        return documents
+
+    def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
+        recorded: Mapping[str, str] = point.facts["documents"]
+        found = {name: self.fact(name, document) for name, document in self.export(place).items()}
+        names = Check(name="names of documents", expected=sorted(recorded), found=sorted(found),
+                      ok=sorted(recorded) == sorted(found))
+        return (names, *(
+            Check(name=f"content of {name}", expected=expected, found=found.get(name), ok=found.get(name) == expected)
+            for name, expected in sorted(recorded.items())
+        ))

@@ -1,0 +1,1 @@
+"""Drivers of the kind ``artifacts``: one module per driver."""

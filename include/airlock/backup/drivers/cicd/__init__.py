@@ -1,0 +1,1 @@
+"""Drivers of the kind ``cicd``: one module per driver."""

@@ -1,0 +1,1 @@
+"""Drivers of the kind ``iac_state``: one module per driver."""

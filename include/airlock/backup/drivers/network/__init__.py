@@ -1,0 +1,1 @@
+"""Drivers of the kind ``network``: one module per driver."""

@@ -1,0 +1,68 @@
+"""Every error that Airlock raises, on one screen. Knows nothing else of Airlock.
+
+Two kinds matter to whoever catches one: *permanent* (stop, a retry cannot help) and *temporary* (the same call may
+succeed later). Messages say what failed, where, why, and what to do next, and never hold a secret.
+
+AirlockError
+ |- PermanentError            stop; a human or another input is needed
+ |   |- InvalidInput          an RFC, service file or command line is wrong
+ |   |   `- UnknownName       a name that is not registered or declared
+ |   |- GateRefused           a gate said no: risk, approval, calendar, permit, proof
+ |   |   `- PermitInvalid     no permit, stale, expired, or signed by an unknown key
+ |   |- ProofFailed           a restored backup differs from its origin, or cannot be used
+ |   |- BackupDamaged         stored bytes are missing, cut off, altered or cannot be decrypted
+ |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
+ |   `- EvidenceInvalid       records or seals were altered, removed, reordered or cut off
+ `- TemporaryError            a server is down, slow or throttles; try again
+     `- NoData                metrics have no value, or several where one was asked for
+"""
+
+from __future__ import annotations
+
+
+class AirlockError(Exception):
+    """Base of every error in this tree."""
+
+
+class PermanentError(AirlockError):
+    """A retry cannot help."""
+
+
+class InvalidInput(PermanentError):
+    """An RFC, a service file or a command line is wrong."""
+
+
+class UnknownName(InvalidInput):
+    """A name that is not registered or declared."""
+
+
+class GateRefused(PermanentError):
+    """A gate of the release said no."""
+
+
+class PermitInvalid(GateRefused):
+    """There is no permit, or it is stale, expired, or signed by an unknown key."""
+
+
+class ProofFailed(PermanentError):
+    """A restored backup differs from its origin, or cannot be used."""
+
+
+class BackupDamaged(PermanentError):
+    """Stored bytes are missing, cut off, altered, or cannot be decrypted."""
+
+
+class EffectMissing(PermanentError):
+    """An act was accepted, but its effect cannot be seen on the target."""
+
+
+class EvidenceInvalid(PermanentError):
+    """Records or seals were altered, removed, reordered or cut off."""
+
+
+class TemporaryError(AirlockError):
+    """The same call may succeed later."""
+
+
+class NoData(TemporaryError):
+    """Metrics have no value, or several where one was asked for."""

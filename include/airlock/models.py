@@ -1,0 +1,351 @@
+"""Frozen data that crosses layers. Knows no rules, no I/O and no Airflow.
+
+Everything here survives JSON (``model_dump(mode="json")`` and ``model_validate``) and rejects unknown fields, so that a
+typo in a file or a field from another version stops instead of being ignored. Times are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+"""A service, environment, resource or group: short, lower case, safe in paths, task ids and host names."""
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Frozen(BaseModel):
+    """Base of all models: immutable, and strict about names of fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return *value* (a model or plain JSON data) as canonical JSON: sorted keys, no spaces, UTF-8, no NaN."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """Return ``sha256:<hex>`` of the canonical JSON of *value*."""
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+class Kind(StrEnum):
+    """The ten kinds of resource that a release could destroy."""
+
+    DATABASES = "databases"
+    CONFIGURATION = "configuration"
+    IAC_STATE = "iac_state"
+    ARTIFACTS = "artifacts"
+    LOGS = "logs"
+    SECURITY = "security"
+    STORAGE = "storage"
+    KUBERNETES = "kubernetes"
+    CICD = "cicd"
+    NETWORK = "network"
+
+
+class Outcome(StrEnum):
+    """How a release ended. ``skipped`` is a scheduled cycle with nothing new to release."""
+
+    REFUSED = "refused"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    SKIPPED = "skipped"
+
+
+class Answer(StrEnum):
+    """The four answers of a judge."""
+
+    PASS = "pass"  # noqa: S105 - the word of the field, not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+# --- backup -----------------------------------------------------------------------------------------------------------
+
+
+class Resource(Frozen):
+    """One thing that is backed up. ``options`` are validated by the driver's own ``Options``."""
+
+    name: Name
+    kind: Kind
+    driver: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Inspection(Frozen):
+    """What a driver sees of a resource without changing it. ``fingerprint`` changes when the content does."""
+
+    present: bool
+    size_bytes: int | None = None
+    fingerprint: str = ""
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class Handle(Frozen):
+    """A backup under way. Survives JSON, so that a retry reattaches instead of beginning a second one."""
+
+    token: str
+    started_at: AwareDatetime
+    state: dict[str, Any] = Field(default_factory=dict)
+
+
+class Progress(Frozen):
+    """How far a backup is. ``total`` is ``None`` while unknown."""
+
+    done: bool
+    completed: float = 0
+    total: float | None = None
+    unit: str = "bytes"
+    message: str = ""
+
+
+class StoredObject(Frozen):
+    """One stream in the backup store: zstd, then age. Both digests are over whole streams."""
+
+    name: str
+    path: str
+    replicas: tuple[str, ...] = ()
+    plain_bytes: int
+    plain_sha256: str
+    cipher_bytes: int
+    cipher_sha256: str
+
+
+class RecoveryPoint(Frozen):
+    """One finished backup of one resource. ``facts`` is what a proof compares with; it never holds a secret value."""
+
+    id: str
+    resource: Resource
+    taken_at: AwareDatetime
+    seconds: float
+    objects: tuple[StoredObject, ...] = ()
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Check(Frozen):
+    """One comparison of a proof."""
+
+    name: str
+    expected: Any
+    found: Any
+    ok: bool
+
+
+class Proof(Frozen):
+    """The record of one restore test. ``restore_seconds`` is the measured recovery time (RTO)."""
+
+    recovery_point: str
+    kind: Kind
+    resource: str
+    place: str
+    checks: tuple[Check, ...]
+    restore_seconds: float
+    ok: bool
+    reason: str = ""
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+
+
+class VersionState(Frozen):
+    """One version as it is seen on a target. ``digest`` is the artifact digest observed there."""
+
+    version: str
+    running: bool
+    healthy: bool
+    weight: int
+    digest: str = ""
+    address: str = ""
+
+
+class TargetState(Frozen):
+    """What a target really does now. ``weight`` of all versions adds up to 100."""
+
+    stable: str
+    canary: str | None
+    versions: tuple[VersionState, ...]
+
+    def weight_of(self, version: str) -> int:
+        """Return the share of traffic, in percent, that *version* gets; 0 if it is not there."""
+        return sum(state.weight for state in self.versions if state.version == version)
+
+
+class ArmSample(Frozen):
+    """Cumulative counts of one arm since the observation began."""
+
+    version: str
+    requests: int
+    errors: int
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+
+
+class Sample(Frozen):
+    """One look at both arms. ``canary_share`` is the share of traffic that the canary was meant to get, 0 to 1."""
+
+    at: AwareDatetime
+    canary_share: float
+    stable: ArmSample
+    canary: ArmSample
+
+
+class Verdict(Frozen):
+    """What the judge says, the numbers that it used, and the sentence that explains it."""
+
+    answer: Answer
+    sentence: str
+    numbers: dict[str, Any] = Field(default_factory=dict)
+
+
+class AnalysisPolicy(Frozen):
+    """When a canary is good enough. All of it is part of the plan, so changing it makes a permit stale."""
+
+    minimum_requests: int = Field(50, ge=1, description="requests the canary must have answered before it can pass")
+    alpha: float = Field(0.01, gt=0, lt=0.5, description="chance of a false alarm over all looks together")
+    max_error_rate: float = Field(0.05, gt=0, lt=1, description="ceiling of the canary's own error rate")
+    latency_ratio: float = Field(2.0, gt=1, description="canary p95 over stable p95 that fails")
+    latency_floor_ms: float = Field(50, ge=0, description="a p95 below this never fails")
+    look_every_seconds: float = Field(5, gt=0)
+    extend_looks: int = Field(6, ge=0, description="further looks when inconclusive, before the canary is held")
+    hold_looks: int = Field(2, ge=0, description="looks while held, before the release is rolled back")
+
+
+class RolloutStep(Frozen):
+    """One step of a canary: its share of traffic, and the least time that it is watched."""
+
+    percent: int = Field(ge=1, le=100)
+    observe_seconds: float = Field(gt=0)
+
+
+class Rollout(Frozen):
+    """How a version gets its traffic."""
+
+    strategy: str = "canary"
+    steps: tuple[RolloutStep, ...]
+    bake_seconds: float = Field(60, ge=0)
+    smoke_paths: tuple[str, ...] = ("/health",)
+    on_freeze: str = Field("hold", pattern="^(hold|roll_back)$")
+
+
+class Artifact(Frozen):
+    """What is released: a file and the digest of its content."""
+
+    version: Version
+    path: str
+    digest: Digest
+
+
+# --- change -----------------------------------------------------------------------------------------------------------
+
+
+class ApprovalRule(Frozen):
+    """Seats of one group: *quorum* distinct members must agree. ``members`` is never empty."""
+
+    group: Name
+    quorum: int = Field(ge=1)
+    members: tuple[str, ...] = Field(min_length=1)
+
+
+class RiskFactor(Frozen):
+    """One reason for risk: points from 0 to 100 and the sentence that explains them."""
+
+    name: str
+    points: int
+    reason: str
+
+
+class Risk(Frozen):
+    """Score from 0 to 100, its level, and every factor that counted."""
+
+    score: int = Field(ge=0, le=100)
+    level: str
+    factors: tuple[RiskFactor, ...]
+
+
+class Rfc(Frozen):
+    """Request for change, validated."""
+
+    service: Name
+    environment: Name
+    version: Version
+    change_type: str = Field(pattern="^(standard|normal|emergency)$")
+    title: str
+    reason: str
+    impact: str
+    rollback_plan: str
+    requester: str
+    start_after: AwareDatetime | None = None
+    incident: str | None = None
+
+
+class Plan(Frozen):
+    """Everything a release will do, resolved and frozen. Its digest is what humans approve."""
+
+    release: str
+    service: Name
+    environment: Name
+    rfc: Rfc
+    artifact: Artifact
+    current_version: str
+    rollout: Rollout
+    analysis: AnalysisPolicy
+    target: dict[str, Any]
+    metrics: dict[str, Any]
+    resources: tuple[Resource, ...]
+    backup_policy: dict[str, Any]
+    calendar: dict[str, Any]
+    approvals: tuple[ApprovalRule, ...]
+    risk: Risk
+
+    @property
+    def digest(self) -> str:
+        """Return the digest that approvals and the permit are bound to."""
+        return digest_of(self)
+
+
+class Vote(Frozen):
+    """One answer of one person."""
+
+    person: str
+    choice: str = Field(pattern="^(approve|reject)$")
+    at: AwareDatetime
+    reason: str = ""
+
+
+class Permit(Frozen):
+    """Signed leave to carry out one plan until ``expires_at``."""
+
+    release: str
+    plan_digest: Digest
+    votes: tuple[Vote, ...]
+    not_before: AwareDatetime
+    expires_at: AwareDatetime
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+class Record(Frozen):
+    """One entry of the ledger. ``subject`` tells records of one ``type`` apart (a resource, a step); may be empty."""
+
+    release: str
+    type: str
+    subject: str = ""
+    at: AwareDatetime
+    actor: str
+    data: dict[str, Any]
+
+
+def utc_now() -> datetime:
+    """Return the present moment, aware, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,65 @@
+"""Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
+
+Adding a driver, target, metric source or notifier is one new file, its test, and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from airlock.errors import PermanentError, UnknownName
+
+_KINDS = "airlock.backup.drivers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an implementation lives, and the extra distribution that it needs beyond requirements.txt, if any."""
+
+    path: str
+    needs: str = ""
+
+
+DRIVERS: Mapping[str, Entry] = {
+    "artifact_file": Entry(f"{_KINDS}.artifacts.artifact_file:ArtifactFileDriver"),
+    "aws_elbv2": Entry(f"{_KINDS}.network.aws_elbv2:AwsElbv2Driver"),
+    "aws_iam": Entry(f"{_KINDS}.security.aws_iam:AwsIamDriver"),
+    "aws_route53": Entry(f"{_KINDS}.network.aws_route53:AwsRoute53Driver"),
+    "directory": Entry(f"{_KINDS}.storage.directory:DirectoryDriver"),
+    "env_file": Entry(f"{_KINDS}.configuration.env_file:EnvFileDriver"),
+    "git": Entry(f"{_KINDS}.cicd.git:GitDriver"),
+    "log_files": Entry(f"{_KINDS}.logs.log_files:LogFilesDriver"),
+    "manifests": Entry(f"{_KINDS}.kubernetes.manifests:ManifestsDriver"),
+    "postgres": Entry(f"{_KINDS}.databases.postgres:PostgresDriver"),
+    "terraform_state": Entry(f"{_KINDS}.iac_state.terraform_state:TerraformStateDriver"),
+    "tls_certificate": Entry(f"{_KINDS}.security.tls_certificate:TlsCertificateDriver"),
+    "vault_kv": Entry(f"{_KINDS}.configuration.vault_kv:VaultKvDriver"),
+}
+TARGETS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.targets.envoy:EnvoyTarget")}
+METRIC_SOURCES: Mapping[str, Entry] = {"envoy": Entry("airlock.analysis.sources.envoy:EnvoySource")}
+NOTIFIERS: Mapping[str, Entry] = {"slack": Entry("airlock.notify.slack:SlackNotifier")}
+
+
+def resolve(table: Mapping[str, Entry], what: str, name: str) -> Any:
+    """Return the class that *name* stands for in *table*.
+
+    :param what: what the table holds, for the message: ``"driver"``, ``"target"``...
+    :raises UnknownName: the table has no such name
+    :raises PermanentError: the name is registered, but its module or a distribution it needs is not installed
+    """
+    entry = table.get(name)
+    if entry is None:
+        near = get_close_matches(name, table, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"unknown {what} {name!r}: {hint}known are {', '.join(sorted(table))}")
+    module, _, attribute = entry.path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise PermanentError(
+            f"{what} {name!r} cannot be loaded: {error}; install {entry.needs or 'the pinned requirements'}"
+        ) from error
