@@ -1,8 +1,8 @@
 """The contract of every metric source. Knows no policy: it counts, the judge judges.
 
 ``sample`` returns cumulative counts of both arms since ``begin`` was called for them. "No value" and "several values"
-are ``NoData``, never zero; a server that is down or answers rubbish is ``TemporaryError``; a counter that went backwards
-(a restart) is ``NoData`` with a sentence that says so.
+are ``NoData``, never zero; a server that is down or answers rubbish is ``TemporaryError``; a counter that went
+backwards (a restart) is ``NoData`` with a sentence that says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MetricSource(ABC):
 
     @abstractmethod
     def online(self) -> str:
-        """Return one sentence that says where the numbers come from; raise ``TemporaryError`` if it cannot be reached."""
+        """Return a sentence that says where the numbers come from; raise ``TemporaryError`` if that is out of reach."""
 
     @abstractmethod
     def begin(self, stable: str, canary: str) -> dict[str, Any]:

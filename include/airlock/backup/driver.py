@@ -16,8 +16,8 @@ The life of a backup
 6. ``expire(point)`` removes a recovery point. It succeeds when nothing is there.
 
 Drivers must
-  - raise ``TemporaryError`` when a server is down, slow or throttles, and ``PermanentError`` for everything else that they
-    foresee; unwrap their client's errors; name the resource in every message;
+  - raise ``TemporaryError`` when a server is down, slow or throttles, and ``PermanentError`` for everything else that
+    they foresee; unwrap their client's errors; name the resource in every message;
   - stream: memory does not grow with the size of the resource;
   - log what was done to which resource (ids, sizes, seconds), and never a secret value.
 
@@ -156,7 +156,7 @@ class StreamDriver(Driver):
     def start(self, token: str) -> Handle:
         return Handle(token=token, started_at=utc_now())
 
-    def poll(self, handle: Handle) -> Progress:
+    def poll(self, handle: Handle) -> Progress:  # noqa: ARG002 - part of the contract
         return Progress(done=True, message="is read in one go when it is finished")
 
     def finish(self, handle: Handle) -> RecoveryPoint:
@@ -177,8 +177,8 @@ class StreamDriver(Driver):
         point = RecoveryPoint(id=handle.token, resource=self.resource, taken_at=taken_at,
                               seconds=round(time.monotonic() - begun, 3), objects=tuple(objects), facts=facts)
         self.store.save_point(point)
-        log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label, point.id,
-                 len(objects), sum(o.plain_bytes for o in objects), sum(o.cipher_bytes for o in objects), point.seconds)
+        log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label,
+                 point.id, len(objects), sum(o.plain_bytes for o in objects), sum(o.cipher_bytes for o in objects), point.seconds)
         return point
 
 
@@ -191,7 +191,7 @@ class DocumentDriver(StreamDriver):
 
     @abstractmethod
     def export(self, place: Place) -> Mapping[str, Any]:
-        """Return every document in *place* by name, in canonical form (server-set and place-dependent fields removed)."""
+        """Return every document in *place* by name, in canonical form (no server-set or place-dependent fields)."""
 
     @abstractmethod
     def load(self, documents: Mapping[str, Any], place: Place) -> None:

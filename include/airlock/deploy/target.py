@@ -1,11 +1,11 @@
 """The contract of every target: where versions run and how traffic is split. Knows no approval, permit or Airflow task.
 
-All methods are idempotent: calling one again when its effect is there already changes nothing and succeeds. Every act ends
-with an ``inspect`` that verifies the effect on the target itself, and returns the state it saw.
+All methods are idempotent: calling one again when its effect is there already changes nothing and succeeds. Every act
+ends with an ``inspect`` that verifies the effect on the target itself, and returns the state it saw.
 
-Errors: ``TemporaryError`` when the target cannot be reached or is slow (the caller retries), ``EffectMissing`` when an act
-was accepted but its effect cannot be seen, other ``PermanentError`` for what a retry cannot mend. Messages name the target,
-the version and what to do next. Targets do not retry by themselves, but they do wait (bounded) for an effect to appear.
+Errors: ``TemporaryError`` when the target cannot be reached or is slow (the caller retries), ``EffectMissing`` when an
+act was accepted but its effect cannot be seen, other ``PermanentError`` for what a retry cannot mend. Messages name
+the target, the version and what to do next. Targets do not retry by themselves, but they do wait (bounded) for an effect to appear.
 """
 
 from __future__ import annotations
