@@ -1,0 +1,190 @@
+"""YAML text -> plain data that remembers its lines. Knows YAML; must not know what a service is.
+
+Stricter than YAML on purpose: duplicate keys, merge keys and tags are refused, times stay text, ``yes`` stays text.
+``${AIRLOCK_NAME}`` in a value is replaced by that environment variable; ``$${`` is a literal ``${``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from airlock.errors import InvalidInput
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
+_MAXIMUM_BYTES = 262_144
+_MAXIMUM_VALUES = 20_000
+_MAXIMUM_DEPTH = 40
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
+Place = tuple[str | int, ...]
+
+
+@dataclass
+class Document:
+    """Data of one file, the line of every value, and the faults found so far as ``(line, text)``."""
+
+    path: Path
+    data: Any = None
+    lines: dict[Place, int] = field(default_factory=dict)
+    faults: list[tuple[int, str]] = field(default_factory=list)
+
+    def line(self, place: Place) -> int:
+        """Return the line of *place*, or of the nearest thing around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def fault(self, place: Place, what: str, line: int | None = None) -> None:
+        """Note a fault; *what* says what is wrong and what to do."""
+        where = ".".join(map(str, place)) or "file"
+        self.faults.append((line or self.line(place), f"{where}: {what}"))
+
+    def report(self) -> list[str]:
+        """Return every fault as ``file:line: path: what; what to do``, in the order of lines, each once."""
+        return [f"{self.path}:{line}: {' '.join(text.split())}" for line, text in sorted(set(self.faults))]
+
+
+def read(path: Path, variables: Mapping[str, str]) -> Document:
+    """Return the document at *path*; what is wrong with it as YAML is in its ``faults``.
+
+    :raises InvalidInput: the file cannot be read
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
+    return parse(raw, path, variables)
+
+
+def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
+    """Return the document whose content is *raw*; never raises."""
+    document = Document(path)
+    if len(raw) > _MAXIMUM_BYTES:
+        document.fault((), f"is larger than {_MAXIMUM_BYTES} bytes; split the service or shorten its texts", 1)
+        return document
+    try:
+        text = raw.decode("utf-8")
+        # The C parser calls itself for every level, so depth is measured on events first.
+        _refuse_depth(text)
+        node = yaml.compose(text, Loader=_Loader)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        document.fault((), "is not UTF-8 text; save it as UTF-8", line)
+        return document
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        document.fault((), f"is not valid YAML: {error.problem or error.context}; check indentation and quotes", line)
+        return document
+    except yaml.YAMLError as error:
+        document.fault((), f"is not valid YAML: {error}; remove the character", 1)
+        return document
+    if node is not None:
+        document.data = _Builder(document, variables).value(node, ())
+    return document
+
+
+def _refuse_depth(text: str) -> None:
+    depth = 0
+    events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAXIMUM_DEPTH:
+                raise yaml.MarkedYAMLError(problem=f"nested deeper than {_MAXIMUM_DEPTH}", problem_mark=event.start_mark)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+class _Builder:
+    """Turns nodes into data; collects faults instead of stopping at the first."""
+
+    def __init__(self, document: Document, variables: Mapping[str, str]) -> None:
+        self.document = document
+        self.variables = variables
+        self.count = 0
+        self.open: set[int] = set()
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        line = node.start_mark.line + 1
+        self.document.lines.setdefault(place, line)
+        self.count += 1
+        if self.count > _MAXIMUM_VALUES or id(node) in self.open:
+            if self.count == _MAXIMUM_VALUES + 1 or id(node) in self.open:
+                self.document.fault(place, "aliases repeat too much or contain themselves; write the values out", line)
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, place, line)
+        expected = "map" if isinstance(node, yaml.MappingNode) else "seq"
+        if node.tag != f"tag:yaml.org,2002:{expected}":
+            self.document.fault(place, f"tag {node.tag!r} is not allowed; remove it", line)
+            return None
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self.mapping(node, place)
+            return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
+        finally:
+            self.open.discard(id(node))
+
+    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, child in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.document.fault(place, "a key must be plain text; quote it", line)
+                continue
+            name: str = key.value
+            if key.tag == "tag:yaml.org,2002:merge":
+                self.document.fault((*place, name), "merge keys are not supported; write the fields out", line)
+            elif name in result:
+                first = self.document.lines[(*place, name)]
+                self.document.fault((*place, name), f"is given twice, first on line {first}; remove one", line)
+            else:
+                self.document.lines[(*place, name)] = line
+                result[name] = self.value(child, (*place, name))
+        return result
+
+    def scalar(self, node: yaml.ScalarNode, place: Place, line: int) -> Any:
+        text: str = node.value
+        if node.tag not in _PLAIN_TAGS:
+            self.document.fault(place, f"tag {node.tag!r} is not allowed; remove it", line)
+            return None
+        if _NOT_TEXT.search(text):
+            self.document.fault(place, "contains a control character; remove it", line)
+            return None
+        if node.style is None:
+            if node.tag.endswith(":null"):
+                return None
+            if text in ("true", "True", "false", "False"):
+                return text.lower() == "true"
+            if re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text):
+                return int(text)
+            if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
+                return float(text)
+        return self.expand(text, place, line)
+
+    def expand(self, text: str, place: Place, line: int) -> str:
+        def replace(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name is None:
+                return "${"
+            if not match.group(0).endswith("}") or not re.fullmatch(r"AIRLOCK_[A-Z0-9_]+", name):
+                self.document.fault(place, f"{match.group(0)[:60]!r} is not expanded: only ${{AIRLOCK_NAME}} is; "
+                                    "rename the variable, or write $${ for a literal ${", line)
+                return ""
+            if name not in self.variables:
+                self.document.fault(place, f"environment variable {name} is not set; set it where Airflow "
+                                    "and this command run", line)
+                return ""
+            return self.variables[name]
+
+        return _VARIABLE.sub(replace, text)

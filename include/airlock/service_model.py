@@ -1,0 +1,233 @@
+"""What a service file may say, as frozen data. Knows no YAML, no driver and no Airflow.
+
+Rules that concern one value live here (a cron line, a time zone, a registered name), so that they are reported together
+with typos; rules between values live in ``service_rules``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from airlock import registry
+from airlock.models import AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+LEVELS = ("low", "medium", "high")
+
+
+def kind_of_driver(name: str) -> Kind:
+    """Return the kind that a registered driver belongs to, from where it lives, without importing it."""
+    return Kind(registry.DRIVERS[name].path.partition(":")[0].split(".")[-2])
+
+
+@lru_cache(maxsize=256)
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"unknown time zone {name!r}; write a name such as UTC or Europe/Berlin") from error
+    return name
+
+
+@lru_cache(maxsize=256)
+def _cron(line: str) -> str:
+    from croniter import croniter  # only services with a cycle pay for it
+
+    if len(line.split()) != 5 or not croniter.is_valid(line):
+        raise ValueError(f"{line!r} is no cron line; write five fields, for example '0 6 * * 2'")
+    return line
+
+
+def _known(table: Any, what: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in table:
+            near = get_close_matches(name, table, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown {what} {name!r}; {hint}known are {', '.join(sorted(table))}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _person(name: str) -> str:
+    if not name or name != name.strip() or len(name) > 128 or re.search(r"[\s\x00-\x1f\x7f]", name):
+        raise ValueError(f"{name[:40]!r} is no log-in name; write it as Airflow knows it, without spaces")
+    return name
+
+
+def _moment(text: Any) -> Any:
+    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return f"{text}T00:00:00"
+    return text
+
+
+def _clock(text: str) -> str:
+    """Accept ``HH:MM`` from 00:00 to 24:00."""
+    if text != "24:00":
+        if not re.fullmatch(r"\d{2}:\d{2}", text):
+            raise ValueError(f"{text[:20]!r} is no time of day; write HH:MM, from 00:00 to 24:00")
+        time.fromisoformat(text)
+    return text
+
+
+def _cycle(value: Any) -> Any:
+    return {} if value == "manual" else value
+
+
+Person = Annotated[str, AfterValidator(_person)]
+TimeZone = Annotated[str, AfterValidator(_zone)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Clock = Annotated[str, AfterValidator(_clock)]
+Day = Annotated[str, _known(DAYS, "day")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Seats = Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+class Between(BaseModel):
+    """Base of models with the fields ``from`` and ``to``, which are called ``start`` and ``end`` in Python."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+
+class Window(Between):
+    """Local times of some weekdays in which a release may begin. An ``end`` before ``start`` is on the next day."""
+
+    days: tuple[Day, ...] = Field(min_length=1)
+    start: Clock = Field(alias="from")
+    end: Clock = Field(alias="to")
+
+
+class Freeze(Between):
+    """A time in which nothing is released. Times without an offset are local times of the calendar; ``end`` is exclusive."""
+
+    name: Text
+    start: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="from")
+    end: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="to")
+
+
+class Calendar(Frozen):
+    """When releases may begin. No window means never; a freeze wins over a window."""
+
+    timezone: TimeZone = "UTC"
+    windows: tuple[Window, ...] = Field(min_length=1)
+    freezes: tuple[Freeze, ...] = ()
+
+
+class Cycle(Frozen):
+    """``cron`` is ``None`` for ``cycle: manual``."""
+
+    cron: Cron | None = None
+    timezone: TimeZone = "UTC"
+
+
+class StandardChange(Frozen):
+    """The pre-approved template of standard changes; one above ``maximum_risk`` must be a normal change."""
+
+    title: Text
+    reason: Text
+    impact: Text
+    rollback_plan: Text
+    maximum_risk: int = Field(40, ge=0, le=100)
+
+
+class Approvals(Frozen):
+    """Seats per risk level: group -> how many distinct members must agree."""
+
+    valid_hours: float = Field(24, gt=0, le=24 * 31)
+    timeout_hours: float = Field(48, gt=0, le=24 * 31)
+    low: Seats
+    medium: Seats
+    high: Seats
+
+    def seats(self, level: str) -> dict[str, int]:
+        """Return group -> quorum of a risk level (``low``, ``medium`` or ``high``)."""
+        return {"low": self.low, "medium": self.medium, "high": self.high}[level]
+
+
+class BackupPolicy(Frozen):
+    """Where backups go. ``maximum_skew_seconds`` is the most time between the first and last recovery point of a release."""
+
+    store: Folder
+    replica: Folder | None = None
+    key_connection: Text
+    scratch: Folder
+    keep_days: int = Field(30, ge=1)
+    maximum_skew_seconds: float = Field(3600, gt=0)
+
+
+class TargetSetting(Frozen):
+    """A target by its registered name."""
+
+    name: Annotated[str, _known(registry.TARGETS, "target")]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class MetricsSetting(Frozen):
+    """A metric source by its registered name."""
+
+    name: Annotated[str, _known(registry.METRIC_SOURCES, "metric source")]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Validation(Frozen):
+    """What is asked of the canary after its last step: ``paths`` that must answer 2xx or 3xx (none: the smoke paths)."""
+
+    paths: tuple[Annotated[str, StringConstraints(pattern=r"^/[^\s]*$")], ...] = ()
+    attempts: int = Field(3, ge=1, le=20)
+
+
+class DeclaredResource(Resource):
+    """A resource whose driver is registered."""
+
+    driver: Annotated[str, _known(registry.DRIVERS, "driver")]
+
+
+class EnvironmentSettings(Frozen):
+    """One entry of ``environments`` in a service file."""
+
+    production: bool = False
+    after: Name | None = None
+    cycle: Annotated[Cycle, BeforeValidator(_cycle)] = Cycle()
+    standard_change: StandardChange | None = None
+    artifacts: Folder
+    ledger: Folder
+    evidence: Folder
+    anchor: Folder | None = None
+    signing_connection: Text
+    approvals: Approvals
+    calendar: Calendar
+    backup: BackupPolicy
+    target: TargetSetting
+    metrics: MetricsSetting
+    rollout: Rollout
+    analysis: AnalysisPolicy = AnalysisPolicy()
+    validation: Validation = Validation()
+    resources: tuple[DeclaredResource, ...] = Field(min_length=1)
+    without_kinds: dict[Kind, Annotated[str, StringConstraints(min_length=10, max_length=1000)]] = Field(
+        default_factory=dict
+    )
+
+
+class ServiceSettings(Frozen):
+    """The top of a service file, without its environments."""
+
+    service: Name
+    description: Text
+    owner: Text
+    tier: int = Field(ge=1, le=4)
+    groups: dict[Name, Annotated[tuple[Person, ...], Field(min_length=1)]] = Field(min_length=1)
+
+
+class ServiceEnvironment(ServiceSettings, EnvironmentSettings):
+    """Everything about one service in one environment. ``source`` is the file it was read from."""
+
+    environment: Name
+    source: str

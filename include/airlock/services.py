@@ -1,0 +1,243 @@
+"""Service files -> frozen service environments, with every fault at its file and line.
+
+Loading is cheap, because every parse of the DAGs does it: drivers, targets and metric sources are known by name only.
+``check_deep`` imports them and validates their options; ``services check`` and every plan call it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from airlock import registry, service_file, service_rules
+from airlock.errors import InvalidInput, PermanentError, UnknownName
+from airlock.service_file import Document, Place
+from airlock.service_model import (
+    EnvironmentSettings,
+    ServiceEnvironment,
+    ServiceSettings,
+)
+
+__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files"]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def service_files(folder: Path | str) -> tuple[Path, ...]:
+    """Return the service files of *folder*, sorted.
+
+    :raises InvalidInput: there is no such folder
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InvalidInput(f"{root}: there is no such folder of service files; check the path")
+    return tuple(sorted(path for path in root.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file()))
+
+
+def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
+    """Return every environment of every service in *folder*, sorted by service, then environment.
+
+    :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
+    """
+    faults: list[str] = []
+    loaded: list[ServiceEnvironment] = []
+    homes: dict[str, str] = {}
+    for path in service_files(folder):
+        try:
+            environments = load_file(path)
+        except InvalidInput as error:
+            faults.append(str(error))
+            continue
+        service = environments[0].service
+        if service in homes:
+            faults.append(f"{path}:1: service: {service!r} is declared in {homes[service]} too; rename or remove one")
+        homes.setdefault(service, str(path))
+        loaded.extend(environments)
+    if faults:
+        raise InvalidInput("\n".join(faults))
+    return tuple(sorted(loaded, key=lambda one: (one.service, one.environment)))
+
+
+def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
+    """Return the environments of one service file, at least one.
+
+    :raises InvalidInput: one line for each fault of the file
+    """
+    document = service_file.read(Path(path), os.environ)
+    environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document))
+    if document.faults:
+        raise InvalidInput("\n".join(document.report()))
+    return environments
+
+
+def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironment:
+    """Return one service environment.
+
+    :raises UnknownName: no file declares it
+    :raises InvalidInput: a service file is wrong
+    """
+    everything = load_services(folder)
+    for one in everything:
+        if (one.service, one.environment) == (service, environment):
+            return one
+    known = [f"{one.service} {one.environment}" for one in everything]
+    near = get_close_matches(f"{service} {environment}", known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"
+                      f"declared are {', '.join(known) or 'none'}")
+
+
+def _build(document: Document) -> Iterator[ServiceEnvironment]:
+    data = document.data
+    if not isinstance(data, dict):
+        document.fault((), "holds no service; begin with 'service: name'", 1)
+        return
+    entries = data.get("environments")
+    top = {name: value for name, value in data.items() if name != "environments"}
+    service = _validated(ServiceSettings, top, (), document, also=("environments",))
+    if not isinstance(entries, dict) or not entries:
+        document.fault(("environments",), "is missing or empty; declare at least one environment")
+        return
+    shapes = {name: _validated(EnvironmentSettings, value, ("environments", name), document)
+              for name, value in entries.items()}
+    afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
+    for name, settings in shapes.items():
+        if service is None or settings is None:
+            continue
+        for place, text in service_rules.faults_of(service, name, settings, afters):
+            document.fault(("environments", name, *place), text)
+        raw = {**_attributes(service), **_attributes(settings)}
+        try:
+            yield ServiceEnvironment.model_validate({**raw, "environment": name, "source": str(document.path)})
+        except ValidationError:
+            document.fault(("environments", name), "is no name; use lower case letters, digits, - and _, at most 63")
+
+
+def _attributes(model: BaseModel) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _validated(
+    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = ()
+) -> Model | None:
+    """Return *data* as *model*, with unknown fields reported and left out, or ``None`` when something else is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        unknown = []
+        for fault in error.errors(include_url=False):
+            where = tuple(fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                unknown.append(where)
+                document.fault((*place, *where), _unknown_field(model, where, also))
+            else:
+                document.fault((*place, *where), _sentence(fault["type"], fault["msg"], fault.get("input")))
+        if len(unknown) < error.error_count():
+            return None
+    return model.model_validate(_without(data, unknown))
+
+
+def _without(data: Any, places: list[Place]) -> Any:
+    if not places:
+        return data
+    inner = {place[0] for place in places if len(place) > 1}
+    gone = {place[0] for place in places if len(place) == 1}
+
+    def below(key: str | int) -> list[Place]:
+        return [place[1:] for place in places if place[0] == key and len(place) > 1]
+
+    if isinstance(data, dict):
+        return {key: _without(value, below(key)) if key in inner else value
+                for key, value in data.items() if key not in gone}
+    return [_without(value, below(index)) for index, value in enumerate(data)]
+
+
+def _unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -> str:
+    known = [*_fields_at(model, where[:-1]), *(also if len(where) == 1 else ())]
+    near = get_close_matches(str(where[-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown field; {hint}known are {', '.join(sorted(known))}"
+
+
+def _fields_at(model: type[BaseModel], where: Place) -> list[str]:
+    for step in where:
+        if isinstance(step, str) and (step_field := _field(model, step)) is not None:
+            model = step_field
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    info = model.model_fields.get(name)
+    candidates: list[Any] = [info.annotation] if info else []
+    while candidates:
+        candidate = candidates.pop()
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+        candidates.extend(get_args(candidate))
+    return None
+
+
+def _sentence(sort: str, message: str, given: Any) -> str:
+    if sort == "missing":
+        return "is missing; add it"
+    text = message.removeprefix("Value error, ")
+    if sort == "value_error":
+        return text
+    shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
+    return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
+
+
+def check_deep(environment: ServiceEnvironment) -> None:
+    """Import every driver, the target and the metric source of *environment* and validate their options.
+
+    :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
+        uses a driver without a restore proof
+    """
+    faults: list[tuple[Place, str]] = []
+    for index, resource in enumerate(environment.resources):
+        place: Place = ("resources", index)
+        driver = _resolved(registry.DRIVERS, "driver", resource.driver, (*place, "driver"), faults)
+        if driver is None:
+            continue
+        if driver.kind != resource.kind:
+            faults.append(((*place, "kind"), f"driver {resource.driver!r} is of kind {driver.kind!r}; correct it"))
+        if environment.production and not driver.capabilities.restore_proof:
+            faults.append(((*place, "driver"), f"driver {resource.driver!r} cannot prove a restore, so a production "
+                           "environment may not use it; choose a driver with a restore proof"))
+        _options(driver.Options, resource.options, (*place, "options"), faults)
+    for name, table, setting in (("target", registry.TARGETS, environment.target),
+                                 ("metrics", registry.METRIC_SOURCES, environment.metrics)):
+        found = _resolved(table, name, setting.name, (name, "name"), faults)
+        if found is not None:
+            _options(found.Options, setting.options, (name, "options"), faults)
+    if faults:
+        document = service_file.read(Path(environment.source), os.environ)
+        document.faults.clear()
+        for place, text in faults:
+            document.fault(("environments", environment.environment, *place), text)
+        raise InvalidInput("\n".join(document.report()))
+
+
+def _resolved(
+    table: Mapping[str, registry.Entry], what: str, name: str, place: Place, faults: list[tuple[Place, str]]
+) -> Any:
+    try:
+        return registry.resolve(table, what, name)
+    except PermanentError as error:
+        faults.append((place, str(error)))
+        return None
+
+
+def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faults: list[tuple[Place, str]]) -> None:
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            where = tuple(fault["loc"])
+            text = (_unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
+                    else _sentence(fault["type"], fault["msg"], None if fault["type"] == "missing" else fault["input"]))
+            faults.append(((*place, *where), text))
