@@ -178,7 +178,8 @@ class StreamDriver(Driver):
                               seconds=round(time.monotonic() - begun, 3), objects=tuple(objects), facts=facts)
         self.store.save_point(point)
         log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label,
-                 point.id, len(objects), sum(o.plain_bytes for o in objects), sum(o.cipher_bytes for o in objects), point.seconds)
+                 point.id, len(objects), sum(o.plain_bytes for o in objects),
+                 sum(o.cipher_bytes for o in objects), point.seconds)
         return point
 
 

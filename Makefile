@@ -1,0 +1,37 @@
+# One command per intent. Each makes .venv on first use and needs nothing else but Python 3.11 to 3.13, git and make.
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test lint bench
+
+# Everything that running leaves behind is below .airlock, or below the folder that AIRLOCK_HOME names.
+export AIRLOCK_HOME ?= $(CURDIR)/.airlock
+export PYTHONPATH := $(CURDIR)/include
+PYTHON := $(CURDIR)/.venv/bin/python
+# Tools that import Airflow outside the sandbox get a home of their own, never the caller's ~/airflow.
+TOOLS := AIRFLOW_HOME=$(AIRLOCK_HOME)/tools AIRFLOW__CORE__LOAD_EXAMPLES=False
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install:
+	@.ci/install
+
+demo: install ## Start the sandbox, take three releases through every stage, stop it again
+	@$(PYTHON) -m sandbox demo
+
+up: install ## Start the sandbox and leave it running
+	@$(PYTHON) -m sandbox up
+
+down: install ## Stop the sandbox
+	@$(PYTHON) -m sandbox down
+
+test: install ## Run the tests on real servers (ARGS="..." goes to pytest)
+	@$(TOOLS) $(PYTHON) -m pytest $(ARGS)
+
+lint: install ## Check style, types, layers and the service files
+	@$(PYTHON) -m ruff check
+	@$(TOOLS) $(PYTHON) -m mypy
+	@$(PYTHON:python=lint-imports)
+	@$(TOOLS) $(PYTHON) -m airlock services check
+
+bench: install ## Measure, print the figures and write them to .airlock/bench.json
+	@$(TOOLS) PYTHONPATH=$(CURDIR)/include:$(CURDIR) $(PYTHON) -m bench
