@@ -1,36 +1,245 @@
-"""Where backups are kept (interface sketch, to be filled)."""
+"""Where backups are kept: encrypted, checksummed, replicated streams of any size in constant memory.
+
+Knows the layout of a store and how to name what is wrong with it. Must not know drivers, releases or Airflow tasks.
+
+Layout, below the root and in the same way below the replica::
+
+    <point>/<name>.zst.age     one stream: zstd, then age
+    <point>/point.json         the recovery point and its digest; written last, so that it marks a finished backup
+    <point>/README.txt         how to restore with only the command-line tools age and zstd
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import re
+import time
 from collections.abc import Iterable, Iterator
 
+import pyrage
+from pydantic import ValidationError
 from upath import UPath
 
-from airlock.models import RecoveryPoint, StoredObject
+from airlock.backup import objects
+from airlock.backup.streams import Measured, SealFailed, Undecipherable, Unsealing, seal
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError
+from airlock.models import RecoveryPoint, StoredObject, canonical_json, digest_of
+
+log = logging.getLogger(__name__)
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SUFFIX = ".zst.age"
+_POINT = "point.json"
+_README = "README.txt"
 
 
 class BackupStore:
-    """Encrypted, checksummed, replicated streams of any size in constant memory."""
+    """A place for recovery points, with an optional second place that gets, and is proven to hold, the same bytes."""
 
-    def __init__(self, root: UPath, recipients: tuple[str, ...], identities: tuple[str, ...] = (), replica: UPath | None = None) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, root: UPath, recipients: tuple[str, ...], identities: tuple[str, ...] = (), replica: UPath | None = None
+    ) -> None:
+        """Use *root* (any fsspec-backed path), encrypt to *recipients* (``age1...``), decrypt with *identities*.
+
+        :raises InvalidInput: no recipient, or a key that is not an age key; a secret key is never part of the message
+        """
+        if not recipients:
+            raise InvalidInput(f"backup store {root}: no recipient is given; a backup without encryption is refused")
+        self.root = root
+        self.replica = replica
+        try:
+            self._recipients = [pyrage.x25519.Recipient.from_str(text.strip()) for text in recipients]
+        except pyrage.RecipientError as error:
+            raise InvalidInput(f"backup store {root}: a recipient is no age public key (age1...): {error}") from error
+        try:
+            self._identities = [pyrage.x25519.Identity.from_str(text.strip()) for text in identities]
+        except pyrage.IdentityError:
+            raise InvalidInput(
+                f"backup store {root}: an identity is no age secret key (AGE-SECRET-KEY-1...); check the key connection"
+            ) from None
 
     @property
     def location(self) -> str:
-        raise NotImplementedError
+        """Return the root, as it is shown to people."""
+        return str(self.root)
 
     def write(self, point_id: str, name: str, chunks: Iterable[bytes]) -> StoredObject:
-        raise NotImplementedError
+        """Write one stream; it becomes visible only when it is complete. An earlier one of that name is replaced.
 
-    def read(self, stored: StoredObject) -> Iterator[bytes]:
-        """Yield the plain bytes, verified; a damaged object raises BackupDamaged naming path and reason."""
-        raise NotImplementedError
+        What *chunks* raises passes through unchanged, and leaves nothing behind.
+
+        :raises InvalidInput: *point_id* or *name* is not safe in a path
+        :raises PermanentError: the disk is full or the place may not be written
+        :raises BackupDamaged: what is read back from the replica is not what was written
+        :raises TemporaryError: the store cannot be reached
+        """
+        begun = time.monotonic()
+        path = self._path(self.root, point_id, name + _SUFFIX)
+        _safe("name of a stream", name)
+        with objects.created(path) as put:
+            try:
+                measured = seal(chunks, put, self._recipients)
+            except SealFailed as error:
+                raise PermanentError(f"cannot encrypt {path}: {error}") from error
+        replicas: tuple[str, ...] = ()
+        if self.replica is not None:
+            second = self._path(self.replica, point_id, name + _SUFFIX)
+            objects.replicate(path, second, measured.cipher_sha256)
+            replicas = (str(second),)
+        log.info(
+            "wrote %s: %d bytes plain, %d bytes stored, %d replica(s), %.1f s",
+            path,
+            measured.plain_bytes,
+            measured.cipher_bytes,
+            len(replicas),
+            time.monotonic() - begun,
+        )
+        return StoredObject(name=name, path=str(path), replicas=replicas, **vars(measured))
+
+    def read(self, stored: StoredObject, *, replica: bool = False) -> Iterator[bytes]:
+        """Yield the plain bytes in chunks of at most 1 MiB. The digests are known to be right only after the last one:
+        act on what was read (rename, commit) only then.
+
+        :param replica: read the second copy; nothing falls back to it silently
+        :raises BackupDamaged: the object is missing, cut off, altered, or the key does not fit
+        :raises TemporaryError: the store cannot be reached
+        """
+        path = self._stored_path(stored, replica=replica)
+        if not self._identities:
+            raise BackupDamaged(f"{path} cannot be decrypted: wrong key: the store was opened without any age identity")
+        hint = _next_step(stored, replica)
+        _check_size(path, stored, hint)
+        begun = time.monotonic()
+        try:
+            with objects.opened(path) as source:
+                unsealing = Unsealing(source, self._identities)
+                yield from unsealing
+        except Undecipherable as error:
+            raise BackupDamaged(f"{path} {_why(path, stored, error)}; {hint}") from error
+        if unsealing.measured != Measured(
+            stored.plain_bytes, stored.plain_sha256, stored.cipher_bytes, stored.cipher_sha256
+        ):
+            raise BackupDamaged(
+                f"{path} is altered: it is not the stream that was recorded for {stored.name!r} "
+                f"(sha256 differs); {hint}"
+            )
+        log.info("read %s: %d bytes plain, digests right, %.1f s", path, stored.plain_bytes, time.monotonic() - begun)
 
     def save_point(self, point: RecoveryPoint) -> None:
-        raise NotImplementedError
+        """Write the recovery point and its README, in both places. This finishes the backup."""
+        document = canonical_json({"point": point.model_dump(mode="json"), "digest": digest_of(point)})
+        for root in self._roots():
+            objects.put(self._path(root, point.id, _README), _readme(point).encode())
+            objects.put(self._path(root, point.id, _POINT), document)
 
-    def load_point(self, point_id: str) -> RecoveryPoint | None:
-        raise NotImplementedError
+    def load_point(self, point_id: str, *, replica: bool = False) -> RecoveryPoint | None:
+        """Return the recovery point, or ``None`` when there is none or it was not finished.
+
+        :raises BackupDamaged: it is there but is not what was written
+        """
+        path = self._path(self._root(replica=replica), point_id, _POINT)
+        if objects.size(path) is None:
+            return None
+        with objects.opened(path) as source:
+            content = source.read()
+        try:
+            document = json.loads(content)
+            point = RecoveryPoint.model_validate(document["point"])
+            intact = document["digest"] == digest_of(point) and point.id == point_id
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise BackupDamaged(f"{path} is altered or cut off: it cannot be parsed") from error
+        if not intact:
+            raise BackupDamaged(f"{path} is altered: its content does not have the digest that was written with it")
+        return point
 
     def delete_point(self, point_id: str) -> None:
-        raise NotImplementedError
+        """Remove the recovery point and its streams from both places. Succeeds when nothing is there."""
+        for root in self._roots():
+            folder = self._path(root, point_id)
+            try:
+                if folder.fs.exists(folder.path):
+                    folder.fs.rm(folder.path, recursive=True)
+                    log.info("removed %s", folder)
+            except FileNotFoundError:  # removed by somebody else meanwhile
+                continue
+            except OSError as error:
+                raise objects.named(error, folder, "remove") from error
+
+    def list_points(self) -> tuple[str, ...]:
+        """Return the ids of all finished recovery points, sorted."""
+        try:
+            self.root.fs.invalidate_cache()
+            found = self.root.fs.glob(f"{self.root.path.rstrip('/')}/*/{_POINT}")
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise objects.named(error, self.root, "list") from error
+        return tuple(sorted(str(path).rsplit("/", 2)[-2] for path in found))
+
+    def _roots(self) -> tuple[UPath, ...]:
+        return (self.root,) if self.replica is None else (self.root, self.replica)
+
+    def _root(self, *, replica: bool) -> UPath:
+        if not replica:
+            return self.root
+        if self.replica is None:
+            raise InvalidInput(f"backup store {self.location} has no replica")
+        return self.replica
+
+    def _path(self, root: UPath, point_id: str, *file: str) -> UPath:
+        return root.joinpath(_safe("id of a recovery point", point_id), *(_safe("name in a store", f) for f in file))
+
+    def _stored_path(self, stored: StoredObject, *, replica: bool) -> UPath:
+        """Return where *stored* is below this store's roots: a store may be moved, a record may not lead out of it."""
+        point_id, _, file = stored.path.replace("\\", "/").rpartition("/")
+        if file != stored.name + _SUFFIX:
+            raise BackupDamaged(f"the record of {stored.name!r} is altered: it names another object, {stored.path}")
+        return self._path(self._root(replica=replica), point_id.rpartition("/")[2], file)
+
+
+def _safe(what: str, text: str) -> str:
+    if not _SAFE.fullmatch(text):
+        raise InvalidInput(
+            f"{what} must be 1 to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit; "
+            f"got {text[:80]!r}"
+        )
+    return text
+
+
+def _check_size(path: UPath, stored: StoredObject, hint: str) -> None:
+    """Name the two most common damages before a byte is decrypted."""
+    found = objects.size(path)
+    if found is None:
+        raise BackupDamaged(f"{path} is missing; {hint}")
+    if found < stored.cipher_bytes:
+        raise BackupDamaged(f"{path} is cut off: {found} of {stored.cipher_bytes} bytes are there; {hint}")
+    if found > stored.cipher_bytes:
+        raise BackupDamaged(f"{path} is altered: {found} bytes are there, {stored.cipher_bytes} were written; {hint}")
+
+
+def _why(path: UPath, stored: StoredObject, error: Undecipherable) -> str:
+    """Return what is wrong with an object of the right size: its bytes, or the key."""
+    if objects.sha256(path) != stored.cipher_sha256:
+        return f"is altered: its bytes are not those that were written ({error})"
+    return f"cannot be decrypted: wrong key: its bytes are those that were written, but no identity fits ({error})"
+
+
+def _next_step(stored: StoredObject, replica: bool) -> str:
+    if stored.replicas and not replica:
+        return f"next: compare the replica {stored.replicas[0]}, or take the backup again"
+    return "next: take the backup again"
+
+
+def _readme(point: RecoveryPoint) -> str:
+    commands = "\n".join(
+        f"    age -d -i KEY_FILE {stored.name}{_SUFFIX} | zstd -d > {stored.name}    # sha256 {stored.plain_sha256}"
+        for stored in point.objects
+    )
+    return (
+        f"Recovery point {point.id}\n"
+        f"{point.resource.kind}.{point.resource.name} (driver {point.resource.driver}), taken {point.taken_at.isoformat()}\n\n"
+        "Each file is a stream, compressed with zstd and then encrypted with age (https://age-encryption.org).\n"
+        "With the age and zstd command-line tools and the secret age key in KEY_FILE:\n\n"
+        f"{commands or '    (no streams; point.json holds all there is)'}\n\n"
+        "Compare with `sha256sum` before you use a file. point.json lists sizes, digests and recorded facts.\n"
+    )
