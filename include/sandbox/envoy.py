@@ -126,8 +126,8 @@ def start(layout: Layout) -> Server:
     :raises TemporaryError: it does not come up
     :raises PermanentError: its wheel is not installed
     """
-    layout.run.mkdir(parents=True, exist_ok=True)
-    path = layout.run / "envoy.json"
+    layout.data.mkdir(parents=True, exist_ok=True)
+    path = layout.data / "envoy.json"
     path.write_text(json.dumps(bootstrap(layout), indent=1))
     # Without --disable-hot-restart it takes the end of the process that started it for its own.
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")

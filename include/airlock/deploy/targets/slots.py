@@ -1,0 +1,153 @@
+"""A version slot on a host: the folder that one running version is started from. Knows no network and no traffic.
+
+Layout of the folder that holds the slots::
+
+    stable -> a                        the slot that gets all traffic when nothing else is said: the one marker
+    a/current -> versions/1.0/x.pyz    what the slot's program starts; absent: the program must not run
+    a/versions/1.0/x.pyz               installed artifacts, kept for a way back
+    a/traffic/<runtime key>            Envoy's disk layer while the slot is stable: 100 for itself, 0 for the others
+
+Every change is one rename, so a crash leaves the state before or after it. Because ``stable`` is also the root of
+Envoy's disk layer, an Envoy that restarts (and has lost what was set through its admin address) gives everything to
+the stable version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from airlock.errors import PermanentError, TemporaryError
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot: its name and its folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def current(self) -> Path:
+        """The link to the artifact that the slot's program starts."""
+        return self.folder / "current"
+
+    @property
+    def installed(self) -> str | None:
+        """The version that the slot's program starts, by its folder; None when the slot is empty."""
+        try:
+            return Path(os.readlink(self.current)).parent.name
+        except FileNotFoundError:
+            return None
+
+    def digest(self) -> str:
+        """``sha256:<hex>`` of the bytes that ``current`` leads to; empty when there are none."""
+        try:
+            with self.current.open("rb") as stream:
+                return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+        except FileNotFoundError:
+            return ""
+
+    def holds(self, version: str) -> bool:
+        """Whether *version* is installed here, current or not."""
+        return (self.folder / "versions" / version).is_dir()
+
+    def install(self, version: str, artifact: Path, digest: str) -> None:
+        """Copy *artifact* in and make it current.
+
+        :raises PermanentError: it cannot be read, or its bytes do not have *digest*; nothing is current then that was
+            not before
+        """
+        home = self.folder / "versions" / version
+        home.mkdir(parents=True, exist_ok=True)
+        draft = home / f".{artifact.name}.draft"
+        try:
+            with artifact.open("rb") as source, draft.open("wb") as target:
+                found = _copy(source, target)
+        except FileNotFoundError as error:
+            raise PermanentError(f"artifact {artifact} is missing: publish version {version} again") from error
+        if found != digest:
+            draft.unlink()
+            raise PermanentError(
+                f"artifact {artifact} of version {version} has digest {found}, but {digest} was approved: it was changed "
+                "after the plan was made; publish it again and ask for a new approval"
+            )
+        draft.chmod(0o755)
+        draft.replace(home / artifact.name)
+        _link(self.current, f"versions/{version}/{artifact.name}")
+
+    def revive(self, version: str) -> None:
+        """Make the installed *version* current again.
+
+        :raises PermanentError: it is not installed here
+        """
+        home = self.folder / "versions" / version
+        files = [path for path in sorted(home.glob("*")) if not path.name.startswith(".")] if home.is_dir() else []
+        if len(files) != 1:
+            raise PermanentError(f"slot {self.name} holds no artifact of version {version} in {home}: stage it again")
+        _link(self.current, f"versions/{version}/{files[0].name}")
+
+    def empty(self) -> None:
+        """Let the slot's program start nothing any more; installed versions stay."""
+        self.current.unlink(missing_ok=True)
+
+    def purge(self, keep: str | None = None) -> None:
+        """Remove installed versions except *keep*."""
+        homes = self.folder / "versions"
+        for home in homes.iterdir() if homes.is_dir() else ():
+            if home.name != keep:
+                shutil.rmtree(home)
+
+
+def stable_slot(folder: Path) -> str:
+    """The name of the stable slot in *folder*.
+
+    :raises PermanentError: no slot was ever made stable
+    """
+    try:
+        return os.readlink(folder / "stable")
+    except OSError as error:
+        raise PermanentError(
+            f"{folder}/stable cannot be read ({error.strerror}): link it to the slot that is in production"
+        ) from error
+
+
+def mark_stable(folder: Path, name: str, runtime_keys: Mapping[str, str]) -> None:
+    """Make slot *name* the stable one. *runtime_keys* has Envoy's runtime key of every slot."""
+    traffic = folder / name / "traffic"
+    traffic.mkdir(parents=True, exist_ok=True)
+    for slot, key in runtime_keys.items():
+        draft = folder / name / f".{key}"
+        draft.write_text("100" if slot == name else "0")
+        draft.replace(traffic / key)
+    _link(folder / "stable", name)
+
+
+def _link(path: Path, destination: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(destination)
+    draft.replace(path)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> str:
+    """Copy in constant memory, to the disk; return the digest."""
+    content = hashlib.sha256()
+    try:
+        while chunk := source.read(_CHUNK):
+            content.update(chunk)
+            target.write(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    except OSError as error:
+        raise TemporaryError(
+            f"artifact cannot be written to {target.name} ({error.strerror}): free some space"
+        ) from error
+    return "sha256:" + content.hexdigest()
