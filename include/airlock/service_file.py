@@ -99,7 +99,8 @@ def _refuse_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAXIMUM_DEPTH:
-                raise yaml.MarkedYAMLError(problem=f"nested deeper than {_MAXIMUM_DEPTH}", problem_mark=event.start_mark)
+                mark: Any = event.start_mark  # of the C parser or of the Python one
+                raise yaml.MarkedYAMLError(problem=f"nested deeper than {_MAXIMUM_DEPTH}", problem_mark=mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -7,7 +7,7 @@ with typos; rules between values live in ``service_rules``.
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any
@@ -70,10 +70,8 @@ def _moment(text: Any) -> Any:
 
 def _clock(text: str) -> str:
     """Accept ``HH:MM`` from 00:00 to 24:00."""
-    if text != "24:00":
-        if not re.fullmatch(r"\d{2}:\d{2}", text):
-            raise ValueError(f"{text[:20]!r} is no time of day; write HH:MM, from 00:00 to 24:00")
-        time.fromisoformat(text)
+    if text != "24:00" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f"{text[:20]!r} is no time of day; write HH:MM, from 00:00 to 24:00")
     return text
 
 
@@ -106,7 +104,7 @@ class Window(Between):
 
 
 class Freeze(Between):
-    """A time in which nothing is released. Times without an offset are local times of the calendar; ``end`` is exclusive."""
+    """A time without releases. Times without an offset are local times of the calendar; ``end`` is exclusive."""
 
     name: Text
     start: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="from")
@@ -153,7 +151,7 @@ class Approvals(Frozen):
 
 
 class BackupPolicy(Frozen):
-    """Where backups go. ``maximum_skew_seconds`` is the most time between the first and last recovery point of a release."""
+    """Where backups go. ``maximum_skew_seconds``: most time between first and last recovery point of a release."""
 
     store: Folder
     replica: Folder | None = None
@@ -178,7 +176,7 @@ class MetricsSetting(Frozen):
 
 
 class Validation(Frozen):
-    """What is asked of the canary after its last step: ``paths`` that must answer 2xx or 3xx (none: the smoke paths)."""
+    """What the canary is asked after its last step: ``paths`` must answer 2xx or 3xx (none: the smoke paths)."""
 
     paths: tuple[Annotated[str, StringConstraints(pattern=r"^/[^\s]*$")], ...] = ()
     attempts: int = Field(3, ge=1, le=20)

@@ -39,7 +39,7 @@ def faults_of(
     yield from _rollout(settings)
     yield from _calendar(settings)
     if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
-        yield ("artifacts",), "must contain {version} once and no other braces; write for example /srv/shop-{version}.pyz"
+        yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
     if settings.backup.replica == settings.backup.store:
         yield ("backup", "replica"), "is the same place as the store; name a second place, or leave it out"
 
@@ -51,7 +51,9 @@ def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Itera
             if members is None:
                 near = get_close_matches(group, service.groups, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                yield ("approvals", level, group), f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
+                yield ("approvals", level, group), (
+                    f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
+                )
             elif quorum > len(set(members)):
                 yield ("approvals", level, group), (
                     f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
@@ -106,11 +108,13 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
 def _rollout(settings: EnvironmentSettings) -> Iterator[Fault]:
     percents = [step.percent for step in settings.rollout.steps]
     if not percents:
-        yield ("rollout", "steps"), "is empty, so no canary would be observed; add steps, for example 5, 25 and 50 percent"
+        yield ("rollout", "steps"), "is empty, so no canary would be observed; add steps such as 5, 25 and 50 percent"
     if percents != sorted(set(percents)):
         yield ("rollout", "steps"), f"percents must rise, found {percents}; put them in rising order, each once"
     if settings.rollout.strategy not in STRATEGIES:
-        yield ("rollout", "strategy"), f"unknown strategy {settings.rollout.strategy!r}; known are {', '.join(STRATEGIES)}"
+        yield ("rollout", "strategy"), (
+            f"unknown strategy {settings.rollout.strategy!r}; known are {', '.join(STRATEGIES)}"
+        )
     for index, path in enumerate(settings.rollout.smoke_paths):
         if not path.startswith("/") or any(character.isspace() for character in path):
             yield ("rollout", "smoke_paths", index), f"{path[:60]!r} is no path; begin it with / and use no spaces"

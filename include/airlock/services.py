@@ -129,8 +129,12 @@ def _validated(
         return model.model_validate(data)
     except ValidationError as error:
         unknown = []
-        for fault in error.errors(include_url=False):
+        found = error.errors(include_url=False)
+        for fault in found:
             where = tuple(fault["loc"])
+            if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
+                                                    for one in found):
+                continue  # it is short only because its items are wrong, which is reported already
             if fault["type"] == "extra_forbidden":
                 unknown.append(where)
                 document.fault((*place, *where), _unknown_field(model, where, also))
@@ -184,6 +188,8 @@ def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
 def _sentence(sort: str, message: str, given: Any) -> str:
     if sort == "missing":
         return "is missing; add it"
+    if sort in ("model_type", "dict_type"):
+        return f"must be a mapping of fields, found {type(given).__name__}; write 'field: value' lines below it"
     text = message.removeprefix("Value error, ")
     if sort == "value_error":
         return text
