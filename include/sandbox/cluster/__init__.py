@@ -1,0 +1,1 @@
+"""The Kubernetes API emulator's own process: kinds, defaults, server-side apply, store, HTTP."""
