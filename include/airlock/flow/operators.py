@@ -1,0 +1,251 @@
+"""The operators of the release DAG: they wait, ask people, keep progress and turn errors into states. No rules here.
+
+Waiting never holds a worker: ``approve`` parks in ``awaiting_input``; the others defer to a moment in time and look again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airlock.errors import AirlockError, GateRefused, InvalidInput, TemporaryError
+from airlock.flow.release import Release, release_id
+from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.models import Handle, Outcome, Resource, utc_now
+from airlock.services import ServiceEnvironment
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 10.0
+
+
+def release_of(environment: ServiceEnvironment, context: Context) -> Release:
+    """Return the release that the running task belongs to."""
+    run = context["dag_run"]
+    begun = run.run_after or run.logical_date or run.start_date
+    return Release(environment, release_id(environment, run.run_id, begun), f"task {context['ti'].task_id}")
+
+
+@contextmanager
+def task_boundary(release: Release, task_id: str) -> Iterator[None]:
+    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later."""
+    try:
+        yield
+    except TemporaryError as error:
+        log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
+        release.record("retry", task_id, message=str(error))
+        raise
+    except AirlockError as error:
+        log.error("%s: stopped: %s", task_id, error)  # noqa: TRY400 - the sentence says it all; no stack trace at night
+        release.record("fault", task_id, error=type(error).__name__, message=str(error))
+        raise AirflowFailException(str(error)) from None
+
+
+class ReleaseOperator(BaseOperator):
+    """Base of the operators: knows its service environment and opens the release of the run."""
+
+    def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.environment = environment
+
+    def pause(self, seconds: float, method: str = "execute") -> None:
+        """Give the worker back and run *method* again after *seconds*."""
+        moment = utc_now() + timedelta(seconds=seconds)
+        self.defer(trigger=DateTimeTrigger(moment=moment), method_name=method)
+
+
+class StageOperator(ReleaseOperator):
+    """Runs one stage that needs neither people nor time: ``act(release)``."""
+
+    def __init__(self, *, act: Callable[[Release], Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.act = act
+
+    def execute(self, context: Context) -> None:
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            self.act(release)
+
+
+class ValidateOperator(ReleaseOperator):
+    """Accepts the RFC: from the trigger form, or, in a fixed cycle, from the standard-change template."""
+
+    def execute(self, context: Context) -> None:
+        from airlock.flow.cycle import form_of_cycle
+
+        release = release_of(self.environment, context)
+        run = context["dag_run"]
+        with task_boundary(release, self.task_id):
+            if str(run.run_type) == "scheduled":
+                form, why = form_of_cycle(self.environment)
+                if form is None:
+                    release.record("skipped", why=why)
+                    log.info("nothing to release: %s", why)
+                    raise AirflowSkipException(why)
+                change.validate(release, form, "scheduler")
+                return
+            requester = run.triggering_user_name
+            if not requester:
+                raise InvalidInput("the run does not say who triggered it, so nobody can be kept from approving their own "
+                                   "change; trigger it as a user, in the UI or through the REST API")
+            change.validate(release, dict(context["params"]), requester)
+
+
+class WindowOperator(ReleaseOperator):
+    """Waits, without a worker, until the calendar is open and the time asked for has come."""
+
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
+        from airlock.schedule.calendar import decide
+
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            permit = release.permitted("wait for a window")
+            now = utc_now()
+            start = release.rfc.start_after
+            decision = decide(self.environment.calendar, now)
+            if start is not None and start > now:
+                until: datetime | None = start
+                why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
+            elif decision.open:
+                release.record("window", sentence=decision.sentence, code=decision.code)
+                log.info("window open: %s; next: back up every resource", decision.sentence)
+                return
+            else:
+                until, why = decision.next_open, decision.sentence
+            if until is None or until >= permit.expires_at:
+                raise GateRefused(f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
+                                  "ask again nearer to the window")
+            log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
+            self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
+
+
+class TakeOperator(ReleaseOperator):
+    """Takes one backup: start, look, finish. A retry goes on with the backup that was begun."""
+
+    def __init__(self, *, resource: Resource, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.resource = resource
+
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
+        release = release_of(self.environment, context)
+        progress_store = context["task_state_store"]
+        with task_boundary(release, self.task_id):
+            kept = progress_store.get("handle")
+            handle = Handle.model_validate(kept) if kept else backup.start(release, self.resource)
+            if not kept:
+                progress_store.set("handle", handle.model_dump(mode="json"))
+            if not backup.poll(release, self.resource, handle).done:
+                self.pause(POLL_SECONDS)
+            backup.finish(release, self.resource, handle)
+
+
+class CanaryOperator(ReleaseOperator):
+    """Repeats shift, look and judge for each step. A retry goes on from the step that was reached."""
+
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
+        from airlock.deploy.strategy import CanaryProgress, Move
+
+        release = release_of(self.environment, context)
+        progress_store = context["task_state_store"]
+        with task_boundary(release, self.task_id):
+            interval = release.plan.analysis.look_every_seconds
+            progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
+            if progress.shifted_at is not None:
+                decision = deploy.look(release, progress, utc_now())
+                progress = decision.progress
+                progress_store.set("progress", progress.model_dump(mode="json"))
+                if decision.move is Move.PASS:
+                    return
+                if decision.move is Move.ROLL_BACK:
+                    raise GateRefused(f"the canary of {release.plan.artifact.version} failed: {decision.why}; next: roll back")
+            if progress.shifted_at is None:
+                progress = deploy.shift(release, progress)
+                progress_store.set("progress", progress.model_dump(mode="json"))
+            self.pause(interval)
+
+
+class PromoteOperator(ReleaseOperator):
+    """Promotes, if that is what was decided."""
+
+    def execute(self, context: Context) -> None:
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            decision = release.latest("decision") or {"choice": "refuse", "why": "nothing was decided"}
+            if decision["choice"] != "promote":
+                raise AirflowSkipException(f"not promoted: {decision['why']}")
+            deploy.promote(release)
+
+
+class BakeOperator(ReleaseOperator):
+    """Watches the promoted version with the old one still warm, then stops the old one."""
+
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
+        from airlock.deploy.strategy import CanaryProgress
+        from airlock.models import Answer
+
+        release = release_of(self.environment, context)
+        progress_store = context["task_state_store"]
+        with task_boundary(release, self.task_id):
+            plan = release.plan
+            kept = progress_store.get("progress")
+            if not kept:
+                progress = deploy.bake_mark(release)
+                progress_store.set("progress", progress.model_dump(mode="json"))
+                self.pause(min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
+                return
+            progress = CanaryProgress.model_validate(kept)
+            verdict = deploy.bake_look(release, progress)
+            if verdict.answer is Answer.FAIL:
+                deploy.settle_bake(release, verdict)
+            watched = (utc_now() - (progress.shifted_at or utc_now())).total_seconds()
+            patience = plan.rollout.bake_seconds + plan.analysis.look_every_seconds * plan.analysis.extend_looks
+            if watched < plan.rollout.bake_seconds or (verdict.answer is not Answer.PASS and watched < patience):
+                self.pause(plan.analysis.look_every_seconds)
+            deploy.settle_bake(release, verdict)
+
+
+class RollbackTrafficOperator(ReleaseOperator):
+    """Brings all traffic back, if the release began and did not end well."""
+
+    def execute(self, context: Context) -> None:
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            why = rollback.needed(release)
+            if not why:
+                raise AirflowSkipException("nothing to roll back: "
+                                           + ("the release was promoted" if release.acts() else "nothing was changed"))
+            rollback.traffic(release, why)
+
+
+class RollbackDataOperator(ReleaseOperator):
+    """Restores the data that the plan names for a rollback."""
+
+    def execute(self, context: Context) -> None:
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            restored = rollback.data(release)
+            log.info("restored: %s", ", ".join(restored) or "nothing; the plan names no resource in restore_on_rollback")
+
+
+class OutcomeOperator(ReleaseOperator):
+    """Ends the run as the release ended: it fails unless the release was promoted or had nothing to do."""
+
+    def execute(self, context: Context) -> str:
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            result, why = close.outcome(release)
+            log.info("%s: %s: %s", release.id, result.upper(), why)
+        if result not in (Outcome.PROMOTED, Outcome.SKIPPED):
+            raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+        return result
+
+

@@ -1,0 +1,205 @@
+"""One release as its tasks see it: the service environment, the ledger, and what else a stage needs, opened on first use.
+
+Every task makes its own, from the DAG run alone, so that a task that is retried, cleared, or run on another worker sees the
+same release. What one task tells another goes through the ledger, never through XCom. Holds no rules: they live in the
+domain packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from upath import UPath
+
+from airlock import registry
+from airlock.analysis.metrics import MetricSource
+from airlock.backup.driver import Driver, Place
+from airlock.backup.run import open_driver, scratch_place
+from airlock.backup.store import BackupStore
+from airlock.change.approval import rules_for
+from airlock.change.permit import check as check_permit
+from airlock.change.planning import build_plan, resolve_artifact
+from airlock.connections import connection
+from airlock.deploy.target import Target
+from airlock.errors import PermitInvalid, TemporaryError
+from airlock.evidence.ledger import Ledger
+from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
+from airlock.services import ServiceEnvironment
+from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
+
+log = logging.getLogger(__name__)
+
+
+def release_id(environment: ServiceEnvironment, run_id: str, run_after: datetime) -> str:
+    """Return the name of the release that a DAG run carries out: readable, safe in paths, the same for every task."""
+    short = hashlib.sha256(run_id.encode()).hexdigest()[:6]
+    return f"{environment.service}-{environment.environment}-{run_after:%Y%m%dT%H%M%S}-{short}"
+
+
+class Release:
+    """The release that one DAG run carries out."""
+
+    def __init__(self, environment: ServiceEnvironment, identity: str, actor: str) -> None:
+        """Bind the release *identity*; *actor* is who records are written by (a task, a person)."""
+        self.environment = environment
+        self.id = identity
+        self.actor = actor
+
+    # --- what was recorded --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Return the ledger of the service environment."""
+        return Ledger(self.environment.ledger, self.environment.service, self.environment.environment)
+
+    def record(self, kind: str, subject: str = "", **data: Any) -> None:
+        """Append one record; *data* must survive JSON."""
+        self.ledger.append(
+            Record(release=self.id, type=kind, subject=subject, at=utc_now(), actor=self.actor, data=data)
+        )
+
+    def latest(self, kind: str, subject: str = "") -> Mapping[str, Any] | None:
+        """Return the data of the newest record of *kind* about *subject*, or ``None``."""
+        found = self.ledger.latest(self.id, kind, subject)
+        return None if found is None else found.data
+
+    def recorded(self, kind: str) -> tuple[Record, ...]:
+        """Return every record of *kind*, oldest first."""
+        return tuple(record for record in self.ledger.read(self.id) if record.type == kind)
+
+    @property
+    def rfc(self) -> Rfc:
+        """Return the request for change.
+
+        :raises PermitInvalid: none was accepted
+        """
+        return Rfc.model_validate(self._needed("rfc", "validate")["rfc"])
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan as it was frozen last.
+
+        :raises PermitInvalid: none was made
+        """
+        return Plan.model_validate(self._needed("plan", "assess")["plan"])
+
+    def _needed(self, kind: str, task: str) -> Mapping[str, Any]:
+        data = self.latest(kind)
+        if data is None:
+            raise PermitInvalid(
+                f"{self.id}: there is no {kind} on record, so nothing may be done; clear the task change.{task} to make one"
+            )
+        return data
+
+    def recovery_point(self, resource: Resource) -> RecoveryPoint | None:
+        """Return this release's recovery point of *resource*, if it was taken."""
+        data = self.latest("recovery_point", f"{resource.kind}.{resource.name}")
+        return None if data is None else RecoveryPoint.model_validate(data["point"])
+
+    # --- what the service environment names ---------------------------------------------------------------------------
+
+    @cached_property
+    def target(self) -> Target:
+        """Return the target that versions run on."""
+        setting = self.environment.target
+        target: Target = registry.resolve(registry.TARGETS, "target", setting.name)(setting.options)
+        return target
+
+    @cached_property
+    def metrics(self) -> MetricSource:
+        """Return the source of the canary's numbers."""
+        setting = self.environment.metrics
+        source: MetricSource = registry.resolve(registry.METRIC_SOURCES, "metric source", setting.name)(setting.options)
+        return source
+
+    @cached_property
+    def store(self) -> BackupStore:
+        """Return the backup store, with the keys of its connection."""
+        policy = self.environment.backup
+        keys = connection(policy.key_connection)
+        return BackupStore(
+            UPath(policy.store),
+            recipients=tuple(keys.extra_dejson.get("recipients", ())),
+            identities=(keys.password,) if keys.password else (),
+            replica=UPath(policy.replica) if policy.replica else None,
+        )
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Return who signs permits and seals."""
+        return signer_from_connection(self.environment.signing_connection)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """Return whose signatures are accepted."""
+        return keyring_from_connection(self.environment.signing_connection)
+
+    def driver(self, resource: Resource) -> Driver:
+        """Return the driver of *resource*."""
+        return open_driver(resource, self.store)
+
+    def scratch(self, resource: Resource) -> Place:
+        """Return the scratch place of this release's restore test of *resource*."""
+        return scratch_place(self.environment.backup.scratch, self.id, resource)
+
+    # --- leave to act -------------------------------------------------------------------------------------------------
+
+    def present_plan(self, frozen: Plan) -> Plan:
+        """Return the plan as it would be made now: the same request and risk, everything else read anew."""
+        return build_plan(
+            self.id,
+            frozen.rfc,
+            self.environment,
+            resolve_artifact(self.environment, frozen.rfc.version),
+            frozen.current_version,
+            rules_for(frozen.risk, frozen.rfc, self.environment),
+            frozen.risk,
+        )
+
+    def permitted(self, act: str) -> Permit:
+        """Check, before *act*, that humans (or the written policy) allowed exactly what would be done now.
+
+        :raises PermitInvalid: there is no permit, or it is stale, expired, or signed by an unknown key
+        """
+        frozen = self.plan
+        permit = check_permit(
+            self._envelope(), self.present_plan(frozen), utc_now(), self.keyring, approved_plan=frozen
+        )
+        log.info("%s: permitted by plan %s until %s", act, permit.plan_digest[:19], f"{permit.expires_at:%d %b %H:%M} UTC")
+        return permit
+
+    def _envelope(self) -> Mapping[str, Any] | None:
+        data = self.latest("permit")
+        return None if data is None else data["envelope"]
+
+    def acts(self) -> tuple[Record, ...]:
+        """Return every act on the target that this release announced before it did it. None means nothing was changed."""
+        return self.recorded("act")
+
+    def announce(self, act: str, **data: Any) -> None:
+        """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""
+        self.record("act", act, **data)
+        log.info("%s: begins on target %s %s", act, self.environment.target.name, data or "")
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    def notify(self, event: str, title: str, text: str, link: str = "", **fields: str) -> None:
+        """Tell people. A message that cannot be delivered is logged and never stops a release."""
+        from airlock.notify.notifier import Message
+
+        if self.latest("notification", event) is not None:
+            return
+        begun = self.latest("notification", "start")
+        message = Message(release=self.id, event=event, title=title, text=text, fields=fields, link=link,
+                          thread=(begun or {}).get("thread"))
+        try:
+            thread = registry.resolve(registry.NOTIFIERS, "notifier", "slack")().send(message)
+        except TemporaryError as error:
+            log.warning("message %r was not delivered, the release goes on: %s", event, error)
+            return
+        self.record("notification", event, title=title, thread=thread, delivered=thread is not None)

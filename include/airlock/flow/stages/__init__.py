@@ -1,0 +1,1 @@
+"""What each stage of a release does, one module per task group. No Airflow operators here."""

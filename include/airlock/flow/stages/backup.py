@@ -1,0 +1,118 @@
+"""Stages ``take``, ``prove``, ``discard`` and ``restore_set``: no proof, no deploy. Knows no Airflow."""
+
+from __future__ import annotations
+
+import logging
+
+from airlock.backup.run import prove as run_proof
+from airlock.backup.run import restore_set as measure
+from airlock.backup.run import token_for
+from airlock.errors import GateRefused, ProofFailed
+from airlock.flow.release import Release
+from airlock.models import Handle, Progress, Proof, RecoveryPoint, Resource
+
+log = logging.getLogger(__name__)
+
+
+def label(resource: Resource) -> str:
+    """Return ``kind.resource``, the subject of this resource's records."""
+    return f"{resource.kind}.{resource.name}"
+
+
+def start(release: Release, resource: Resource) -> Handle:
+    """Begin the backup; the same handle again for the same release and resource."""
+    release.permitted(f"backup of {label(resource)}")
+    driver = release.driver(resource)
+    planned = driver.plan()
+    log.info("%s: driver %s takes %s bytes to %s", label(resource), resource.driver, planned.get("size_bytes"),
+             planned.get("store"))
+    return driver.start(token_for(release.id, resource))
+
+
+def poll(release: Release, resource: Resource, handle: Handle) -> Progress:
+    """Return how far the backup is."""
+    progress = release.driver(resource).poll(handle)
+    if not progress.done:
+        log.info("%s: %g of %s %s %s", label(resource), progress.completed, progress.total or "?", progress.unit,
+                 progress.message)
+    return progress
+
+
+def finish(release: Release, resource: Resource, handle: Handle) -> RecoveryPoint:
+    """Finish the backup and record its recovery point."""
+    point = release.driver(resource).finish(handle)
+    if release.recovery_point(resource) != point:
+        release.record("recovery_point", label(resource), point=point.model_dump(mode="json"))
+    log.info("%s: next: prove recovery point %s by restoring it", label(resource), point.id)
+    return point
+
+
+def prove(release: Release, resource: Resource) -> Proof:
+    """Restore the backup into its scratch place and compare.
+
+    :raises ProofFailed: the backup is no proof; names kind, resource and reason
+    """
+    release.permitted(f"restore test of {label(resource)}")
+    point = release.recovery_point(resource)
+    if point is None:
+        raise ProofFailed(f"{label(resource)}: there is no recovery point of this release; clear its task take")
+    place = release.scratch(resource)
+    driver = release.driver(resource)
+    driver.discard(place)
+    proof = run_proof(driver, point, place)
+    release.record("proof", label(resource), proof=proof.model_dump(mode="json"))
+    for check in proof.checks:
+        log.log(logging.INFO if check.ok else logging.ERROR, "%s %s: expected %s, found %s", "ok  " if check.ok else "FAIL",
+                check.name, _short(check.expected), _short(check.found))
+    if not proof.ok:
+        raise ProofFailed(f"{label(resource)}: the backup could not be proved: {proof.reason}; nothing was deployed; "
+                          "mend the cause, then release again")
+    log.info("%s: proved in %s: %d checks, restored in %.1f s; next: restore_set waits for the other proofs",
+             label(resource), proof.place, len(proof.checks), proof.restore_seconds)
+    return proof
+
+
+def discard(release: Release, resources: tuple[Resource, ...]) -> None:
+    """Remove the scratch places of *resources*; succeeds when nothing is there."""
+    for resource in resources:
+        place = release.scratch(resource)
+        release.driver(resource).discard(place)
+        log.info("%s: scratch place %s is gone", label(resource), place.name)
+
+
+def restore_set(release: Release) -> None:
+    """Check that every resource of the plan has a proof, and measure how far apart in time the recovery points are.
+
+    :raises GateRefused: a proof is missing or failed, or the recovery points are too far apart
+    """
+    plan = release.plan
+    points: list[RecoveryPoint] = []
+    missing: list[str] = []
+    slowest = 0.0
+    for resource in plan.resources:
+        point, recorded = release.recovery_point(resource), release.latest("proof", label(resource))
+        proof = None if recorded is None else Proof.model_validate(recorded["proof"])
+        if point is None:
+            missing.append(f"{label(resource)} has no recovery point")
+        elif proof is None or proof.recovery_point != point.id:
+            missing.append(f"{label(resource)} has no proof")
+        elif not proof.ok:
+            missing.append(f"{label(resource)}: {proof.reason}")
+        else:
+            points.append(point)
+            slowest = max(slowest, proof.restore_seconds)
+    if missing:
+        raise GateRefused(f"{release.id}: no proof, no deploy: {'; '.join(missing)}")
+    skew = measure(points).skew_seconds
+    limit = release.environment.backup.maximum_skew_seconds
+    if skew > limit:
+        raise GateRefused(f"{release.id}: the recovery points are {skew:.0f} s apart, more than {limit:.0f} s "
+                          "(backup.maximum_skew_seconds); clear the takes to back up again")
+    release.record("restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest)
+    log.info("%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: stage the new version",
+             len(points), skew, slowest)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,103 @@
+"""Stages ``validate``, ``assess`` and ``permit``: from the request for change to the signed leave to carry out its plan.
+
+Knows no Airflow: what the DAG run brought (the form, the requester) arrives as data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airlock.change.approval import eligible, rules_for, tally
+from airlock.change.permit import issue
+from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.rfc import rfc_from_form
+from airlock.change.risk import assess as assess_risk
+from airlock.errors import GateRefused, InvalidInput
+from airlock.flow.release import Release
+from airlock.models import Plan, Record, Rfc, Vote, utc_now
+from airlock.services import check_deep
+
+log = logging.getLogger(__name__)
+
+
+def validate(release: Release, form: Mapping[str, Any], requester: str) -> Rfc:
+    """Accept the request for change, or refuse it with every fault at once.
+
+    :raises InvalidInput: the form, the service file or the artifact is wrong
+    """
+    check_deep(release.environment)
+    rfc = rfc_from_form(form, requester, release.environment)
+    artifact = resolve_artifact(release.environment, rfc.version)
+    release.record("rfc", rfc=rfc.model_dump(mode="json"), artifact=artifact.model_dump(mode="json"))
+    log.info("RFC accepted: %s %s %s, %s change asked for by %s: %s", rfc.service, rfc.environment, rfc.version,
+             rfc.change_type, rfc.requester, rfc.title)
+    log.info("artifact %s has digest %s; next: assess the risk and freeze the plan", artifact.path, artifact.digest)
+    release.notify("start", f"Release of {rfc.service} {rfc.version} to {rfc.environment}", rfc.title,
+                   requester=rfc.requester, change_type=rfc.change_type)
+    return rfc
+
+
+def assess(release: Release) -> Plan:
+    """Score the risk and freeze the plan.
+
+    :raises GateRefused: the version is already stable, or no quorum of approvers can be met
+    """
+    rfc = release.rfc
+    state = release.target.inspect()
+    if state.stable == rfc.version:
+        raise InvalidInput(f"{rfc.service} {rfc.version} already has all traffic in {rfc.environment}: nothing to release")
+    if len(state.versions) > 1:
+        log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
+    risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": utc_now()})
+    rules = rules_for(risk, rfc, release.environment)
+    plan = build_plan(release.id, rfc, release.environment, resolve_artifact(release.environment, rfc.version),
+                      state.stable, rules, risk)
+    if rules:
+        eligible(rules, rfc.requester)
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    for factor in risk.factors:
+        log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
+    seats = "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or "none, the standard-change policy allows it"
+    log.info("risk %d (%s); approvals needed: %s", risk.score, risk.level, seats)
+    log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
+    return plan
+
+
+def refreeze(release: Release) -> tuple[Plan, Plan]:
+    """Freeze the plan anew where service file, artifact or policy changed since; return the plan before and the one now."""
+    before = release.plan
+    now = release.present_plan(before)
+    if now.digest != before.digest:
+        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, replaces=before.digest)
+        log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
+    return before, now
+
+
+def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
+    """Return the votes that answered one approval *request*, oldest first."""
+    records: tuple[Record, ...] = release.recorded("vote")
+    return tuple(Vote.model_validate(record.data["vote"]) for record in records if record.data["request"] == request)
+
+
+def permit(release: Release) -> None:
+    """Issue the permit, from the recorded votes alone: what state the task ``approve`` shows does not matter.
+
+    :raises GateRefused: the votes on record do not carry the plan
+    """
+    plan = release.plan
+    asked = release.latest("approval_request")
+    votes: tuple[Vote, ...] = ()
+    if plan.approvals:
+        if asked is None or asked["plan_digest"] != plan.digest:
+            raise GateRefused(f"{release.id}: nobody was asked to approve plan {plan.digest}; clear the task change.approve")
+        votes = votes_of(release, asked["request"])
+        result = tally(plan.approvals, votes, plan.rfc.requester)
+        if result.decided != "approved":
+            raise GateRefused(f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
+                              "clear the task change.approve to ask again")
+    envelope = issue(plan, votes, utc_now(), release.environment.approvals.valid_hours, release.signer)
+    release.record("permit", envelope=envelope, plan_digest=plan.digest)
+    log.info("permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window", plan.digest,
+             release.environment.approvals.valid_hours, ", ".join(v.person for v in votes) or "the standard-change policy")

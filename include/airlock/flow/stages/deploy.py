@@ -1,0 +1,197 @@
+"""Stages ``stage``, ``canary``, ``validate``, ``decide``, ``promote`` and ``bake``. Knows no Airflow: waiting is the operators' part.
+
+Every act on the target is announced in the ledger before it is done, under a permit that is checked at that moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from airlock.analysis.judge import judge
+from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, begin_step, look_policy
+from airlock.errors import EffectMissing, GateRefused, NoData, TemporaryError
+from airlock.flow.release import Release
+from airlock.models import Answer, Sample, TargetState, Verdict, utc_now
+from airlock.schedule.calendar import decide as ask_calendar
+
+log = logging.getLogger(__name__)
+
+
+def show(state: TargetState) -> str:
+    """Return the state of a target in one line."""
+    return ", ".join(
+        f"{v.version} {v.weight} % ({'healthy' if v.healthy else 'running' if v.running else 'stopped'})"
+        for v in state.versions
+    )
+
+
+def stage(release: Release) -> None:
+    """Start the new version beside the stable one with no traffic, and smoke test it.
+
+    :raises GateRefused: the restore set is not on record, or a smoke check failed
+    """
+    plan = release.plan
+    release.permitted("stage")
+    if release.latest("restore_set") is None:
+        raise GateRefused(f"{release.id}: no proof, no deploy: the gate restore_set has not passed; "
+                          "clear the task backup.restore_set")
+    release.announce("stage", version=plan.artifact.version, digest=plan.artifact.digest)
+    state = release.target.stage(plan.artifact)
+    _smoke(release, plan.rollout.smoke_paths)
+    release.record("staged", state=state.model_dump(mode="json"))
+    log.info("staged: %s; next: the canary gets its first traffic", show(state))
+
+
+def _smoke(release: Release, paths: tuple[str, ...]) -> None:
+    version = release.plan.artifact.version
+    answers = release.target.smoke(version, paths)
+    release.record("smoke", version, answers=answers)
+    bad = {path: status for path, status in answers.items() if not 200 <= status < 400}
+    if bad:
+        raise GateRefused(f"smoke check of {version} failed: " + ", ".join(f"{p} answered {s}" for p, s in bad.items()))
+    log.info("smoke checks of %s: %s", version, ", ".join(f"{path} {status}" for path, status in answers.items()))
+
+
+def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
+    """Give the canary the traffic of its present step and begin to count.
+
+    :raises GateRefused: the calendar closed and the plan says to roll back
+    :raises TemporaryError: the calendar closed and the plan says to hold, or a server is down
+    """
+    plan = release.plan
+    release.permitted(f"shift, step {progress.step + 1} of {len(plan.rollout.steps)}")
+    _obey_calendar(release, plan.rollout.on_freeze)
+    percent = plan.rollout.steps[progress.step].percent
+    log.info("metrics: %s", release.metrics.online())
+    release.announce("shift", version=plan.artifact.version, percent=percent)
+    state = release.target.shift(plan.artifact.version, percent)
+    mark = release.metrics.begin(plan.current_version, plan.artifact.version)
+    log.info("step %d of %d: %s; next: watch for %.0f s", progress.step + 1, len(plan.rollout.steps), show(state),
+             plan.rollout.steps[progress.step].observe_seconds)
+    return begin_step(progress, mark, utc_now())
+
+
+def _obey_calendar(release: Release, on_freeze: str) -> None:
+    decision = ask_calendar(release.environment.calendar, utc_now())
+    if decision.open:
+        return
+    if on_freeze == "roll_back":
+        raise GateRefused(f"the calendar closed while the canary ran: {decision.sentence}; the plan says roll back")
+    raise TemporaryError(f"the calendar closed while the canary ran: {decision.sentence}; the plan says hold")
+
+
+def look(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
+    """Sample both arms, judge, record the verdict, and decide the next move."""
+    plan = release.plan
+    policy = look_policy(plan.rollout, plan.analysis)
+    percent = plan.rollout.steps[progress.step].percent
+    verdict, sample = _verdict(release, progress, percent / 100, plan.current_version)
+    decision = after_look(plan.rollout, plan.analysis, progress, verdict, now)
+    release.record("verdict", f"step-{progress.step + 1}", percent=percent, look=decision.progress.looks or progress.looks + 1,
+                   verdict=verdict.model_dump(mode="json"), policy=policy.model_dump(mode="json"),
+                   sample=None if sample is None else sample.model_dump(mode="json"), move=decision.move, why=decision.why)
+    log.info("step %d (%d %%), look %d: %s: %s; next: %s", progress.step + 1, percent, progress.looks + 1,
+             verdict.answer.upper(), verdict.sentence, decision.move)
+    if decision.move in (Move.PASS, Move.ROLL_BACK):
+        release.record("canary", move=decision.move, why=decision.why)
+        release.notify("verdict", f"Canary {plan.artifact.version}: {decision.move}", decision.why)
+    return decision
+
+
+def _verdict(
+    release: Release, progress: CanaryProgress, share: float, stable: str
+) -> tuple[Verdict, Sample | None]:
+    plan = release.plan
+    try:
+        sample = release.metrics.sample(progress.mark, stable, plan.artifact.version, share)
+    except NoData as error:
+        return Verdict(answer=Answer.INCONCLUSIVE, sentence=f"no data: {error}"), None
+    except TemporaryError as error:
+        return Verdict(answer=Answer.ERROR, sentence=f"the metrics could not be read: {error}"), None
+    return judge(look_policy(plan.rollout, plan.analysis), sample), sample
+
+
+def validate(release: Release) -> None:
+    """Check the release once more before all traffic goes to it: the canary's verdict, the digest that runs, its answers.
+
+    :raises GateRefused: the canary did not pass, or a check failed
+    :raises EffectMissing: the target runs other content than was approved
+    """
+    plan = release.plan
+    release.permitted("validate")
+    canary = release.latest("canary")
+    if canary is None or canary["move"] != Move.PASS:
+        raise GateRefused(f"{release.id}: the canary has not passed, whatever state its task shows")
+    state = release.target.inspect()
+    running = next((v for v in state.versions if v.version == plan.artifact.version), None)
+    if running is None or running.digest != plan.artifact.digest:
+        found = "nothing" if running is None else running.digest
+        raise EffectMissing(f"the target runs {found} where {plan.artifact.digest} was approved")
+    _smoke(release, release.environment.validation.paths or plan.rollout.smoke_paths)
+    release.record("validated", state=state.model_dump(mode="json"))
+    log.info("validated: %s with the approved digest; next: decide", show(state))
+
+
+def decide(release: Release) -> str:
+    """Choose by what is on record, whatever happened upstream: ``promote``, ``roll_back`` or ``refuse``."""
+    if not release.acts():
+        choice, why = "refuse", "nothing was changed"
+    elif release.latest("validated") is not None:
+        choice, why = "promote", "the canary passed and the release was validated"
+    else:
+        choice, why = "roll_back", reason_of(release)
+    release.record("decision", choice=choice, why=why)
+    log.info("decision: %s, because %s", choice, why)
+    return choice
+
+
+def reason_of(release: Release) -> str:
+    """Return the first fault on record, or what else is known."""
+    canary = release.latest("canary")
+    if canary is not None and canary["move"] == Move.ROLL_BACK:
+        return str(canary["why"])
+    faults = release.recorded("fault")
+    return str(faults[0].data["message"]) if faults else "the release was interrupted before it was validated"
+
+
+def promote(release: Release) -> TargetState:
+    """Give the new version all traffic; the version before stays warm."""
+    plan = release.plan
+    release.permitted("promote")
+    release.announce("promote", version=plan.artifact.version)
+    state = release.target.promote(plan.artifact.version)
+    log.info("promoted: %s; next: bake for %.0f s with %s still warm", show(state), plan.rollout.bake_seconds,
+             plan.current_version)
+    return state
+
+
+def bake_mark(release: Release) -> CanaryProgress:
+    """Begin to count for the bake."""
+    plan = release.plan
+    mark = release.metrics.begin(plan.current_version, plan.artifact.version)
+    return begin_step(CanaryProgress(), mark, utc_now())
+
+
+def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
+    """Judge the promoted version, which now has all traffic, and record the verdict."""
+    verdict, sample = _verdict(release, progress, 1.0, release.plan.current_version)
+    release.record("verdict", "bake", verdict=verdict.model_dump(mode="json"),
+                   sample=None if sample is None else sample.model_dump(mode="json"))
+    log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence)
+    return verdict
+
+
+def settle_bake(release: Release, verdict: Verdict) -> None:
+    """End the bake: stop the version before, or refuse.
+
+    :raises GateRefused: the promoted version did not pass
+    """
+    plan = release.plan
+    if verdict.answer is not Answer.PASS:
+        raise GateRefused(f"bake of {plan.artifact.version} ended {verdict.answer}: {verdict.sentence}; next: roll back")
+    release.permitted("retire")
+    release.announce("retire", version=plan.current_version)
+    state = release.target.retire(plan.current_version)
+    release.record("baked", state=state.model_dump(mode="json"))
+    log.info("%s is stopped; %s; next: seal the evidence", plan.current_version, show(state))

@@ -1,0 +1,65 @@
+"""Stages ``traffic``, ``data`` and ``verify`` of the rollback. Knows no Airflow.
+
+The way back is part of the approved plan. It needs no permit that is still valid: a release that has begun always lands.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from airlock.backup.driver import Place
+from airlock.errors import EffectMissing, PermanentError
+from airlock.flow.release import Release
+from airlock.flow.stages.deploy import reason_of, show
+from airlock.models import TargetState
+
+log = logging.getLogger(__name__)
+
+
+def needed(release: Release) -> str:
+    """Return why the release must be rolled back; empty when it must not."""
+    if not release.acts() or release.latest("baked") is not None:
+        return ""
+    return reason_of(release)
+
+
+def traffic(release: Release, why: str) -> TargetState:
+    """Give the version before all traffic and stop the new one."""
+    plan = release.plan
+    release.announce("roll_back", version=plan.current_version, why=why)
+    state = release.target.abort(plan.current_version)
+    log.info("rolled back because %s; now: %s", why, show(state))
+    return state
+
+
+def data(release: Release) -> tuple[str, ...]:
+    """Restore, into the origin, the resources that the plan names in ``backup.restore_on_rollback``; return their names."""
+    plan = release.plan
+    wanted = set(plan.backup_policy.get("restore_on_rollback", ()))
+    restored = []
+    for resource in plan.resources:
+        if resource.name not in wanted:
+            continue
+        point = release.recovery_point(resource)
+        if point is None:
+            raise PermanentError(f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand")
+        release.announce("restore", resource=resource.name, recovery_point=point.id)
+        release.driver(resource).restore(point, Place(origin=True))
+        restored.append(resource.name)
+        log.info("%s.%s: origin restored from %s", resource.kind, resource.name, point.id)
+    return tuple(restored)
+
+
+def verify(release: Release) -> None:
+    """Look at the target: all traffic on the version before, and no other version running.
+
+    :raises EffectMissing: it is not so
+    """
+    stable = release.plan.current_version
+    state = release.target.inspect()
+    others = [v.version for v in state.versions if v.version != stable and v.running]
+    if state.weight_of(stable) != 100 or others:
+        raise EffectMissing(f"after the rollback the target shows {show(state)}; expected {stable} with 100 % and no other "
+                            "version running; clear the task deploy.rollback.traffic")
+    release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(release))
+    log.info("verified on the target: %s; next: seal the evidence", show(state))
