@@ -1,0 +1,1 @@
+"""The commands of ``python -m airlock``, one module for each group."""

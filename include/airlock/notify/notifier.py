@@ -1,0 +1,40 @@
+"""The contract of every notifier: tell people what happens to a release. Must not know gates, Airflow tasks or ledgers.
+
+A notification never decides anything. Notifiers
+  - return ``None`` where nothing is configured, and log that once;
+  - raise ``TemporaryError`` for everything that the other side answers or fails to answer: callers log it and go on, so
+    that no release fails for a message;
+  - do not retry, and treat every text as written by a stranger: it must not call people, make links or forge layout.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from pydantic import Field
+
+from airlock.models import Frozen
+
+
+class Message(Frozen):
+    """One event of one release. ``thread`` is what ``send`` returned for the release's first message, if it did."""
+
+    release: str
+    event: Literal["start", "approval_wanted", "verdict", "end"]
+    title: str
+    text: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
+    link: str = ""
+    thread: str | None = None
+
+
+class Notifier(ABC):
+    """Sends messages; see the module's docstring for what each implementation promises."""
+
+    @abstractmethod
+    def send(self, message: Message) -> str | None:
+        """Send *message* and return the id of its thread, or ``None`` if nothing is configured.
+
+        :raises TemporaryError: the message was not accepted
+        """
