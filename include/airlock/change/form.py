@@ -1,0 +1,72 @@
+"""The trigger form as data: sections, fields and JSON schemas. One source for Airflow's form, rules and documents.
+
+Knows no Airflow; must not know whether a request is good, only how it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+WHAT = "What"
+WHY = "Why and risk"
+BACK = "Way back"
+WHEN = "When"
+SECTIONS = (WHAT, WHY, BACK, WHEN)
+CHANGE_TYPES = ("normal", "standard", "emergency")
+IMPACTS = ("low", "medium", "high")
+_ALL = ("standard", "normal", "emergency")
+_WRITTEN = ("normal", "emergency")
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One field. ``needed_for``: the change types that must fill it in; ``schema``: JSON schema without the type null.
+
+    ``default`` is what the form shows first; ``None`` is an empty field.
+    """
+
+    name: str
+    section: str
+    title: str
+    description: str
+    schema: dict[str, Any]
+    needed_for: tuple[str, ...] = ()
+    default: Any = None
+
+    def json_schema(self, optional: bool = False) -> dict[str, Any]:
+        """Return the schema of the field; it allows null unless every change type needs it and it is not *optional*."""
+        schema = dict(self.schema)
+        if optional or set(self.needed_for) != set(_ALL):
+            schema["type"] = ["null", schema["type"]]
+            if "enum" in schema:
+                schema["enum"] = [None, *schema["enum"]]
+        return schema
+
+
+def _text(longest: int, shortest: int = 1, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "minLength": shortest, "maxLength": longest, **more}
+
+
+FIELDS: tuple[FormField, ...] = (
+    FormField("version", WHAT, "Version", "The version to release, exactly as its artifact is named, for example 1.1.",
+              _text(64, pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$"), _ALL),
+    FormField("change_type", WHAT, "Type of change",
+              "Normal: people approve it. Standard: pre-approved template of this environment. "
+              "Emergency: an incident is open; same gates, more risk points.",
+              {"type": "string", "enum": list(CHANGE_TYPES)}, _ALL, "normal"),
+    FormField("title", WHAT, "Title", "One line that approvers and auditors will read first.", _text(120, 5), _WRITTEN),
+    FormField("reason", WHY, "Reason", "Why this change is made, and who needs it.", _text(2000, 5), _WRITTEN),
+    FormField("impact", WHY, "Impact", "What users would notice if it goes wrong.",
+              {"type": "string", "enum": list(IMPACTS)}, _WRITTEN),
+    FormField("impact_details", WHY, "Impact in words", "Who would notice what, and for how long.", _text(2000)),
+    FormField("incident", WHY, "Incident", "The incident that an emergency change mends, for example INC-1042.",
+              _text(64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,63}$"), ("emergency",)),
+    FormField("justification", WHY, "Why it cannot wait", "Emergency only: why a normal change would be too late.",
+              _text(2000, 5), ("emergency",)),
+    FormField("rollback_plan", BACK, "Rollback plan", "How the service comes back if the release fails, data included.",
+              _text(4000, 10), _WRITTEN),
+    FormField("start_after", WHEN, "Not before", "Earliest moment of the first change; empty means at once.",
+              {"type": "string", "format": "date-time"}),
+)
+FIELD_OF = {field.name: field for field in FIELDS}

@@ -1,0 +1,103 @@
+"""Everything a release will do, frozen into one plan. Changes nothing; must not know how approval is given."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airlock.errors import InvalidInput, PermanentError
+from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk
+from airlock.services import ServiceEnvironment
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
+_CHUNK = 1 << 20
+_SHOWN_VERSIONS = 20
+
+
+def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, and the plan binds them all
+    release: str,
+    rfc: Rfc,
+    environment: ServiceEnvironment,
+    artifact: Artifact,
+    current_version: str,
+    rules: Sequence[ApprovalRule],
+    risk: Risk,
+) -> Plan:
+    """Return the plan. The same arguments give the same digest.
+
+    :raises InvalidInput: the RFC and the artifact or environment do not belong together
+    """
+    if (rfc.service, rfc.environment) != (environment.service, environment.environment):
+        raise InvalidInput(f"the request is for {rfc.service} {rfc.environment}, not for {environment.service} "
+                           f"{environment.environment}; trigger the DAG of that environment")
+    if rfc.version != artifact.version:
+        raise InvalidInput(f"the request is for version {rfc.version}, but the artifact is {artifact.version}; "
+                           "resolve the artifact again")
+    return Plan(
+        release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
+        current_version=current_version, rollout=environment.rollout, analysis=environment.analysis,
+        target={**environment.target.model_dump(mode="json"),
+                "validation": environment.validation.model_dump(mode="json")},
+        metrics=environment.metrics.model_dump(mode="json"),
+        resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
+        backup_policy={**environment.backup.model_dump(mode="json"),
+                       "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
+        calendar=environment.calendar.model_dump(mode="json", by_alias=True),
+        approvals=tuple(rules), risk=risk,
+    )
+
+
+def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:
+    """Return the artifact of *version* with the sha256 of its content, read in constant memory.
+
+    :raises InvalidInput: *version* is no version, or there is no such artifact; the versions found are listed
+    :raises PermanentError: the artifact is there but cannot be read
+    """
+    from upath import UPath
+
+    if not _VERSION.fullmatch(version) or ".." in version:
+        raise InvalidInput(f"{version[:40]!a} is no version: write it as the artifact is named, for example 1.1")
+    path = UPath(environment.artifacts.replace("{version}", version))
+    hasher = hashlib.sha256()
+    try:
+        if not path.is_file():
+            found = versions_found(environment)
+            shown = ", ".join(found[:_SHOWN_VERSIONS]) + (" ..." if len(found) > _SHOWN_VERSIONS else "")
+            raise InvalidInput(f"there is no artifact {path} for {environment.service} {version}: versions found are "
+                               f"{shown or 'none'}; build it, or ask for one of these")
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                hasher.update(chunk)
+    except OSError as error:
+        raise PermanentError(f"artifact {path} cannot be read: {error}; check permissions and storage") from error
+    return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest())
+
+
+def versions_found(environment: ServiceEnvironment) -> tuple[str, ...]:
+    """Return the versions whose artifacts exist, oldest name first. An absent folder holds none."""
+    from upath import UPath
+
+    before, _, after = environment.artifacts.partition("{version}")
+    cut = before.rfind("/") + 1
+    start, (rest, _, below) = before[cut:], after.partition("/")
+    folder: UPath = UPath(before[:cut] or ".")
+    if not folder.is_dir():
+        return ()
+    versions = []
+    for entry in folder.iterdir():
+        name = entry.name
+        if name.startswith(start) and name.endswith(rest) and (not below or (entry / below).is_file()):
+            version = name[len(start) : len(name) - len(rest)]
+            if _VERSION.fullmatch(version):
+                versions.append(version)
+    return tuple(sorted(versions, key=_order))
+
+
+def _order(version: str) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"[0-9]{1,18}|[A-Za-z]+", version)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

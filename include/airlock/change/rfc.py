@@ -1,0 +1,150 @@
+"""The trigger form -> a validated request for change. Knows the rules of requests, not risk, approval or Airflow.
+
+Everything a person typed is treated as hostile until it passed here: it will be shown to approvers, kept as evidence,
+and used to find an artifact.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, FormField
+from airlock.errors import InvalidInput
+from airlock.models import Rfc
+from airlock.services import ServiceEnvironment
+
+_MAXIMUM_REQUESTER = 128
+_UNSAFE: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"), "a control character"),
+    (re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"), "an invisible or direction character"),
+    (re.compile(r"\{\{|\{%|\{#|\$\{"), "template text ({{, {%, {# or ${)"),
+    (re.compile(r"\.\.[/\\]"), "a path to a parent folder (../)"),
+    (re.compile(r"<[A-Za-z/!?]"), "an HTML tag"),
+    (re.compile(r"!\[|\]\(|\]\[|```"), "markdown links, pictures or code blocks"),
+)
+
+
+def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: ServiceEnvironment) -> Rfc:
+    """Return the request for change that *form* asks for.
+
+    :param form: values by field name (see ``airlock.change.form``); ``None`` and blank text mean "not given"
+    :param requester: who triggered the run
+    :raises InvalidInput: every fault of the form at once, each with its field and what to do
+    """
+    faults: list[str] = []
+    if not isinstance(form, Mapping):
+        raise InvalidInput(f"the form must be a mapping of fields, found {type(form).__name__}; trigger the DAG again")
+    faults.extend(_unknown(form))
+    values = {field.name: _value(field, form.get(field.name), faults) for field in FIELDS}
+    change_type = values["change_type"] or "normal"
+    if change_type == "standard":
+        _fill_from_template(values, environment, faults)
+    elif change_type in CHANGE_TYPES and values["impact"]:
+        values["impact"] = f"{values['impact']}: {values['impact_details'] or 'no details given'}"
+    for field in FIELDS:
+        given = field.name in form and not _blank(form[field.name])
+        if change_type in field.needed_for and values[field.name] is None and not given:
+            faults.append(f"{field.name}: is missing, a {change_type} change needs it; {field.description}")
+    if change_type != "emergency" and values["justification"] is not None:
+        faults.append("justification: belongs to an emergency change only; empty it, or change the type")
+    faults.extend(_requester(requester))
+    start_after = _moment(values["start_after"], faults)
+    if faults:
+        raise InvalidInput(f"the request for {environment.service} in {environment.environment} is wrong: "
+                           + " | ".join(faults))
+    reason = str(values["reason"])
+    if values["justification"]:
+        reason = f"{reason}\nWhy it cannot wait: {values['justification']}"
+    return Rfc(
+        service=environment.service, environment=environment.environment, version=str(values["version"]),
+        change_type=change_type, title=str(values["title"]), reason=reason, impact=str(values["impact"]),
+        rollback_plan=str(values["rollback_plan"]), requester=str(requester), start_after=start_after,
+        incident=values["incident"],
+    )
+
+
+def _unknown(form: Mapping[str, Any]) -> list[str]:
+    faults = []
+    for name in form:
+        if name not in FIELD_OF:
+            near = get_close_matches(str(name), FIELD_OF, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELD_OF)}"
+            faults.append(f"{_shown(str(name))}: unknown field; {hint}")
+    return faults[:20]
+
+
+def _blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:40])
+
+
+def _value(field: FormField, value: Any, faults: list[str]) -> str | None:
+    if _blank(value):
+        return None
+    if not isinstance(value, str):
+        faults.append(f"{field.name}: must be text, found {type(value).__name__}; write it in quotes")
+        return None
+    text = value.strip().replace("\r\n", "\n")
+    longest, shortest = field.schema.get("maxLength", 64), field.schema.get("minLength", 1)
+    if len(text) > longest:
+        faults.append(f"{field.name}: has {len(text)} characters, at most {longest} are allowed; shorten it")
+        return None
+    for pattern, what in _UNSAFE:
+        if pattern.search(text):
+            faults.append(f"{field.name}: contains {what}; write plain text")
+            return None
+    if "\n" in text and longest <= 120:
+        faults.append(f"{field.name}: must be one line; remove the line break")
+    elif len(text) < shortest:
+        faults.append(f"{field.name}: has {len(text)} characters, at least {shortest} are needed; {field.description}")
+    elif "enum" in field.schema and text not in field.schema["enum"]:
+        faults.append(f"{field.name}: {_shown(text)} is not one of {', '.join(field.schema['enum'])}; choose one")
+    elif "pattern" in field.schema and (not re.fullmatch(field.schema["pattern"], text) or ".." in text):
+        faults.append(f"{field.name}: {_shown(text)} is not allowed; {field.description}")
+    else:
+        return text
+    return None
+
+
+def _fill_from_template(values: dict[str, str | None], environment: ServiceEnvironment, faults: list[str]) -> None:
+    template = environment.standard_change
+    if template is None:
+        faults.append(f"change_type: environment {environment.environment!r} has no standard_change template; "
+                      "ask for a normal change")
+        return
+    for name in ("impact", "impact_details", "rollback_plan"):
+        if values[name] is not None and values[name] != getattr(template, name, None):
+            faults.append(f"{name}: a standard change uses the words of its template; empty it, "
+                          "or ask for a normal change")
+    values["impact"], values["rollback_plan"] = template.impact, template.rollback_plan
+    values["title"] = values["title"] or template.title
+    values["reason"] = values["reason"] or template.reason
+
+
+def _requester(requester: str | None) -> list[str]:
+    if not isinstance(requester, str) or not requester.strip():
+        return ["requester: nobody is known to have asked for this; trigger the run as a logged-in person"]
+    if len(requester) > _MAXIMUM_REQUESTER or any(pattern.search(requester) for pattern, _ in _UNSAFE):
+        return [f"requester: {_shown(requester)} is no log-in name; trigger the run as a logged-in person"]
+    return []
+
+
+def _moment(text: str | None, faults: list[str]) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        faults.append(f"start_after: {_shown(text)} is no moment; write date, time and offset such as "
+                      "2026-11-24T20:00:00+01:00")
+        return None
+    return moment
