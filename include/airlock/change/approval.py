@@ -58,7 +58,7 @@ def eligible(rules: Sequence[ApprovalRule], requester: str) -> tuple[str, ...]:
     missing = _missing(rules, _seated(rules, people))
     if missing:
         raise GateRefused(f"the approval cannot be given: without the requester {requester!r}, who may not approve, "
-                          f"and with one seat per person, {missing}; add people to the groups, or let another person ask")
+                          f"and with one seat per person, {missing}; add people to the groups, or let another ask")
     return people
 
 

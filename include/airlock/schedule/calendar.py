@@ -20,8 +20,8 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a release may begin now. ``code`` is open, frozen, outside_window or never; ``next_open`` is in UTC, and the
-    same moment as asked when it is open; ``None`` when the calendar does not open within 800 days."""
+    """Whether a release may begin now. ``code`` is open, frozen, outside_window or never. ``next_open`` is in UTC, the
+    moment asked for when it is open, and ``None`` when the calendar does not open within 800 days."""
 
     open: bool
     code: str
@@ -37,7 +37,7 @@ def decide(calendar: Calendar, now: datetime) -> Decision:
     start, _ = next(_open_spans(calendar, now), (None, None))
     if start is not None and start <= now:
         return Decision(True, "open", f"{local} is inside a window and outside every freeze", now)
-    then = f"next opening {_shown(start, zone)}" if start else f"no opening within {_HORIZON_DAYS} days; ask for a window"
+    then = f"next opening {_shown(start, zone)}" if start else f"it does not open within {_HORIZON_DAYS} days"
     for freeze in calendar.freezes:
         begin, end = freeze_bounds(freeze, zone)
         if begin <= now < end:

@@ -76,7 +76,7 @@ def standard_form(environment: ServiceEnvironment, chosen: Candidate) -> dict[st
 
 
 def due_times(cycle: Cycle, after: datetime, count: int) -> tuple[datetime, ...]:
-    """Return the next *count* moments after *after* at which the cycle runs, in its own zone; none when it is manual."""
+    """Return the next *count* moments after *after* at which the cycle runs, in its zone; none when it is manual."""
     if cycle.cron is None:
         return ()
     from croniter import croniter
