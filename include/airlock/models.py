@@ -188,6 +188,7 @@ class ArmSample(Frozen):
     errors: int
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    latency_buckets: tuple[tuple[float, int], ...] = Field((), description="(upper bound in ms, requests up to it)")
 
 
 class Sample(Frozen):

@@ -63,6 +63,7 @@ def bootstrap(layout: Layout) -> dict[str, Any]:
     }
 
 
+_FILTERS = "type.googleapis.com/envoy.extensions.filters"
 _ADMIN_LAYER = {"name": "admin", "admin_layer": {}}
 
 
@@ -87,12 +88,12 @@ def _listener(layout: Layout, environment: str) -> dict[str, Any]:
         "route": {"weighted_clusters": {"runtime_key_prefix": prefix, "clusters": weights}, "timeout": "15s"},
     }
     connections = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": f"shop_{environment}",
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": f"{_FILTERS}.http.router.v3.Router"},
             }
         ],
         "route_config": {

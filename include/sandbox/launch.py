@@ -32,7 +32,7 @@ def main() -> None:
         return
     artifact = str(current.resolve())
     environment = {**os.environ, **settings(host / ".env"), "PORT": port}
-    os.execve(sys.executable, [sys.executable, artifact], environment)
+    os.execve(sys.executable, [sys.executable, artifact], environment)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def program_name(environment: str, slot: str) -> str:
 
 
 def configuration(layout: Layout, login: str, password: str) -> str:
-    """supervisord's configuration file, with the XML-RPC log-in in it."""
+    """The configuration file of supervisord, with the XML-RPC log-in in it."""
     base = f"""[inet_http_server]
 port=127.0.0.1:{layout.port("supervisor")}
 username={_plain(login)}

@@ -43,7 +43,7 @@ class Slot:
     def installed(self) -> str | None:
         """The version that the slot's program starts, by its folder; None when the slot is empty."""
         try:
-            return Path(os.readlink(self.current)).parent.name
+            return self.current.readlink().parent.name
         except FileNotFoundError:
             return None
 
@@ -76,7 +76,7 @@ class Slot:
         if found != digest:
             draft.unlink()
             raise PermanentError(
-                f"artifact {artifact} of version {version} has digest {found}, but {digest} was approved: it was changed "
+                f"artifact {artifact} of version {version} has digest {found}, but {digest} was approved: it changed "
                 "after the plan was made; publish it again and ask for a new approval"
             )
         draft.chmod(0o755)
@@ -112,7 +112,7 @@ def stable_slot(folder: Path) -> str:
     :raises PermanentError: no slot was ever made stable
     """
     try:
-        return os.readlink(folder / "stable")
+        return str((folder / "stable").readlink())
     except OSError as error:
         raise PermanentError(
             f"{folder}/stable cannot be read ({error.strerror}): link it to the slot that is in production"

@@ -9,10 +9,11 @@ import sys
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import database
 
-ARTIFACT = os.path.abspath(sys.argv[0])
+ARTIFACT = Path(sys.argv[0]).resolve()
 
 
 def _release():
@@ -21,7 +22,7 @@ def _release():
 
 
 def _digest():
-    with open(ARTIFACT, "rb") as stream:
+    with ARTIFACT.open("rb") as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -53,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         except database.Unavailable as error:
             return self._fail(str(error))
 
-    do_HEAD = do_GET
+    def do_HEAD(self):
+        return self.do_GET()
 
     def _answer(self, path):
         if path == "/":

@@ -1,0 +1,108 @@
+"""Starts and stops a host's programs through supervisord's XML-RPC. Knows no version and no traffic."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import logging
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from typing import Any
+
+from airlock.connections import connection
+from airlock.errors import PermanentError, TemporaryError
+
+logger = logging.getLogger(__name__)
+_ALREADY_STARTED, _NOT_RUNNING = 60, 70
+RUNNING = frozenset({"STARTING", "RUNNING"})
+GIVEN_UP = frozenset({"FATAL", "EXITED"})
+
+
+class _Transport(xmlrpc.client.Transport):
+    """A transport that does not wait for ever."""
+
+    def __init__(self, headers: list[tuple[str, str]], timeout: float) -> None:
+        super().__init__(headers=headers)
+        self._timeout = timeout
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        made = super().make_connection(host)
+        made.timeout = self._timeout
+        return made
+
+
+class Supervisor:
+    """The supervisord behind an Airflow connection (host, port, login, password)."""
+
+    def __init__(self, connection_id: str, timeout: float = 20.0) -> None:
+        """*timeout* is the longest that one call waits, in seconds; stopping a program takes a while."""
+        self._id = connection_id
+        self._timeout = timeout
+
+    def state(self, program: str) -> str:
+        """The word of supervisord for the state of *program*: ``RUNNING``, ``STOPPED``, ``FATAL``...
+
+        :raises TemporaryError: supervisord does not answer
+        :raises PermanentError: it has no such program, or refuses the log-in
+        """
+        return str(self._info(program)["statename"])
+
+    def log_of(self, program: str) -> str:
+        """Path, on the host, of the log of *program*."""
+        return str(self._info(program).get("stdout_logfile") or "(it has no log)")
+
+    def start(self, program: str) -> None:
+        """Start *program* unless it runs; does not wait for it. Errors as in ``state``."""
+        began = time.monotonic()
+        started = self._tolerant(lambda server: server.startProcess(program, False), program, _ALREADY_STARTED)
+        if started:
+            logger.info("supervisord starts %s (%.1f s)", program, time.monotonic() - began)
+
+    def stop(self, program: str) -> None:
+        """Stop *program* and wait until it has ended. Errors as in ``state``."""
+        began = time.monotonic()
+        if self._tolerant(lambda server: server.stopProcess(program, True), program, _NOT_RUNNING):
+            logger.info("supervisord stopped %s in %.1f s", program, time.monotonic() - began)
+
+    def _info(self, program: str) -> dict[str, Any]:
+        found = self._call(lambda server: server.getProcessInfo(program), program)
+        return dict(found)
+
+    def _tolerant(self, act: Callable[[Any], Any], program: str, expected: int) -> bool:
+        """Do *act*; return False when supervisord says, with the fault *expected*, that there was nothing to do."""
+        try:
+            self._call(act, program)
+        except _Fault as fault:
+            if fault.code != expected:
+                raise
+            return False
+        return True
+
+    def _call(self, act: Callable[[Any], Any], program: str) -> Any:
+        held = connection(self._id)
+        token = base64.b64encode(f"{held.login or ''}:{held.password or ''}".encode()).decode()
+        address = f"{held.host}:{held.port or 9001}"
+        transport = _Transport([("Authorization", f"Basic {token}")], self._timeout)
+        try:
+            with xmlrpc.client.ServerProxy(f"http://{address}/RPC2", transport=transport) as proxy:
+                return act(proxy.supervisor)
+        except xmlrpc.client.Fault as fault:
+            raise _Fault(fault.faultCode, f"supervisord at {address}: {program!r}: {fault.faultString}") from fault
+        except xmlrpc.client.ProtocolError as error:
+            kind = PermanentError if error.errcode in (401, 403) else TemporaryError
+            raise kind(
+                f"supervisord at {address} answers with status {error.errcode}: check the connection {self._id!r}"
+            ) from None
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise TemporaryError(
+                f"supervisord at {address} does not answer ({type(error).__name__}): check that it runs, then try again"
+            ) from error
+
+
+class _Fault(PermanentError):
+    """supervisord refused: no such program, or it cannot be started."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
