@@ -96,36 +96,8 @@ def start(program: Program, run: Path) -> Server:
 
     :raises TemporaryError: it ended by itself or was not ready in time; the message ends with the tail of its log
     """
-    run.mkdir(parents=True, exist_ok=True)
-    program.log.parent.mkdir(parents=True, exist_ok=True)
-    mark = os.urandom(8).hex()
-    environment = {**(os.environ if program.environment is None else program.environment), MARK: mark}
     began = time.monotonic()
-    with program.log.open("ab") as log:
-        offset = log.tell()
-        process = subprocess.Popen(
-            program.command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=program.folder,
-            user=program.user,
-            group=program.user,
-            extra_groups=[] if program.user is not None else None,
-            start_new_session=True,
-        )
-    server = Server(
-        name=program.name,
-        pid=process.pid,
-        born=birth(process.pid) or "",
-        mark=mark,
-        log=program.log,
-        file=run / f"{program.name}.json",
-        stop_signal=int(program.stop_signal),
-        grace=program.grace,
-    )
-    _write(server)
+    server, process, offset = _launch(program, run)
     try:
         _wait(program, process, offset)
     except BaseException:
@@ -134,6 +106,25 @@ def start(program: Program, run: Path) -> Server:
         raise
     logger.info("started %s: process %d, ready in %.1f s", program.name, process.pid, time.monotonic() - began)
     return server
+
+
+def complete(program: Program, run: Path) -> None:
+    """Start *program*, which ends by itself, and wait for its end. Its ``ready`` is not asked.
+
+    :raises TemporaryError: it ended with a code other than 0, or not in time; the message ends with its log's tail
+    """
+    server, process, offset = _launch(program, run)
+    try:
+        code: int | str = process.wait(program.deadline)
+    except subprocess.TimeoutExpired:
+        code = f"nothing within {program.deadline:.0f} s"
+    finally:
+        stop(server)
+    if code != 0:
+        raise TemporaryError(
+            f"{program.name} ended with {code}; read {program.log}, mend the cause and start again. Its last lines:\n"
+            f"{tail(program.log, offset=offset)}"
+        )
 
 
 def stop(server: Server) -> None:
@@ -200,6 +191,39 @@ def tail(log: Path, lines: int = 15, offset: int = 0) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:]) or "    (its log is empty)"
 
 
+def _launch(program: Program, run: Path) -> tuple[Server, subprocess.Popen[bytes], int]:
+    run.mkdir(parents=True, exist_ok=True)
+    program.log.parent.mkdir(parents=True, exist_ok=True)
+    mark = os.urandom(8).hex()
+    environment = {**(os.environ if program.environment is None else program.environment), MARK: mark}
+    with program.log.open("ab") as log:
+        offset = log.tell()
+        process = subprocess.Popen(
+            program.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=program.folder,
+            user=program.user,
+            group=program.user,
+            extra_groups=[] if program.user is not None else None,
+            start_new_session=True,
+        )
+    server = Server(
+        name=program.name,
+        pid=process.pid,
+        born=birth(process.pid) or "",
+        mark=mark,
+        log=program.log,
+        file=run / f"{program.name}.json",
+        stop_signal=int(program.stop_signal),
+        grace=program.grace,
+    )
+    _write(server)
+    return server, process, offset
+
+
 def _wait(program: Program, process: subprocess.Popen[bytes], offset: int) -> None:
     limit = time.monotonic() + program.deadline
     pause = 0.02
@@ -260,8 +284,6 @@ def _signal(pids: list[int], number: int) -> None:
 def _gone(server: Server, seconds: float, *, leader_only: bool) -> bool:
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
-        with suppress(ChildProcessError):
-            os.waitpid(server.pid, os.WNOHANG)
         if (birth(server.pid) != server.born) if leader_only else not _members(server):
             return True
         time.sleep(0.03)

@@ -1,0 +1,102 @@
+"""``python -m sandbox up|down|status|demo``: the sandbox's command line. Prints; holds no logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from types import FrameType
+
+from airlock.errors import AirlockError
+from sandbox import credentials, stack
+from sandbox.layout import Layout
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox",
+        description="Real servers on 127.0.0.1: Airflow, PostgreSQL, Envoy, OpenBao, moto, supervisor, Kubernetes API.",
+        epilog="AIRLOCK_HOME chooses the folder (default .airlock), AIRLOCK_PORT_BASE the ports (default 28000).",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what is done to which process")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("up", "start the sandbox and leave it running"),
+        ("down", "stop the sandbox"),
+        ("status", "say which servers run; exit code 0 if all do"),
+        ("demo", "start the sandbox, take three releases through every stage, stop it again"),
+    ):
+        commands.add_parser(name, help=text, description=text)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        layout = Layout.from_environment()
+        return {"up": up, "down": down, "status": status, "demo": demo}[given.command](layout)
+    except AirlockError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def up(layout: Layout) -> int:
+    """Start everything and say where it is; on a running sandbox only say where."""
+    if stack.running(layout):
+        print("the sandbox runs already")
+        _greet(layout)
+        return 0
+    began = time.monotonic()
+    stack.start_all(layout, _say)
+    print(f"the sandbox is up after {time.monotonic() - began:.0f} s")
+    _greet(layout)
+    return 0
+
+
+def down(layout: Layout) -> int:
+    """Stop everything."""
+    print("the sandbox is stopped" if stack.stop_all(layout, _say) else "the sandbox was not running")
+    return 0
+
+
+def status(layout: Layout) -> int:
+    """Print a line per server."""
+    found = stack.status(layout)
+    for name, value in found.items():
+        print(f"{name:24} {value}")
+    return 0 if all(value == "running" for value in found.values()) else FAILED
+
+
+def demo(layout: Layout) -> int:
+    """Run the demo, which starts and stops the sandbox itself."""
+    from sandbox.demo import run
+
+    return int(run(layout))
+
+
+def _greet(layout: Layout) -> None:
+    print(f"\n  Airflow   {layout.url('airflow')}")
+    print(f"  the shop  {layout.url('envoy')}/orders   (staging: {layout.url('envoy_staging')}/orders)\n")
+    print(f"  {'log-in':18} {'password':14} role")
+    for name, password in credentials.load(layout.sandbox).people.items():
+        print(f"  {name:18} {password:14} {credentials.PEOPLE[name]}")
+    print(f"\n  logs      {layout.log}\n  stop      make down")
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
