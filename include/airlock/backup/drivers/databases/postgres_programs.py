@@ -1,0 +1,191 @@
+"""Run PostgreSQL's own programs as streams. Knows processes and pipes; knows nothing of stores, facts or points.
+
+Passwords travel in the environment of the child only, never in its arguments. What a program says on its error output
+is part of the error raised, so that on-call need not look elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from airlock.errors import PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+_TEMPORARY_SIGNS = (
+    "connection refused",
+    "could not connect",
+    "server closed the connection",
+    "starting up",
+    "shutting down",
+    "too many clients",
+    "too many connections",
+    "timeout expired",
+    "connection timed out",
+    "lock timeout",
+    "terminating connection",
+    "in recovery mode",
+    "could not translate host name",
+    "connection reset",
+    "deadlock detected",
+    "remaining connection slots",
+)
+
+
+def find_program(name: str, folder: str, label: str) -> str:
+    """Return the full path of the PostgreSQL program *name*, in *folder* or, when that is empty, on PATH.
+
+    :raises PermanentError: it is not there
+    """
+    found = shutil.which(name, path=folder or None)
+    if found is None:
+        where = folder or "the folders of PATH"
+        raise PermanentError(
+            f"{label}: the program {name} is not in {where}: install PostgreSQL's client programs "
+            f"(of the server's version or newer), or set the option 'programs' to their folder"
+        )
+    return found
+
+
+def failure(label: str, what: str, text: str) -> TemporaryError | PermanentError:
+    """Return the error for what a server or program said: temporary when it names a state that passes."""
+    text = " | ".join(line.strip() for line in text.strip().splitlines()[-8:]) or "it said nothing"
+    if any(sign in text.lower() for sign in _TEMPORARY_SIGNS):
+        return TemporaryError(f"{label}: {what}: {text}; try again when the server answers")
+    return PermanentError(f"{label}: {what}: {text}")
+
+
+def _said(errors: IO[bytes]) -> str:
+    errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, errors.tell() - 4000))
+    return errors.read().decode(errors="replace")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.wait()
+
+
+def read_from(command: list[str], environment: Mapping[str, str], label: str) -> Iterator[bytes]:
+    """Yield the output of *command* in chunks. The process ends with the iteration, whatever ends it.
+
+    :raises TemporaryError: the server cannot be reached now
+    :raises PermanentError: the program failed for another reason
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+        try:
+            assert process.stdout is not None  # noqa: S101 - for the type checker; it is a pipe
+            while chunk := process.stdout.read(_CHUNK):
+                yield chunk
+            if process.wait() != 0:
+                raise failure(label, f"{Path(command[0]).name} ended with code {process.returncode}", _said(errors))
+        finally:
+            _stop(process)
+
+
+class ScriptRun:
+    """An archive that is turned into SQL by ``pg_restore`` and carried out by ``psql`` in one transaction.
+
+    ``COMMIT`` is sent only after the whole archive was read and verified and ``pg_restore`` ended well; whatever
+    happens before that, ``psql`` sees the end of its input inside an open transaction and the server rolls back.
+    """
+
+    def __init__(self, pg_restore: list[str], psql: list[str], environment: Mapping[str, str], label: str) -> None:
+        self._pg_restore, self._psql = pg_restore, psql
+        self._environment, self._label = dict(environment), label
+
+    def run(self, preamble: str, archive: Iterable[bytes], closing: str) -> None:
+        """Carry out *preamble*, the archive and *closing*, all or nothing.
+
+        :raises TemporaryError: the server cannot be reached, or a lock could not be had in time
+        :raises PermanentError: a statement failed; nothing was changed
+        """
+        with tempfile.TemporaryFile() as psql_errors, tempfile.TemporaryFile() as restore_errors:
+            psql = subprocess.Popen(
+                self._psql, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=psql_errors
+            )
+            try:
+                self._feed(psql, preamble, archive, closing, restore_errors)
+            except BrokenPipeError:
+                psql.wait()
+            except BaseException:
+                _stop(psql)
+                raise
+            finally:
+                if psql.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        psql.stdin.close()
+            if psql.wait() != 0:
+                raise failure(self._label, "the restore was rolled back, psql said", _said(psql_errors))
+
+    def _feed(
+        self, psql: subprocess.Popen[bytes], preamble: str, archive: Iterable[bytes], closing: str, errors: IO[bytes]
+    ) -> None:
+        assert psql.stdin is not None  # noqa: S101 - for the type checker; it is a pipe
+        psql.stdin.write(f"BEGIN;\n{preamble}\n".encode())
+        psql.stdin.flush()
+        restore = subprocess.Popen(
+            self._pg_restore, env=self._environment, stdin=subprocess.PIPE, stdout=psql.stdin, stderr=errors
+        )
+        try:
+            assert restore.stdin is not None  # noqa: S101 - for the type checker; it is a pipe
+            ended_early = False
+            for chunk in archive:  # read to its end in any case: only then are its checksums verified
+                if not ended_early:
+                    try:
+                        restore.stdin.write(chunk)
+                    except BrokenPipeError:
+                        ended_early = True
+            with contextlib.suppress(BrokenPipeError):
+                restore.stdin.close()
+            code = restore.wait()
+        finally:
+            _stop(restore)
+        if psql.poll() is not None:
+            raise BrokenPipeError
+        if code != 0:
+            psql.stdin.close()
+            psql.wait()
+            raise failure(self._label, f"pg_restore ended with code {code}, nothing was changed", _said(errors))
+        psql.stdin.write(f"\n{closing}\nCOMMIT;\n".encode())
+        psql.stdin.flush()
+
+
+def client_environment(connection: Any, database: str) -> dict[str, str]:
+    """Return the environment for libpq: where to connect, as whom, with what password. Never log it."""
+    extra = connection.extra_dejson
+    names = {
+        "PGHOST": connection.host,
+        "PGPORT": connection.port,
+        "PGUSER": connection.login,
+        "PGPASSWORD": connection.password,
+        "PGDATABASE": database,
+        "PGSSLMODE": extra.get("sslmode"),
+        "PGSSLROOTCERT": extra.get("sslrootcert"),
+        "PGSSLCERT": extra.get("sslcert"),
+        "PGSSLKEY": extra.get("sslkey"),
+    }
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "LC_ALL": "C",
+        "PGCONNECT_TIMEOUT": "10",
+        "PGAPPNAME": "airlock",
+        "PGCLIENTENCODING": "UTF8",
+        **{name: str(value) for name, value in names.items() if value not in (None, "")},
+    }

@@ -1,0 +1,316 @@
+"""The driver ``postgres`` against a real PostgreSQL 18."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airlock.backup.driver import Place
+from airlock.backup.drivers.databases import postgres_facts
+from airlock.backup.drivers.databases.postgres import PostgresDriver
+from airlock.backup.store import BackupStore
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
+from airlock.models import Kind, RecoveryPoint, Resource
+from sandbox import postgres
+from tests.real_servers import set_connection
+
+SCRATCH = Place(name="proof1")
+SCHEMA = """
+CREATE SCHEMA sales;
+CREATE TYPE public.mood AS ENUM ('calm', 'cross');
+CREATE TABLE public.customers (id serial PRIMARY KEY, name text NOT NULL, mood public.mood DEFAULT 'calm',
+  grade varchar(3) CHECK (grade IN ('a', 'b', 'c')), weight double precision, seen timestamptz, blob bytea);
+CREATE TABLE sales.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL REFERENCES public.customers,
+  cents int NOT NULL CHECK (cents >= 0), doubled int GENERATED ALWAYS AS (cents * 2) STORED);
+CREATE TABLE public."odd ""name" ("a b" text);
+CREATE TABLE sales.events (at date NOT NULL, what text) PARTITION BY RANGE (at);
+CREATE TABLE sales.events_2026 PARTITION OF sales.events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+CREATE VIEW sales.totals AS SELECT customer, sum(cents) AS cents FROM sales.orders GROUP BY customer;
+CREATE MATERIALIZED VIEW sales.frozen AS SELECT 1 AS one;
+CREATE FUNCTION public.twice(x int) RETURNS int LANGUAGE sql AS 'SELECT x * 2';
+INSERT INTO public.customers (name, grade, weight, seen, blob) SELECT 'Grüße ' || n, 'b', n / 3.0, now(), sha256(n::text::bytea)
+  FROM generate_series(1, 500) n;
+INSERT INTO sales.orders (customer, cents) SELECT 1 + n % 500, n FROM generate_series(1, 2000) n;
+INSERT INTO public."odd ""name" VALUES ('same'), ('same'), (NULL);
+INSERT INTO sales.events VALUES ('2026-05-01', 'x');
+GRANT USAGE ON SCHEMA sales TO app_reader; GRANT SELECT ON sales.orders TO app_reader WITH GRANT OPTION;
+GRANT SELECT (name) ON public.customers TO app_reader; REVOKE EXECUTE ON FUNCTION public.twice FROM PUBLIC;
+ALTER TABLE sales.orders OWNER TO app_owner; ALTER DEFAULT PRIVILEGES FOR ROLE app_owner GRANT SELECT ON TABLES TO app_reader;
+ALTER TABLE sales.orders ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON sales.orders TO app_reader USING (cents < 10);
+"""
+
+
+@pytest.fixture
+def origin(postgres_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    set_connection(
+        monkeypatch,
+        "test_pg",
+        conn_type="postgres",
+        host="127.0.0.1",
+        port=postgres_server.port,
+        login=postgres_server.user,
+        password=postgres_server.password,
+        schema="postgres",
+    )
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+        for role in ("app_group", "app_owner", "app_reader"):
+            admin.execute(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        admin.execute("GRANT app_group TO app_reader")
+        admin.execute("CREATE DATABASE origin")
+        admin.execute("REVOKE CONNECT ON DATABASE origin FROM PUBLIC")
+        admin.execute("GRANT CONNECT, TEMPORARY ON DATABASE origin TO app_reader")
+        admin.execute("""ALTER DATABASE origin SET search_path TO "$user", sales, public""")
+        admin.execute("ALTER DATABASE origin SET work_mem TO '8MB'")
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute("SET search_path TO public")
+        database.execute(SCHEMA)
+    yield "origin"
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+        for name in ("origin", "airlock_proof1"):
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def driver(store: BackupStore, database: str = "origin", **options: Any) -> PostgresDriver:
+    given = {"connection": "test_pg", "database": database, "programs": str(postgres.binaries()), **options}
+    return PostgresDriver(Resource(name="shop_db", kind=Kind.DATABASES, driver="postgres", options=given), store)
+
+
+def take(subject: PostgresDriver, token: str = "point-1") -> RecoveryPoint:
+    return subject.finish(subject.start(token))
+
+
+def databases(server: postgres.Postgres) -> set[str]:
+    with psycopg.connect(server.dsn()) as admin:
+        return {row[0] for row in admin.execute("SELECT datname FROM pg_database")}
+
+
+def test_a_restored_backup_equals_its_origin_in_every_check(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    subject = driver(store)
+    point = take(subject)
+    subject.restore(point, SCRATCH)
+    checks = subject.prove(point, SCRATCH)
+    assert [check for check in checks if not check.ok] == []
+    names = {check.name for check in checks}
+    assert {
+        "schema",
+        "tables sales.orders",
+        "sequences public.customers_id_seq",
+        "roles app_group",
+        "grants database",
+        "constraints public.customers customers_grade_check",
+        'tables public.odd "name',
+    } <= names
+    assert point.facts["tables"]["sales.orders"]["rows"] == 2000
+    assert "/" in point.facts["wal_position"]
+    subject.discard(SCRATCH)
+    subject.discard(SCRATCH)
+    assert "airlock_proof1" not in databases(postgres_server)
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ("UPDATE sales.orders SET cents = cents + 1 WHERE id = 7", "tables sales.orders"),
+        ('DELETE FROM public."odd ""name" WHERE ctid = \'(0,1)\'', 'tables public.odd "name'),
+        ("SELECT setval('public.customers_id_seq', 9)", "sequences public.customers_id_seq"),
+        ("GRANT DELETE ON sales.orders TO app_reader", "grants relation sales.orders"),
+        ("ALTER TABLE sales.orders DROP CONSTRAINT orders_cents_check", "names of constraints"),
+        ("CREATE INDEX extra ON sales.orders (cents)", "schema"),
+        ("ALTER TABLE public.customers ALTER COLUMN mood SET DEFAULT 'cross'", "schema"),
+        ("REVOKE CONNECT ON DATABASE airlock_proof1 FROM app_reader", "grants database"),
+        ("ALTER ROLE app_reader CREATEDB", "roles app_reader"),
+    ],
+)
+def test_a_difference_in_the_scratch_database_fails_the_proof(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+    change: str,
+    broken: str,
+) -> None:
+    subject = driver(store)
+    point = take(subject)
+    subject.restore(point, SCRATCH)
+    with psycopg.connect(postgres_server.dsn("airlock_proof1"), autocommit=True) as scratch:
+        scratch.execute(change)
+    try:
+        assert broken in {check.name for check in subject.prove(point, SCRATCH) if not check.ok}
+    finally:
+        with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+            admin.execute("ALTER ROLE app_reader NOCREATEDB")
+
+
+def test_facts_and_dump_see_the_same_moment_while_others_write(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    stop = threading.Event()
+
+    def write_on() -> None:
+        with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as writer:
+            while not stop.is_set():
+                writer.execute("INSERT INTO sales.orders (customer, cents) VALUES (1, 1)")
+
+    thread = threading.Thread(target=write_on)
+    thread.start()
+    try:
+        subject = driver(store)
+        point = take(subject)
+    finally:
+        stop.set()
+        thread.join()
+    subject.restore(point, SCRATCH)
+    assert [check for check in subject.prove(point, SCRATCH) if not check.ok] == []
+
+
+def test_a_restore_into_the_origin_brings_back_exactly_what_was_there(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    subject = driver(store)
+    point = take(subject)
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute(
+            "DROP VIEW sales.totals; DELETE FROM sales.orders WHERE id > 10; ALTER TABLE public.customers ADD more int;"
+            "CREATE TABLE public.made_later (c int REFERENCES public.customers); CREATE SCHEMA later;"
+            "CREATE TYPE public.kind AS ENUM ('x'); CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        )
+        database.execute("ALTER DATABASE origin SET work_mem TO '1MB'")
+    subject.restore(point, Place(origin=True))
+    assert [check for check in subject.prove(point, Place(origin=True)) if not check.ok] == []
+
+
+def test_a_damaged_backup_leaves_the_origin_as_it_was(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    subject = driver(store)
+    point = take(subject)
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute("UPDATE sales.orders SET cents = 1")
+    path = Path(point.objects[0].path)
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BackupDamaged):
+        subject.restore(point, Place(origin=True))
+    with psycopg.connect(postgres_server.dsn("origin")) as database:
+        assert database.execute("SELECT count(*), sum(cents) FROM sales.orders").fetchone() == (2000, 2000)
+
+
+def test_a_missing_role_is_refused_by_name(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute("CREATE ROLE passing; GRANT SELECT ON sales.orders TO passing")
+    subject = driver(store)
+    point = take(subject)
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute("REVOKE ALL ON sales.orders FROM passing; DROP ROLE passing")
+    with pytest.raises(PermanentError, match="no role passing"):
+        subject.restore(point, SCRATCH)
+    assert "airlock_proof1" not in databases(postgres_server)
+
+
+def test_the_same_token_gives_the_same_point_and_a_restore_may_be_repeated(
+    origin: str,
+    store: BackupStore,
+) -> None:
+    subject = driver(store)
+    assert take(subject) == take(subject)
+    point = take(subject)
+    subject.restore(point, SCRATCH)
+    subject.restore(point, SCRATCH)
+    assert all(check.ok for check in subject.prove(point, SCRATCH))
+
+
+def test_inspect_tells_absence_and_notices_writes(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+) -> None:
+    assert not driver(store, "nowhere").inspect().present
+    before = driver(store).inspect()
+    assert before.present and before.size_bytes and before.detail["database"] == "origin"
+
+
+def test_a_server_that_is_down_is_temporary_and_a_missing_database_is_not(
+    origin: str,
+    store: BackupStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(PermanentError, match=r"databases\.shop_db.*nowhere"):
+        take(driver(store, "nowhere"), "point-2")
+    with pytest.raises(PermanentError, match="pg_dump is not in /nonexistent"):
+        take(driver(store, programs="/nonexistent"), "point-3")
+    with pytest.raises(InvalidInput, match="origin"):
+        driver(store).discard(Place(origin=True))
+    set_connection(
+        monkeypatch, "test_pg", conn_type="postgres", host="127.0.0.1", port=1, login="a", password="hidden-word"
+    )
+    with pytest.raises(TemporaryError, match=r"databases\.shop_db") as caught:
+        driver(store).inspect()
+    assert "hidden-word" not in str(caught.value)
+
+
+def test_the_password_is_in_no_argument_of_a_program(
+    origin: str,
+    store: BackupStore,
+    postgres_server: postgres.Postgres,
+    tmp_path: Path,
+) -> None:
+    seen = tmp_path / "arguments"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("pg_dump", "pg_dumpall", "pg_restore", "psql"):
+        (folder / name).write_text(f'#!/bin/sh\necho "$0 $*" >> {seen}\nexec {postgres.binaries()}/{name} "$@"\n')
+        (folder / name).chmod(0o755)
+    subject = driver(store, programs=str(folder))
+    point = take(subject)
+    subject.restore(point, SCRATCH)
+    text = seen.read_text()
+    assert text.count("pg_dump ") == 2 and "psql" in text
+    assert postgres_server.password not in text
+    assert postgres_server.password not in point.model_dump_json()
+
+
+def test_pg_dump_ends_when_its_reader_stops(origin: str, store: BackupStore) -> None:
+    stream = driver(store)._dump("origin", "--format=plain")
+    next(stream)
+    stream.close()
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "comm="], capture_output=True, text=True).stdout
+    assert "pg_dump" not in children
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\n", exclude_categories=("Cs",))))
+def test_text_without_an_array_is_compared_as_it_is(text: str) -> None:
+    assert postgres_facts.normal_expression(text) == text or "ARRAY[" in text
+
+
+@given(st.lists(st.integers(1, 40), max_size=8))
+def test_the_schema_digest_does_not_depend_on_how_the_stream_is_cut(cuts: list[int]) -> None:
+    dump = b"-- comment\n\\restrict abc\nCREATE TABLE a (\n    b integer\n);\n\nALTER TABLE a OWNER TO c;\n"
+    chunks, at = [], 0
+    for cut in cuts:
+        chunks.append(dump[at : at + cut])
+        at += cut
+    chunks.append(dump[at:])
+    assert postgres_facts.schema_digest(chunks) == postgres_facts.schema_digest([dump])

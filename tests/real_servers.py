@@ -1,0 +1,60 @@
+"""Fixtures that start the real servers that driver tests need, once for each test file, on free ports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyrage
+import pytest
+from upath import UPath
+
+from airlock.backup.store import BackupStore
+from sandbox import kubernetes_api, moto, openbao, postgres, reach
+
+
+@pytest.fixture(scope="module")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
+    with postgres.start(tmp_path_factory.mktemp("postgres"), reach.free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def openbao_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openbao.OpenBao]:
+    with openbao.start(tmp_path_factory.mktemp("openbao"), reach.free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[moto.Moto]:
+    with moto.start(tmp_path_factory.mktemp("moto"), reach.free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BackupStore:
+    identity = pyrage.x25519.Identity.generate()
+    return BackupStore(UPath(tmp_path / "backups"), (str(identity.to_public()),), (str(identity),))
+
+
+def set_connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: object) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+
+def aws_connection(monkeypatch: pytest.MonkeyPatch, url: str, name: str = "test_aws") -> str:
+    set_connection(
+        monkeypatch,
+        name,
+        conn_type="aws",
+        login="testing",
+        password="testing",
+        extra={"endpoint_url": url, "region_name": "us-east-1"},
+    )
+    return name
+
+
+@pytest.fixture(scope="module")
+def kubernetes_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_api.Kubernetes]:
+    with kubernetes_api.start(tmp_path_factory.mktemp("kubernetes"), reach.free_port()) as server:
+        yield server
