@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from airflow.sdk import get_parsing_context
 
+from airlock.flow.cycle import services_folder
 from airlock.flow.release_dag import build, dag_id
 from airlock.services import load_services
 
-folder = os.environ.get("AIRLOCK_SERVICES") or Path(__file__).resolve().parents[1] / "include" / "services"
 wanted = get_parsing_context().dag_id
 
-for environment in load_services(folder):
+for environment in load_services(services_folder()):
     if wanted in (None, dag_id(environment)):
         build(environment)

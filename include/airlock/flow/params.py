@@ -7,15 +7,16 @@ from airflow.sdk import Param
 from airlock.change.form import FIELDS
 
 
-def form_params() -> dict[str, Param]:
-    """Return the params of a release DAG, in the order of the form."""
-    return {
-        field.name: Param(
-            default=field.default,
-            title=field.title,
-            description_md=field.description,
-            section=field.section,
-            **field.schema,
-        )
-        for field in FIELDS
-    }
+def form_params(scheduled: bool) -> dict[str, Param]:
+    """Return the params of a release DAG, in the order of the form.
+
+    A *scheduled* DAG starts runs without a form, so each of its fields may be empty; the rules still refuse a person's
+    run whose form lacks something.
+    """
+    params: dict[str, Param] = {}
+    for field in FIELDS:
+        schema = field.json_schema(optional=scheduled)
+        empty = {} if field.default is None and "null" not in schema["type"] else {"default": field.default}
+        params[field.name] = Param(**empty, title=field.title, description_md=field.description, section=field.section,
+                                   **schema)
+    return params

@@ -65,7 +65,7 @@ def build(environment: ServiceEnvironment) -> DAG:
         schedule=CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None,
         catchup=False,
         max_active_runs=1,
-        params=form_params(),
+        params=form_params(scheduled=cycle.cron is not None),
         tags=["airlock", "release", environment.service, environment.environment],
         default_args={
             "owner": environment.owner,

@@ -58,15 +58,13 @@ def prove(release: Release, resource: Resource) -> Proof:
         raise ProofFailed(f"{label(resource)}: there is no recovery point of this release; clear its task take")
     place = release.scratch(resource)
     driver = release.driver(resource)
-    driver.discard(place)
     proof = run_proof(driver, point, place)
     release.record("proof", label(resource), proof=proof.model_dump(mode="json"))
     for check in proof.checks:
         log.log(logging.INFO if check.ok else logging.ERROR, "%s %s: expected %s, found %s", "ok  " if check.ok else "FAIL",
                 check.name, _short(check.expected), _short(check.found))
     if not proof.ok:
-        raise ProofFailed(f"{label(resource)}: the backup could not be proved: {proof.reason}; nothing was deployed; "
-                          "mend the cause, then release again")
+        raise ProofFailed(f"{proof.reason}; nothing was deployed; mend the cause, then release again")
     log.info("%s: proved in %s: %d checks, restored in %.1f s; next: restore_set waits for the other proofs",
              label(resource), proof.place, len(proof.checks), proof.restore_seconds)
     return proof
