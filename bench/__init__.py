@@ -1,0 +1,1 @@
+"""Figures that are measured, printed and kept, and never asserted in tests: ``make bench``."""

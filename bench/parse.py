@@ -1,0 +1,107 @@
+"""What a release DAG costs Airflow's DAG processor: its build time next to a bare DAG, and what importing it loads.
+
+``python -m bench.parse build`` and ``python -m bench.parse imports`` each print one line of JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import runpy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from bench import child
+from bench.figure import Figure
+
+ROUNDS = 31
+HEAVY = ("boto3", "botocore", "kubernetes", "hvac", "scipy", "numpy", "slack_sdk", "psycopg", "moto")
+DAG_FILE = child.ROOT / "dags" / "releases.py"
+
+
+def measure() -> list[Figure]:
+    """Return the figures of parsing."""
+    variables = example_variables()
+    build = child.run("-m", "bench.parse", "build", environment=variables)
+    imports = child.run("-m", "bench.parse", "imports", environment=variables)
+    loaded = imports["loaded"]
+    return [
+        Figure("build of one release DAG", build["release_ms"], "ms", note=f"{build['dag']}, {build['tasks']} tasks"),
+        Figure("build of a bare DAG with as many tasks", build["bare_ms"], "ms"),
+        Figure("build, release DAG over bare DAG", round(build["release_ms"] / build["bare_ms"], 2), "times", 1.5),
+        Figure("heavy packages that dags/releases.py loads", len(loaded), "packages", 0, ", ".join(loaded)),
+        Figure("import of dags/releases.py, first time", imports["seconds"], "s", note="Airflow itself included"),
+    ]
+
+
+def example_variables() -> dict[str, str]:
+    """Return a value for every variable that the shipped service files read and the caller has not set."""
+    texts = [path.read_text() for path in (child.ROOT / "include/services").glob("*.y*ml")]
+    named = {name for text in texts for name in re.findall(r"\$\{(AIRLOCK_[A-Z0-9_]+)\}", text)}
+    return {name: os.environ.get(name, "28000") for name in sorted(named)}
+
+
+def build_times() -> dict[str, object]:
+    """Build both DAGs in turn, many times, and return the medians; turns, so that a busy machine slows both."""
+    from airlock.flow.cycle import services_folder
+    from airlock.flow.release_dag import build
+    from airlock.services import load_services
+
+    environment = max(load_services(services_folder()), key=lambda found: len(found.resources))
+    dag = build(environment)
+    count = len(dag.tasks)
+    bare, release = [], []
+    for _ in range(ROUNDS):
+        bare.append(timed(lambda: bare_dag(count)))
+        release.append(timed(lambda: build(environment)))
+    return {"dag": dag.dag_id, "tasks": count, "bare_ms": middle(bare), "release_ms": middle(release)}
+
+
+def bare_dag(count: int) -> object:
+    """Return a DAG of *count* operators that do nothing, one after the other."""
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import DAG
+
+    with DAG("bare", schedule=None) as dag:
+        before = None
+        for number in range(count):
+            task = EmptyOperator(task_id=f"task_{number}")
+            if before is not None:
+                before >> task
+            before = task
+    return dag
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return the seconds that *act* takes, without a garbage collection in between."""
+    gc.collect()
+    gc.disable()
+    try:
+        begun = time.perf_counter()
+        act()
+        return time.perf_counter() - begun
+    finally:
+        gc.enable()
+
+
+def middle(seconds: list[float]) -> float:
+    """Return the median in milliseconds."""
+    return round(statistics.median(seconds) * 1000, 2)
+
+
+def imports() -> dict[str, object]:
+    """Run the DAG file as the DAG processor does and return what of the heavy packages is loaded afterwards."""
+    begun = time.perf_counter()
+    runpy.run_path(str(DAG_FILE))
+    seconds = round(time.perf_counter() - begun, 2)
+    providers = {".".join(name.split(".")[:3]) for name in sys.modules if name.startswith("airflow.providers.")}
+    loaded = sorted({name for name in HEAVY if name in sys.modules} | (providers - {"airflow.providers.standard"}))
+    return {"seconds": seconds, "loaded": loaded}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"build": build_times, "imports": imports}[sys.argv[1]]()))
