@@ -23,8 +23,13 @@ from airlock.service_model import (
     ServiceSettings,
 )
 
-__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files"]
+__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def services_folder() -> Path:
+    """Return the folder of service files: ``AIRLOCK_SERVICES``, else ``include/services``."""
+    return Path(os.environ.get("AIRLOCK_SERVICES") or Path(__file__).resolve().parents[1] / "services")
 
 
 def service_files(folder: Path | str) -> tuple[Path, ...]:
@@ -75,16 +80,29 @@ def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
 
 
 def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironment:
-    """Return one service environment.
+    """Return one service environment. A fault in the file of another service does not matter.
 
     :raises UnknownName: no file declares it
-    :raises InvalidInput: a service file is wrong
+    :raises InvalidInput: it is declared twice, or is not found while some file is wrong
     """
-    everything = load_services(folder)
-    for one in everything:
-        if (one.service, one.environment) == (service, environment):
-            return one
-    known = [f"{one.service} {one.environment}" for one in everything]
+    found: list[ServiceEnvironment] = []
+    known: list[str] = []
+    faults: list[str] = []
+    for path in service_files(folder):
+        try:
+            environments = load_file(path)
+        except InvalidInput as error:
+            faults.append(str(error))
+            continue
+        known.extend(f"{one.service} {one.environment}" for one in environments)
+        found.extend(one for one in environments if (one.service, one.environment) == (service, environment))
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise InvalidInput(f"{found[1].source}:1: service: {service!r} is declared in {found[0].source} too; "
+                           "rename or remove one")
+    if faults:
+        raise InvalidInput("\n".join(faults))
     near = get_close_matches(f"{service} {environment}", known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"

@@ -1,0 +1,123 @@
+"""``airlock plan``: what a release would do, and the digest of that, without changing or recording anything."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from airlock import registry
+from airlock.change.approval import eligible, rules_for
+from airlock.change.form import CHANGE_TYPES, IMPACTS
+from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.rfc import rfc_from_form
+from airlock.change.risk import assess
+from airlock.errors import AirlockError, GateRefused
+from airlock.models import Plan, canonical_json, utc_now
+from airlock.schedule.calendar import decide
+from airlock.services import ServiceEnvironment, check_deep, find, services_folder
+
+UNKNOWN = "unknown"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser("plan", help="print what a release would do, and its digest; changes nothing",
+                                   description="Exit code 0: such a plan could be approved; 1: a gate would refuse it; "
+                                               "2: wrong input.")
+    parser.add_argument("service", metavar="SERVICE")
+    parser.add_argument("environment", metavar="ENV")
+    parser.add_argument("--version", required=True, help="the version to release")
+    parser.add_argument("--change-type", choices=CHANGE_TYPES, default="normal")
+    parser.add_argument("--impact", choices=IMPACTS, default="medium")
+    parser.add_argument("--requester", default=None, help="who would ask for it (default: the present log-in)")
+    parser.add_argument("--folder", type=Path, default=None,
+                        help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
+    parser.add_argument("--json", action="store_true", help="print the plan as canonical JSON, which has the digest")
+    parser.set_defaults(run=run_plan)
+
+
+def run_plan(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the plan and return 0, or 1 when nobody could approve it.
+
+    :raises InvalidInput: a service file, the version or the request is wrong
+    :raises GateRefused: a standard change is asked for that its template does not allow
+    """
+    environment = find(arguments.folder or services_folder(), arguments.service, arguments.environment)
+    check_deep(environment)
+    artifact = resolve_artifact(environment, arguments.version)
+    current, note = _current(environment)
+    rfc = rfc_from_form(_form(arguments), arguments.requester or getpass.getuser(), environment)
+    facts = {"now": utc_now(), "current_version": None if current == UNKNOWN else current}
+    risk = assess(rfc, environment, facts)
+    rules = rules_for(risk, rfc, environment)
+    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk)
+    refusal = ""
+    if rules:
+        try:
+            eligible(rules, rfc.requester)
+        except GateRefused as error:
+            refusal = str(error)
+    if arguments.json:
+        console.out(canonical_json(plan).decode(), highlight=False)
+    else:
+        _show(plan, environment, note, console)
+        if refusal:
+            console.print(f"would be refused: {escape(refusal)}", soft_wrap=True, highlight=False)
+    return 1 if refusal else 0
+
+
+def _form(arguments: argparse.Namespace) -> dict[str, Any]:
+    form: dict[str, Any] = {"version": arguments.version, "change_type": arguments.change_type}
+    if arguments.change_type != "standard":
+        form |= {"title": f"Preview of {arguments.version}", "reason": "Preview on the command line",
+                 "impact": arguments.impact, "rollback_plan": "To be written in the request for change"}
+    if arguments.change_type == "emergency":
+        form |= {"incident": "PREVIEW", "justification": "Preview on the command line"}
+    return form
+
+
+def _current(environment: ServiceEnvironment) -> tuple[str, str]:
+    """Return the stable version and a note on how it is known; ``unknown`` when the target cannot be asked."""
+    try:
+        setting = environment.target
+        state = registry.resolve(registry.TARGETS, "target", setting.name)(setting.options).inspect()
+    except AirlockError as error:
+        return UNKNOWN, f"the target cannot be asked: {error}"
+    except ImportError as error:
+        return UNKNOWN, f"the target needs a package that is not installed: {error}"
+    return state.stable, f"as target {setting.name} says now"
+
+
+def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
+    opening = decide(environment.calendar, utc_now())
+    steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
+    seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
+    facts = Table(show_header=False, box=None)
+    for name, value in (
+        ("service", f"{plan.service} in {plan.environment}"),
+        ("version", f"{plan.artifact.version}, {plan.artifact.digest}"),
+        ("artifact", plan.artifact.path),
+        ("version now", f"{plan.current_version} ({note})"),
+        ("change type", plan.rfc.change_type),
+        ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
+        ("calendar", opening.sentence),
+        ("approvals", seats or "none: the standard-change template allows it"),
+        ("risk", f"{plan.risk.score} of 100, {plan.risk.level}"),
+    ):
+        facts.add_row(name, escape(value))
+    risk = Table("risk factor", "points", "why")
+    for factor in plan.risk.factors:
+        risk.add_row(factor.name, str(factor.points), escape(factor.reason))
+    backups = Table("backup", "resource", "driver")
+    for resource in plan.resources:
+        backups.add_row(resource.kind.value, resource.name, resource.driver)
+    console.print(facts, risk, backups)
+    console.print(f"digest of this preview: {plan.digest}", soft_wrap=True, highlight=False)
+    console.print("a release has a digest of its own, because its name, requester and texts are part of it; "
+                  "nothing was changed", soft_wrap=True, highlight=False)
