@@ -1,13 +1,13 @@
 """Three releases of the shop, through every stage, on the sandbox: one is promoted, one rolled back, one refused.
 
-Acts as the people around a release do: a release manager triggers runs, approvers answer, all through Airflow's REST API,
-each with a log-in of their own. The third release meets the one act of sabotage: a backup is damaged in the store.
+Acts as the people around a release do: a release manager triggers runs, approvers answer, all through Airflow's REST
+API, each with a log-in of their own. The third release meets the one act of sabotage: a backup is damaged in the store.
 """
 
 from __future__ import annotations
 
 import json
-import logging
+import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,6 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo_view import DemoView
 from sandbox.layout import Layout
 
-log = logging.getLogger(__name__)
 REQUESTER = "release-manager"
 APPROVERS = ("owner", "board-1", "board-2", "board-3")
 LONGEST_SECONDS = 600.0
@@ -60,8 +59,14 @@ class Scenario:
 SCENARIOS = (
     Scenario("1.1", "Faster order page", "low", Outcome.PROMOTED, "a good version is promoted"),
     Scenario("1.2", "New order totals", "high", Outcome.ROLLED_BACK, "5 % of its answers fail; the canary sees it"),
-    Scenario("1.2", "New order totals, again", "low", Outcome.REFUSED, f"the backup of {DAMAGED} is damaged in the store",
-             damage=DAMAGED),
+    Scenario(
+        "1.2",
+        "New order totals, again",
+        "low",
+        Outcome.REFUSED,
+        f"the backup of {DAMAGED} is damaged in the store",
+        damage=DAMAGED,
+    ),
 )
 
 
@@ -92,7 +97,7 @@ class Demo:
     def client(self, user: str) -> AirflowClient:
         """Return the session of *user*, logged in once."""
         if user not in self._clients:
-            password = credentials.load(self.layout).passwords[user]
+            password = credentials.load(self.layout.sandbox).people[user]
             self._clients[user] = AirflowClient(self.layout.url("airflow"), user, password)
         return self._clients[user]
 
@@ -121,8 +126,10 @@ class Demo:
                 if states.get("change.approve") == "awaiting_input":
                     self._answer(run, answered)
             if time.monotonic() - begun > LONGEST_SECONDS:
-                raise TemporaryError(f"release {identity} did not end within {LONGEST_SECONDS:.0f} s; look at its run in "
-                                     "Airflow with 'make up'")
+                raise TemporaryError(
+                    f"release {identity} did not end within {LONGEST_SECONDS:.0f} s; look at its run in "
+                    "Airflow with 'make up'"
+                )
             time.sleep(0.1 if not damaged else 0.5)
         self.view.show(requester.task_states(run), self.ledger.read(identity))
         result = self._result(scenario, identity, time.monotonic() - begun)
@@ -166,9 +173,16 @@ class Demo:
         report = verify(pack) if pack.exists() else None
         if report is None or not report.ok:
             reason += "; the evidence pack is missing or does not verify"
-        return Result(service="shop", environment="prod", version=scenario.version, outcome=outcome, reason=reason,
-                      duration_s=round(seconds, 1), evidence=str(pack),
-                      as_expected=outcome == scenario.expected and report is not None and report.ok)
+        return Result(
+            service="shop",
+            environment="prod",
+            version=scenario.version,
+            outcome=outcome,
+            reason=reason,
+            duration_s=round(seconds, 1),
+            evidence=str(pack),
+            as_expected=outcome == scenario.expected and report is not None and report.ok,
+        )
 
 
 def write_summary(path: Path, results: list[Result]) -> bool:
@@ -181,15 +195,19 @@ def write_summary(path: Path, results: list[Result]) -> bool:
 
 
 def run(layout: Layout) -> int:
-    """Start the sandbox, take the three releases through it, stop it. Return 0 only if all ended as they should."""
+    """Start the sandbox, take the three releases through it, stop it. Return 0 only if all ended as they should.
+
+    :raises InvalidInput: the sandbox runs already: it is somebody's, and is left alone
+    """
     console = Console()
     view = DemoView(console, layout.url("airflow"))
-    results: list[Result] = []
-    summary = layout.home / "demo" / "summary.json"
     begun = time.monotonic()
+    given = stack.start_all(layout, view.say)
+    # The service file names the sandbox's ports and ids by these variables; this process reads it too.
+    os.environ.update({name: value for name, value in given.items() if name.startswith("AIRLOCK_")})
+    view.say(f"the sandbox is up after {time.monotonic() - begun:.0f} s")
+    results: list[Result] = []
     try:
-        stack.start_all(layout, view.say)
-        view.say(f"sandbox started in {time.monotonic() - begun:.0f} s")
         demo = Demo(layout, view)
         for scenario in SCENARIOS:
             results.append(demo.release(scenario))
@@ -198,7 +216,8 @@ def run(layout: Layout) -> int:
     finally:
         view.close()
         stack.stop_all(layout, view.say)
+    summary = layout.home / "demo" / "summary.json"
     ok = write_summary(summary, results)
     view.table([vars(result) for result in results])
-    console.print(f"summary: {summary}; logs: {layout.home}; {'all as it should be' if ok else 'NOT as it should be'}")
+    console.print(f"summary: {summary}; logs: {layout.log}; {'all as it should be' if ok else 'NOT as it should be'}")
     return 0 if ok else 1

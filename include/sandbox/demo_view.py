@@ -17,12 +17,34 @@ from rich.text import Text
 from airlock.models import Kind, Record
 
 STAGES = (
-    "change.validate", "change.assess", "change.approve", "change.permit", "change.window", "backup", "backup.restore_set",
-    "deploy.stage", "deploy.canary", "deploy.validate", "deploy.decide", "deploy.promote", "deploy.bake",
-    "deploy.rollback.traffic", "deploy.rollback.verify", "close.seal", "close.outcome",
+    "change.validate",
+    "change.assess",
+    "change.approve",
+    "change.permit",
+    "change.window",
+    "backup",
+    "backup.restore_set",
+    "deploy.stage",
+    "deploy.canary",
+    "deploy.validate",
+    "deploy.decide",
+    "deploy.promote",
+    "deploy.bake",
+    "deploy.rollback.traffic",
+    "deploy.rollback.verify",
+    "close.seal",
+    "close.outcome",
 )
-STYLES = {"success": "green", "failed": "bold red", "running": "cyan", "awaiting_input": "yellow", "deferred": "blue",
-          "skipped": "dim", "upstream_failed": "red", "up_for_retry": "yellow"}
+STYLES = {
+    "success": "green",
+    "failed": "bold red",
+    "running": "cyan",
+    "awaiting_input": "yellow",
+    "deferred": "blue",
+    "skipped": "dim",
+    "upstream_failed": "red",
+    "up_for_retry": "yellow",
+}
 
 
 class DemoView:
@@ -54,26 +76,40 @@ class DemoView:
         """Show the states of the tasks and the newest verdict."""
         kinds = {kind.value: _kind_state(kind, states) for kind in Kind}
         stages = {stage: _group_state(kinds) if stage == "backup" else states.get(stage, "none") for stage in STAGES}
-        weights = next((f"canary {r.data['percent']} %" for r in reversed(records)
-                        if r.type == "act" and r.subject == "shift"), "canary 0 %")
-        verdict = next((f"{r.data['verdict']['answer']}: {r.data['verdict']['sentence']}" for r in reversed(records)
-                        if r.type == "verdict"), "no verdict yet")
+        weights = next(
+            (f"canary {r.data['percent']} %" for r in reversed(records) if r.type == "act" and r.subject == "shift"),
+            "canary 0 %",
+        )
+        verdict = next(
+            (
+                f"{r.data['verdict']['answer']}: {r.data['verdict']['sentence']}"
+                for r in reversed(records)
+                if r.type == "verdict"
+            ),
+            "no verdict yet",
+        )
         if self._live is not None:
             self._live.update(self._panel(stages, kinds, f"{weights}, {verdict}"))
         else:
-            self._lines({**{s: v for s, v in stages.items() if s != "backup"},
-                         **{f"backup.{k}": v for k, v in kinds.items()}}, f"{weights}, {verdict}")
+            self._lines(
+                {**{s: v for s, v in stages.items() if s != "backup"}, **{f"backup.{k}": v for k, v in kinds.items()}},
+                f"{weights}, {verdict}",
+            )
 
     def _panel(self, stages: Mapping[str, str], kinds: Mapping[str, str], canary: str) -> Group:
         row = Text()
         for stage, state in stages.items():
-            row.append(f" {stage.removeprefix('deploy.').removeprefix('change.').removeprefix('close.')} ",
-                       style=STYLES.get(state, "dim"))
+            row.append(
+                f" {stage.removeprefix('deploy.').removeprefix('change.').removeprefix('close.')} ",
+                style=STYLES.get(state, "dim"),
+            )
         backups = Text("backups: ")
         for kind, state in kinds.items():
             backups.append(f" {kind} ", style=STYLES.get(state, "dim"))
         seconds = time.monotonic() - self._begun
-        return Group(Text(f"{self._title}  {seconds:.0f} s   {self._address}", style="bold"), row, backups, Text(canary))
+        return Group(
+            Text(f"{self._title}  {seconds:.0f} s   {self._address}", style="bold"), row, backups, Text(canary)
+        )
 
     def _lines(self, states: Mapping[str, str], canary: str) -> None:
         for name, state in states.items():
@@ -104,13 +140,17 @@ class DemoView:
             table.add_row(
                 Text(f"{row['service']} {row['version']} to {row['environment']}"),
                 Text(str(row["outcome"]).replace("_", " "), style="green" if row["as_expected"] else "bold red"),
-                Text(str(row["reason"])), f"{row['duration_s']:.0f} s", Text(str(row["evidence"])),
+                Text(str(row["reason"])),
+                f"{row['duration_s']:.0f} s",
+                Text(str(row["evidence"])),
             )
         self._console.print(table)
 
 
 def _kind_state(kind: Kind, states: Mapping[str, str]) -> str:
-    found = [state for task, state in states.items() if task.startswith(f"backup.{kind}.") and not task.endswith(".discard")]
+    found = [
+        state for task, state in states.items() if task.startswith(f"backup.{kind}.") and not task.endswith(".discard")
+    ]
     return _worst(found)
 
 

@@ -1,8 +1,8 @@
 """The human approval sensor: one parked task that collects votes until a quorum of distinct people agreed.
 
-Airflow accepts one answer for each request, so the request is renewed after every vote. The vote itself goes to the ledger
-at once: clearing the task, or cleaning Airflow's database, loses nothing. Who may answer, and what an answer counts for, is
-decided by the rules in ``change``; marking this task as successful by hand yields no permit.
+Airflow accepts one answer for each request, so the request is renewed after every vote. The vote itself goes to the
+ledger at once: clearing the task, or cleaning Airflow's database, loses nothing. Who may answer, and what an answer
+counts for, is decided by the rules in ``change``; marking this task as successful by hand yields no permit.
 """
 
 from __future__ import annotations
@@ -39,8 +39,15 @@ class ApproveOperator(HITLOperator):
         super().__init__(
             subject=f"Release {environment.service} to {environment.environment}?",
             options=[APPROVE, REJECT],
-            params={"reason": Param("", type=["null", "string"], maxLength=2000, title="Reason",
-                                    description="Needed when you reject; welcome when you approve.")},
+            params={
+                "reason": Param(
+                    "",
+                    type=["null", "string"],
+                    maxLength=2000,
+                    title="Reason",
+                    description="Needed when you reject; welcome when you approve.",
+                )
+            },
             response_timeout=timedelta(hours=environment.approvals.timeout_hours),
             **kwargs,
         )
@@ -52,14 +59,21 @@ class ApproveOperator(HITLOperator):
         with task_boundary(release, self.task_id):
             before, plan = refreeze(release)
             if not plan.approvals:
-                log.info("no approval is needed: %s change, risk %d, allowed by the written policy", plan.rfc.change_type,
-                         plan.risk.score)
+                log.info(
+                    "no approval is needed: %s change, risk %d, allowed by the written policy",
+                    plan.rfc.change_type,
+                    plan.risk.score,
+                )
                 return
             if not self._request(context, plan):
                 request = uuid.uuid4().hex
                 context["task_state_store"].set("request", {"id": request, "plan": plan.digest})
-                release.record("approval_request", request=request, plan_digest=plan.digest,
-                               eligible=list(eligible(plan.approvals, plan.rfc.requester)))
+                release.record(
+                    "approval_request",
+                    request=request,
+                    plan_digest=plan.digest,
+                    eligible=list(eligible(plan.approvals, plan.rfc.requester)),
+                )
             self._ask(context, release, before, plan)
 
     def _request(self, context: Context, plan: Plan) -> str:
@@ -70,14 +84,24 @@ class ApproveOperator(HITLOperator):
         people = eligible(plan.approvals, plan.rfc.requester)
         self.assigned_users = [{"id": person, "name": person} for person in people]
         changed = difference(before, plan) if before.digest != plan.digest else ()
-        self.subject = f"Release {plan.service} {plan.artifact.version} to {plan.environment}? Risk {plan.risk.score} ({plan.risk.level})"
+        what = f"{plan.service} {plan.artifact.version} to {plan.environment}"
+        self.subject = f"Release {what}? Risk {plan.risk.score} ({plan.risk.level})"
         self.body = approval_text(plan, changed)
         votes = votes_of(release, self._request(context, plan))
-        log.info("asking %s to approve plan %s; %s", ", ".join(people), plan.digest,
-                 tally(plan.approvals, votes, plan.rfc.requester).sentence)
+        log.info(
+            "asking %s to approve plan %s; %s",
+            ", ".join(people),
+            plan.digest,
+            tally(plan.approvals, votes, plan.rfc.requester).sentence,
+        )
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
-        release.notify("approval_wanted", f"Approval wanted: {self.subject}", f"plan {plan.digest}", link=link,
-                       approvers=", ".join(people))
+        release.notify(
+            "approval_wanted",
+            f"Approval wanted: {self.subject}",
+            f"plan {plan.digest}",
+            link=link,
+            approvers=", ".join(people),
+        )
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -88,15 +112,24 @@ class ApproveOperator(HITLOperator):
             plan = release.plan
             if event.get("error_type") == "timeout":
                 store.delete("request")
-                raise GateRefused(f"nobody decided within {self.environment.approvals.timeout_hours:g} h; silence is not consent: "
-                                  "clear this task to ask again")
+                raise GateRefused(
+                    f"nobody decided within {self.environment.approvals.timeout_hours:g} h; silence is not consent: "
+                    "clear this task to ask again"
+                )
             answer = super().execute_complete(context, event)
             request = self._request(context, plan)
             vote = self._vote(answer)
-            release.record("vote", vote.person, request=request, plan_digest=plan.digest, vote=vote.model_dump(mode="json"))
+            release.record(
+                "vote", vote.person, request=request, plan_digest=plan.digest, vote=vote.model_dump(mode="json")
+            )
             result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
-            log.info("%s answered %s%s; %s", vote.person, vote.choice, f": {vote.reason}" if vote.reason else "",
-                     result.sentence)
+            log.info(
+                "%s answered %s%s; %s",
+                vote.person,
+                vote.choice,
+                f": {vote.reason}" if vote.reason else "",
+                result.sentence,
+            )
             if result.decided == "waiting":
                 self._ask(context, release, plan, plan)
             store.delete("request")

@@ -1,4 +1,4 @@
-"""What a scheduled run of a fixed release cycle asks for, read from the ledgers of this environment and the one before."""
+"""What a scheduled run of a fixed release cycle asks for, read from the ledgers of both environments."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def form_of_cycle(environment: ServiceEnvironment) -> tuple[Mapping[str, Any] | 
     :raises InvalidInput: the environment has a cycle, but names no environment ``after`` which versions come
     """
     if environment.after is None:
-        raise InvalidInput(f"{environment.source}: {environment.environment} has a cycle but no 'after', so it is not known "
-                           "which versions are good enough; name the environment before")
+        raise InvalidInput(
+            f"{environment.source}: {environment.environment} has a cycle but no 'after', so it is not known "
+            "which versions are good enough; name the environment before"
+        )
     before = find(services_folder(), environment.service, environment.after)
     here = ended(environment)
     chosen = candidate(ended(before)[Outcome.PROMOTED], here[Outcome.PROMOTED], here[Outcome.ROLLED_BACK])

@@ -1,6 +1,6 @@
 """The operators of the release DAG: they wait, ask people, keep progress and turn errors into states. No rules here.
 
-Waiting never holds a worker: ``approve`` parks in ``awaiting_input``; the others defer to a moment in time and look again.
+Waiting never holds a worker: ``approve`` parks in ``awaiting_input``; the others defer to a moment and look again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def task_boundary(release: Release, task_id: str) -> Iterator[None]:
         release.record("retry", task_id, message=str(error))
         raise
     except AirlockError as error:
-        log.error("%s: stopped: %s", task_id, error)  # noqa: TRY400 - the sentence says it all; no stack trace at night
+        log.error("%s: stopped: %s", task_id, error)
         release.record("fault", task_id, error=type(error).__name__, message=str(error))
         raise AirflowFailException(str(error)) from None
 
@@ -95,8 +95,10 @@ class ValidateOperator(ReleaseOperator):
                 return
             requester = run.triggering_user_name
             if not requester:
-                raise InvalidInput("the run does not say who triggered it, so nobody can be kept from approving their own "
-                                   "change; trigger it as a user, in the UI or through the REST API")
+                raise InvalidInput(
+                    "the run does not say who triggered it, so nobody can be kept from approving their own "
+                    "change; trigger it as a user, in the UI or through the REST API"
+                )
             change.validate(release, dict(context["params"]), requester)
 
 
@@ -122,8 +124,10 @@ class WindowOperator(ReleaseOperator):
             else:
                 until, why = decision.next_open, decision.sentence
             if until is None or until >= permit.expires_at:
-                raise GateRefused(f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
-                                  "ask again nearer to the window")
+                raise GateRefused(
+                    f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
+                    "ask again nearer to the window"
+                )
             log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
             self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
 
@@ -166,7 +170,9 @@ class CanaryOperator(ReleaseOperator):
                 if decision.move is Move.PASS:
                     return
                 if decision.move is Move.ROLL_BACK:
-                    raise GateRefused(f"the canary of {release.plan.artifact.version} failed: {decision.why}; next: roll back")
+                    raise GateRefused(
+                        f"the canary of {release.plan.artifact.version} failed: {decision.why}; next: roll back"
+                    )
             if progress.shifted_at is None:
                 progress = deploy.shift(release, progress)
                 progress_store.set("progress", progress.model_dump(mode="json"))
@@ -221,8 +227,9 @@ class RollbackTrafficOperator(ReleaseOperator):
         with task_boundary(release, self.task_id):
             why = rollback.needed(release)
             if not why:
-                raise AirflowSkipException("nothing to roll back: "
-                                           + ("the release was promoted" if release.acts() else "nothing was changed"))
+                raise AirflowSkipException(
+                    "nothing to roll back: " + ("the release was promoted" if release.acts() else "nothing was changed")
+                )
             rollback.traffic(release, why)
 
 
@@ -233,7 +240,9 @@ class RollbackDataOperator(ReleaseOperator):
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
             restored = rollback.data(release)
-            log.info("restored: %s", ", ".join(restored) or "nothing; the plan names no resource in restore_on_rollback")
+            log.info(
+                "restored: %s", ", ".join(restored) or "nothing; the plan names no resource in restore_on_rollback"
+            )
 
 
 class OutcomeOperator(ReleaseOperator):
@@ -247,5 +256,3 @@ class OutcomeOperator(ReleaseOperator):
         if result not in (Outcome.PROMOTED, Outcome.SKIPPED):
             raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
         return result
-
-

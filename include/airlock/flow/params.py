@@ -17,6 +17,7 @@ def form_params(scheduled: bool) -> dict[str, Param]:
     for field in FIELDS:
         schema = field.json_schema(optional=scheduled)
         empty = {} if field.default is None and "null" not in schema["type"] else {"default": field.default}
-        params[field.name] = Param(**empty, title=field.title, description_md=field.description, section=field.section,
-                                   **schema)
+        params[field.name] = Param(
+            **empty, title=field.title, description_md=field.description, section=field.section, **schema
+        )
     return params

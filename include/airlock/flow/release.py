@@ -1,7 +1,7 @@
-"""One release as its tasks see it: the service environment, the ledger, and what else a stage needs, opened on first use.
+"""One release as its tasks see it: the service environment, the ledger, and what a stage needs, opened on first use.
 
-Every task makes its own, from the DAG run alone, so that a task that is retried, cleared, or run on another worker sees the
-same release. What one task tells another goes through the ledger, never through XCom. Holds no rules: they live in the
+Every task makes its own, from the DAG run alone, so that one that is retried, cleared, or run on another worker sees
+the same release. What one task tells another goes through the ledger, never through XCom. Holds no rules: they live in the
 domain packages.
 """
 
@@ -92,7 +92,7 @@ class Release:
         data = self.latest(kind)
         if data is None:
             raise PermitInvalid(
-                f"{self.id}: there is no {kind} on record, so nothing may be done; clear the task change.{task} to make one"
+                f"{self.id}: there is no {kind} on record, so nothing may be done; clear the task change.{task}"
             )
         return data
 
@@ -170,7 +170,9 @@ class Release:
         permit = check_permit(
             self._envelope(), self.present_plan(frozen), utc_now(), self.keyring, approved_plan=frozen
         )
-        log.info("%s: permitted by plan %s until %s", act, permit.plan_digest[:19], f"{permit.expires_at:%d %b %H:%M} UTC")
+        log.info(
+            "%s: permitted by plan %s until %s", act, permit.plan_digest[:19], f"{permit.expires_at:%d %b %H:%M} UTC"
+        )
         return permit
 
     def _envelope(self) -> Mapping[str, Any] | None:
@@ -178,7 +180,7 @@ class Release:
         return None if data is None else data["envelope"]
 
     def acts(self) -> tuple[Record, ...]:
-        """Return every act on the target that this release announced before it did it. None means nothing was changed."""
+        """Return every act that this release announced before it did it. None means that nothing was changed."""
         return self.recorded("act")
 
     def announce(self, act: str, **data: Any) -> None:
@@ -195,8 +197,15 @@ class Release:
         if self.latest("notification", event) is not None:
             return
         begun = self.latest("notification", "start")
-        message = Message(release=self.id, event=event, title=title, text=text, fields=fields, link=link,
-                          thread=(begun or {}).get("thread"))
+        message = Message(
+            release=self.id,
+            event=event,
+            title=title,
+            text=text,
+            fields=fields,
+            link=link,
+            thread=(begun or {}).get("thread"),
+        )
         try:
             thread = registry.resolve(registry.NOTIFIERS, "notifier", "slack")().send(message)
         except TemporaryError as error:

@@ -1,4 +1,4 @@
-"""Builds the release DAG of one service environment. Structure only: the same task ids for every run, cheap to parse."""
+"""Builds the release DAG of one service environment. Structure only: same task ids for every run, cheap to parse."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ DOCUMENT = """
 
 {description} Owner: {owner}.
 
-1. **change**: the request is validated and risk-scored, people approve its plan, a permit is signed, a window is awaited.
+1. **change**: the request is validated and risk-scored, people approve its plan, a permit is signed, a window awaited.
 2. **backup**: every resource is backed up, by kind, and each backup is restored as a test. No proof, no deploy.
-3. **deploy**: the new version is staged, a canary gets {steps} % of the traffic and is judged, then it is promoted and baked,
-   or everything goes back.
+3. **deploy**: the new version is staged, a canary gets {steps} % of the traffic and is judged, then it is promoted and
+   baked, or everything goes back.
 4. **close**: the evidence is sealed. The run fails unless the release was promoted.
 
-**On call:** read the log of the first red task: its last line says what stopped and what to do next. A release that began
-always lands: if `close.seal` is red, clear `deploy.rollback.traffic` with downstream.
+**On call:** read the log of the first red task: its last line says what stopped and what to do next. A release that
+began always lands: if `close.seal` is red, clear `deploy.rollback.traffic` with downstream.
 """
 
 
@@ -59,8 +59,11 @@ def build(environment: ServiceEnvironment) -> DAG:
         dag_id=dag_id(environment),
         description=f"Release {environment.service} to {environment.environment}",
         doc_md=DOCUMENT.format(
-            service=environment.service, environment=environment.environment, description=environment.description,
-            owner=environment.owner, steps=", ".join(str(step.percent) for step in environment.rollout.steps),
+            service=environment.service,
+            environment=environment.environment,
+            description=environment.description,
+            owner=environment.owner,
+            steps=", ".join(str(step.percent) for step in environment.rollout.steps),
         ),
         schedule=CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None,
         catchup=False,

@@ -24,8 +24,13 @@ def start(release: Release, resource: Resource) -> Handle:
     release.permitted(f"backup of {label(resource)}")
     driver = release.driver(resource)
     planned = driver.plan()
-    log.info("%s: driver %s takes %s bytes to %s", label(resource), resource.driver, planned.get("size_bytes"),
-             planned.get("store"))
+    log.info(
+        "%s: driver %s takes %s bytes to %s",
+        label(resource),
+        resource.driver,
+        planned.get("size_bytes"),
+        planned.get("store"),
+    )
     return driver.start(token_for(release.id, resource))
 
 
@@ -33,8 +38,14 @@ def poll(release: Release, resource: Resource, handle: Handle) -> Progress:
     """Return how far the backup is."""
     progress = release.driver(resource).poll(handle)
     if not progress.done:
-        log.info("%s: %g of %s %s %s", label(resource), progress.completed, progress.total or "?", progress.unit,
-                 progress.message)
+        log.info(
+            "%s: %g of %s %s %s",
+            label(resource),
+            progress.completed,
+            progress.total or "?",
+            progress.unit,
+            progress.message,
+        )
     return progress
 
 
@@ -61,12 +72,23 @@ def prove(release: Release, resource: Resource) -> Proof:
     proof = run_proof(driver, point, place)
     release.record("proof", label(resource), proof=proof.model_dump(mode="json"))
     for check in proof.checks:
-        log.log(logging.INFO if check.ok else logging.ERROR, "%s %s: expected %s, found %s", "ok  " if check.ok else "FAIL",
-                check.name, _short(check.expected), _short(check.found))
+        log.log(
+            logging.INFO if check.ok else logging.ERROR,
+            "%s %s: expected %s, found %s",
+            "ok  " if check.ok else "FAIL",
+            check.name,
+            _short(check.expected),
+            _short(check.found),
+        )
     if not proof.ok:
         raise ProofFailed(f"{proof.reason}; nothing was deployed; mend the cause, then release again")
-    log.info("%s: proved in %s: %d checks, restored in %.1f s; next: restore_set waits for the other proofs",
-             label(resource), proof.place, len(proof.checks), proof.restore_seconds)
+    log.info(
+        "%s: proved in %s: %d checks, restored in %.1f s; next: restore_set waits for the other proofs",
+        label(resource),
+        proof.place,
+        len(proof.checks),
+        proof.restore_seconds,
+    )
     return proof
 
 
@@ -104,11 +126,19 @@ def restore_set(release: Release) -> None:
     skew = measure(points).skew_seconds
     limit = release.environment.backup.maximum_skew_seconds
     if skew > limit:
-        raise GateRefused(f"{release.id}: the recovery points are {skew:.0f} s apart, more than {limit:.0f} s "
-                          "(backup.maximum_skew_seconds); clear the takes to back up again")
-    release.record("restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest)
-    log.info("%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: stage the new version",
-             len(points), skew, slowest)
+        raise GateRefused(
+            f"{release.id}: the recovery points are {skew:.0f} s apart, more than {limit:.0f} s "
+            "(backup.maximum_skew_seconds); clear the takes to back up again"
+        )
+    release.record(
+        "restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest
+    )
+    log.info(
+        "%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: stage the new version",
+        len(points),
+        skew,
+        slowest,
+    )
 
 
 def _short(value: object) -> str:

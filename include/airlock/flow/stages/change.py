@@ -1,4 +1,4 @@
-"""Stages ``validate``, ``assess`` and ``permit``: from the request for change to the signed leave to carry out its plan.
+"""Stages ``validate``, ``assess`` and ``permit``: from the request for change to the signed leave.
 
 Knows no Airflow: what the DAG run brought (the form, the requester) arrives as data.
 """
@@ -31,11 +31,23 @@ def validate(release: Release, form: Mapping[str, Any], requester: str) -> Rfc:
     rfc = rfc_from_form(form, requester, release.environment)
     artifact = resolve_artifact(release.environment, rfc.version)
     release.record("rfc", rfc=rfc.model_dump(mode="json"), artifact=artifact.model_dump(mode="json"))
-    log.info("RFC accepted: %s %s %s, %s change asked for by %s: %s", rfc.service, rfc.environment, rfc.version,
-             rfc.change_type, rfc.requester, rfc.title)
+    log.info(
+        "RFC accepted: %s %s %s, %s change asked for by %s: %s",
+        rfc.service,
+        rfc.environment,
+        rfc.version,
+        rfc.change_type,
+        rfc.requester,
+        rfc.title,
+    )
     log.info("artifact %s has digest %s; next: assess the risk and freeze the plan", artifact.path, artifact.digest)
-    release.notify("start", f"Release of {rfc.service} {rfc.version} to {rfc.environment}", rfc.title,
-                   requester=rfc.requester, change_type=rfc.change_type)
+    release.notify(
+        "start",
+        f"Release of {rfc.service} {rfc.version} to {rfc.environment}",
+        rfc.title,
+        requester=rfc.requester,
+        change_type=rfc.change_type,
+    )
     return rfc
 
 
@@ -47,26 +59,37 @@ def assess(release: Release) -> Plan:
     rfc = release.rfc
     state = release.target.inspect()
     if state.stable == rfc.version:
-        raise InvalidInput(f"{rfc.service} {rfc.version} already has all traffic in {rfc.environment}: nothing to release")
+        raise InvalidInput(
+            f"{rfc.service} {rfc.version} already has all traffic in {rfc.environment}: nothing to release"
+        )
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
     risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": utc_now()})
     rules = rules_for(risk, rfc, release.environment)
-    plan = build_plan(release.id, rfc, release.environment, resolve_artifact(release.environment, rfc.version),
-                      state.stable, rules, risk)
+    plan = build_plan(
+        release.id,
+        rfc,
+        release.environment,
+        resolve_artifact(release.environment, rfc.version),
+        state.stable,
+        rules,
+        risk,
+    )
     if rules:
         eligible(rules, rfc.requester)
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
-    seats = "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or "none, the standard-change policy allows it"
+    seats = (
+        "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or "none, the standard-change policy allows it"
+    )
     log.info("risk %d (%s); approvals needed: %s", risk.score, risk.level, seats)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
 
 
 def refreeze(release: Release) -> tuple[Plan, Plan]:
-    """Freeze the plan anew where service file, artifact or policy changed since; return the plan before and the one now."""
+    """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now."""
     before = release.plan
     now = release.present_plan(before)
     if now.digest != before.digest:
@@ -91,13 +114,21 @@ def permit(release: Release) -> None:
     votes: tuple[Vote, ...] = ()
     if plan.approvals:
         if asked is None or asked["plan_digest"] != plan.digest:
-            raise GateRefused(f"{release.id}: nobody was asked to approve plan {plan.digest}; clear the task change.approve")
+            raise GateRefused(
+                f"{release.id}: nobody was asked to approve plan {plan.digest}; clear the task change.approve"
+            )
         votes = votes_of(release, asked["request"])
         result = tally(plan.approvals, votes, plan.rfc.requester)
         if result.decided != "approved":
-            raise GateRefused(f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
-                              "clear the task change.approve to ask again")
+            raise GateRefused(
+                f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
+                "clear the task change.approve to ask again"
+            )
     envelope = issue(plan, votes, utc_now(), release.environment.approvals.valid_hours, release.signer)
     release.record("permit", envelope=envelope, plan_digest=plan.digest)
-    log.info("permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window", plan.digest,
-             release.environment.approvals.valid_hours, ", ".join(v.person for v in votes) or "the standard-change policy")
+    log.info(
+        "permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window",
+        plan.digest,
+        release.environment.approvals.valid_hours,
+        ", ".join(v.person for v in votes) or "the standard-change policy",
+    )

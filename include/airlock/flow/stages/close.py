@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def outcome_of(release: Release) -> tuple[Outcome, str]:
     """Return how the release ended, by what is on record, and why.
 
-    :raises PermanentError: it has not landed: something was changed, and neither the promotion nor the rollback is complete
+    :raises PermanentError: it has not landed: something was changed, and neither promotion nor rollback is complete
     """
     skipped = release.latest("skipped")
     if skipped is not None:
@@ -30,8 +30,10 @@ def outcome_of(release: Release) -> tuple[Outcome, str]:
         return Outcome.ROLLED_BACK, str(rolled_back["why"])
     if release.latest("baked") is not None:
         return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
-    raise PermanentError(f"{release.id} has not landed: the target was changed, but neither promotion nor rollback is "
-                         "complete; clear the task deploy.rollback.traffic, with downstream")
+    raise PermanentError(
+        f"{release.id} has not landed: the target was changed, but neither promotion nor rollback is "
+        "complete; clear the task deploy.rollback.traffic, with downstream"
+    )
 
 
 def seal(release: Release) -> Path:

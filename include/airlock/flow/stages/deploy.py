@@ -1,4 +1,5 @@
-"""Stages ``stage``, ``canary``, ``validate``, ``decide``, ``promote`` and ``bake``. Knows no Airflow: waiting is the operators' part.
+"""Stages ``stage``, ``canary``, ``validate``, ``decide``, ``promote`` and ``bake``. Knows no Airflow:
+waiting is the operators' part.
 
 Every act on the target is announced in the ledger before it is done, under a permit that is checked at that moment.
 """
@@ -34,8 +35,9 @@ def stage(release: Release) -> None:
     plan = release.plan
     release.permitted("stage")
     if release.latest("restore_set") is None:
-        raise GateRefused(f"{release.id}: no proof, no deploy: the gate restore_set has not passed; "
-                          "clear the task backup.restore_set")
+        raise GateRefused(
+            f"{release.id}: no proof, no deploy: the gate restore_set has not passed; clear the task backup.restore_set"
+        )
     release.announce("stage", version=plan.artifact.version, digest=plan.artifact.digest)
     state = release.target.stage(plan.artifact)
     _smoke(release, plan.rollout.smoke_paths)
@@ -67,8 +69,13 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     release.announce("shift", version=plan.artifact.version, percent=percent)
     state = release.target.shift(plan.artifact.version, percent)
     mark = release.metrics.begin(plan.current_version, plan.artifact.version)
-    log.info("step %d of %d: %s; next: watch for %.0f s", progress.step + 1, len(plan.rollout.steps), show(state),
-             plan.rollout.steps[progress.step].observe_seconds)
+    log.info(
+        "step %d of %d: %s; next: watch for %.0f s",
+        progress.step + 1,
+        len(plan.rollout.steps),
+        show(state),
+        plan.rollout.steps[progress.step].observe_seconds,
+    )
     return begin_step(progress, mark, utc_now())
 
 
@@ -88,20 +95,33 @@ def look(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
     percent = plan.rollout.steps[progress.step].percent
     verdict, sample = _verdict(release, progress, percent / 100, plan.current_version)
     decision = after_look(plan.rollout, plan.analysis, progress, verdict, now)
-    release.record("verdict", f"step-{progress.step + 1}", percent=percent, look=decision.progress.looks or progress.looks + 1,
-                   verdict=verdict.model_dump(mode="json"), policy=policy.model_dump(mode="json"),
-                   sample=None if sample is None else sample.model_dump(mode="json"), move=decision.move, why=decision.why)
-    log.info("step %d (%d %%), look %d: %s: %s; next: %s", progress.step + 1, percent, progress.looks + 1,
-             verdict.answer.upper(), verdict.sentence, decision.move)
+    release.record(
+        "verdict",
+        f"step-{progress.step + 1}",
+        percent=percent,
+        look=decision.progress.looks or progress.looks + 1,
+        verdict=verdict.model_dump(mode="json"),
+        policy=policy.model_dump(mode="json"),
+        sample=None if sample is None else sample.model_dump(mode="json"),
+        move=decision.move,
+        why=decision.why,
+    )
+    log.info(
+        "step %d (%d %%), look %d: %s: %s; next: %s",
+        progress.step + 1,
+        percent,
+        progress.looks + 1,
+        verdict.answer.upper(),
+        verdict.sentence,
+        decision.move,
+    )
     if decision.move in (Move.PASS, Move.ROLL_BACK):
         release.record("canary", move=decision.move, why=decision.why)
         release.notify("verdict", f"Canary {plan.artifact.version}: {decision.move}", decision.why)
     return decision
 
 
-def _verdict(
-    release: Release, progress: CanaryProgress, share: float, stable: str
-) -> tuple[Verdict, Sample | None]:
+def _verdict(release: Release, progress: CanaryProgress, share: float, stable: str) -> tuple[Verdict, Sample | None]:
     plan = release.plan
     try:
         sample = release.metrics.sample(progress.mark, stable, plan.artifact.version, share)
@@ -113,7 +133,7 @@ def _verdict(
 
 
 def validate(release: Release) -> None:
-    """Check the release once more before all traffic goes to it: the canary's verdict, the digest that runs, its answers.
+    """Check the release once more before all traffic goes to it: verdict, digest, answers.
 
     :raises GateRefused: the canary did not pass, or a check failed
     :raises EffectMissing: the target runs other content than was approved
@@ -161,8 +181,12 @@ def promote(release: Release) -> TargetState:
     release.permitted("promote")
     release.announce("promote", version=plan.artifact.version)
     state = release.target.promote(plan.artifact.version)
-    log.info("promoted: %s; next: bake for %.0f s with %s still warm", show(state), plan.rollout.bake_seconds,
-             plan.current_version)
+    log.info(
+        "promoted: %s; next: bake for %.0f s with %s still warm",
+        show(state),
+        plan.rollout.bake_seconds,
+        plan.current_version,
+    )
     return state
 
 
@@ -176,8 +200,12 @@ def bake_mark(release: Release) -> CanaryProgress:
 def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
     """Judge the promoted version, which now has all traffic, and record the verdict."""
     verdict, sample = _verdict(release, progress, 1.0, release.plan.current_version)
-    release.record("verdict", "bake", verdict=verdict.model_dump(mode="json"),
-                   sample=None if sample is None else sample.model_dump(mode="json"))
+    release.record(
+        "verdict",
+        "bake",
+        verdict=verdict.model_dump(mode="json"),
+        sample=None if sample is None else sample.model_dump(mode="json"),
+    )
     log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence)
     return verdict
 
@@ -189,7 +217,9 @@ def settle_bake(release: Release, verdict: Verdict) -> None:
     """
     plan = release.plan
     if verdict.answer is not Answer.PASS:
-        raise GateRefused(f"bake of {plan.artifact.version} ended {verdict.answer}: {verdict.sentence}; next: roll back")
+        raise GateRefused(
+            f"bake of {plan.artifact.version} ended {verdict.answer}: {verdict.sentence}; next: roll back"
+        )
     release.permitted("retire")
     release.announce("retire", version=plan.current_version)
     state = release.target.retire(plan.current_version)

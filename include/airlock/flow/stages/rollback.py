@@ -1,6 +1,6 @@
 """Stages ``traffic``, ``data`` and ``verify`` of the rollback. Knows no Airflow.
 
-The way back is part of the approved plan. It needs no permit that is still valid: a release that has begun always lands.
+The way back is part of the approved plan. It needs no permit that is still valid: a release that began always lands.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def traffic(release: Release, why: str) -> TargetState:
 
 
 def data(release: Release) -> tuple[str, ...]:
-    """Restore, into the origin, the resources that the plan names in ``backup.restore_on_rollback``; return their names."""
+    """Restore the origin of the resources that the plan names in ``restore_on_rollback``; return their names."""
     plan = release.plan
     wanted = set(plan.backup_policy.get("restore_on_rollback", ()))
     restored = []
@@ -42,7 +42,9 @@ def data(release: Release) -> tuple[str, ...]:
             continue
         point = release.recovery_point(resource)
         if point is None:
-            raise PermanentError(f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand")
+            raise PermanentError(
+                f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand"
+            )
         release.announce("restore", resource=resource.name, recovery_point=point.id)
         release.driver(resource).restore(point, Place(origin=True))
         restored.append(resource.name)
@@ -59,7 +61,9 @@ def verify(release: Release) -> None:
     state = release.target.inspect()
     others = [v.version for v in state.versions if v.version != stable and v.running]
     if state.weight_of(stable) != 100 or others:
-        raise EffectMissing(f"after the rollback the target shows {show(state)}; expected {stable} with 100 % and no other "
-                            "version running; clear the task deploy.rollback.traffic")
+        raise EffectMissing(
+            f"after the rollback the target shows {show(state)}; expected {stable} with 100 % and no other "
+            "version running; clear the task deploy.rollback.traffic"
+        )
     release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(release))
     log.info("verified on the target: %s; next: seal the evidence", show(state))
