@@ -7,6 +7,7 @@ Knows records and paths. Must not know what a record means, except that ``outcom
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from datetime import UTC
@@ -137,6 +138,8 @@ def record_bytes(record: Record) -> bytes:
     :raises InvalidInput: the data is not JSON (NaN, bytes, lone surrogates, cycles), or larger than 16 MiB
     """
     try:
+        # Checked apart, because the model would quietly write null for a number that JSON does not have.
+        json.dumps(record.data, allow_nan=False, default=str, skipkeys=True)
         data = canonical_json(_in_utc(record))
     except (ValueError, RecursionError, OverflowError) as error:
         raise InvalidInput(

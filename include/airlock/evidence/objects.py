@@ -101,7 +101,7 @@ def withdraw(path: UPath) -> None:
 
 
 def names(folder: UPath) -> tuple[str, ...]:
-    """Return the sorted names in *folder*, without hidden ones; empty if there is no such folder.
+    """Return the sorted names in *folder*, without hidden ones; empty if it is no folder.
 
     :raises TemporaryError: the store cannot be reached
     """
@@ -110,7 +110,7 @@ def names(folder: UPath) -> tuple[str, ...]:
             folder.fs.invalidate_cache()
         try:
             found = sorted(entry.name for entry in folder.iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
     return tuple(name for name in found if not name.startswith("."))
 
