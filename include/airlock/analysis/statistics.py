@@ -1,11 +1,11 @@
 """Anytime-valid evidence about counts: pure mathematics, no policy, no I/O.
 
 The measure is an *e-value*: how many times better the data fit "it is worse" than the best "it is fine". As the data
-grow it is a nonnegative supermartingale under "it is fine", so by Ville's inequality the chance that it **ever** reaches
+grow it is a nonnegative supermartingale under "it is fine", so by Ville's inequality the chance that it ever reaches
 ``1 / alpha`` is at most ``alpha``: it may be looked at after every request. Everything is computed in logarithms.
 
 Worked example: 5 % of the traffic is on the canary, and the first 3 errors all come from it. Under "same error rate"
-each error is the canary's with chance 0.05. ``log_evidence(3, 3, 0.05)`` = ln(2105): strong evidence after three errors.
+each error is the canary's with chance 0.05. ``log_evidence(3, 3, 0.05)`` = ln(2105): much, from three errors.
 With half of the traffic on it the same three errors say little: ``log_evidence(3, 3, 0.5)`` = ln(3.75).
 """
 
