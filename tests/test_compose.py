@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sandbox import credentials, environment
+from sandbox.layout import DEFAULT_PORT_BASE, OFFSETS, Layout
+
 ROOT = Path(__file__).resolve().parents[1]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, Any] = STACK["services"]
@@ -20,6 +23,11 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 SERVICE_FILES = sorted((ROOT / "include/services").glob("*.y*ml"))
 AIRFLOW = {name: body for name, body in SERVICES.items() if body.get("image") == "airlock:local"}
+# Addresses, folders and sizes of servers that share one small machine, where the image's own defaults are right.
+SANDBOX_ONLY = re.compile(
+    r"__(DAGS_FOLDER|PLUGINS_FOLDER|BASE_LOG_FOLDER|HOST|PORT|WORKERS|\w+_PORT|PARALLELISM|MAX_\w+|"
+    r"SQL_ALCHEMY_POOL_SIZE|SCHEDULER_IDLE_SLEEP_TIME|\w+HEARTBEAT_SEC|\w+_INTERVAL|PARSING_PROCESSES|DEFAULT_CAPACITY)$"
+)
 FOLDERS = {"ledger", "evidence", "backups", "backups-replica", "scratch"}
 
 
@@ -103,14 +111,14 @@ def test_every_component_sees_the_same_records_and_backups(name: str) -> None:
 
 def test_folders_named_in_service_files_are_mounted() -> None:
     for path in SERVICE_FILES:
-        for environment, settings in yaml.safe_load(path.read_text())["environments"].items():
+        for stage, settings in yaml.safe_load(path.read_text())["environments"].items():
             backup = settings["backup"]
             places = [settings["ledger"], settings["evidence"], settings.get("anchor"),
                       backup["store"], backup.get("replica"), backup["scratch"]]
             for place in filter(None, places):
                 if place.startswith("${AIRLOCK_HOME}/"):
                     folder = place.removeprefix("${AIRLOCK_HOME}/").split("/")[0]
-                    assert folder in FOLDERS, f"{path.name}, {environment}: {place} is on no shared volume"
+                    assert folder in FOLDERS, f"{path.name}, {stage}: {place} is on no shared volume"
 
 
 def test_every_variable_of_the_service_files_is_set() -> None:
@@ -118,6 +126,23 @@ def test_every_variable_of_the_service_files_is_set() -> None:
     assert wanted, "the service files name at least AIRLOCK_HOME"
     for name, body in AIRFLOW.items():
         assert wanted <= set(body["environment"]), name
+
+
+def test_addresses_of_the_example_service_are_the_defaults_of_the_sandbox() -> None:
+    used = variables((ROOT / "docker-compose.yaml").read_text())
+    ports = {name: int(rest[2:]) for name, rest in used.items() if re.fullmatch(r"AIRLOCK_\w+_PORT", name)}
+    given = {f"AIRLOCK_{name.upper()}_PORT": DEFAULT_PORT_BASE + offset for name, offset in OFFSETS.items()}
+    assert ports
+    assert ports.items() <= given.items()
+
+
+def test_settings_of_airflow_are_those_of_the_sandbox(tmp_path: Path) -> None:
+    layout = Layout(repository=ROOT, home=tmp_path, port_base=DEFAULT_PORT_BASE)
+    settings = environment.airflow(layout, credentials.load(tmp_path))
+    sandbox = {name for name in settings if name.startswith("AIRFLOW__")}
+    for name, body in AIRFLOW.items():
+        missing = {each for each in sandbox - set(body["environment"]) if not SANDBOX_ONLY.search(each)}
+        assert not missing, f"{name} lacks {missing}: set it in the stack too, or say here why the sandbox alone needs it"
 
 
 def test_connections_that_every_release_needs_are_given() -> None:
@@ -148,7 +173,7 @@ def test_the_example_names_every_required_variable_and_holds_no_value() -> None:
     used = variables((ROOT / "docker-compose.yaml").read_text())
     required = {name for name, rest in used.items() if rest.startswith(":?")}
     assert {line[:-1] for line in lines} == required
-    optional = set(used) - required
+    optional = {name for name in set(used) - required if not name.endswith("_PORT") or name.startswith("AIRFLOW_")}
     assert all(f"#   {name}=" in EXAMPLE for name in optional)
 
 
