@@ -2,6 +2,11 @@
 
 import sys
 
-from airlock.cli import main
+try:
+    from airlock.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:
+    # Ctrl-C while the libraries are still loading.
+    code = 130
+sys.exit(code)
