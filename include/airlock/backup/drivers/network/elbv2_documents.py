@@ -1,0 +1,138 @@
+"""Turns what ELBv2 answers into documents without ARNs, and documents into what ELBv2 is asked. Pure: no I/O.
+
+ARNs of target groups become ``{target-group:NAME}``: they differ in every copy, and names are what people know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_REFERENCE = re.compile(r"\{target-group:(.+)\}")
+GROUP_FIELDS = (
+    "Protocol", "ProtocolVersion", "Port", "VpcId", "TargetType", "IpAddressType", "HealthCheckProtocol", "HealthCheckPort",
+    "HealthCheckEnabled", "HealthCheckPath", "HealthCheckIntervalSeconds", "HealthCheckTimeoutSeconds",
+    "HealthyThresholdCount", "UnhealthyThresholdCount", "Matcher",
+)  # fmt: skip
+FIXED_GROUP_FIELDS = ("Protocol", "ProtocolVersion", "Port", "VpcId", "TargetType", "IpAddressType")
+_LISTENER_FIELDS = ("Port", "Protocol", "SslPolicy", "AlpnPolicy", "MutualAuthentication")
+
+
+def group_document(group: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return a target group as a document."""
+    return {
+        "settings": {key: group[key] for key in GROUP_FIELDS if group.get(key) not in (None, "", {})},
+        "attributes": {entry["Key"]: entry["Value"] for entry in attributes},
+        "tags": dict(tags),
+    }
+
+
+def balancer_document(balancer: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return a load balancer, without its listeners, as a document."""
+    zones = balancer.get("AvailabilityZones", [])
+    return {
+        "type": balancer["Type"], "scheme": balancer["Scheme"], "address_type": balancer.get("IpAddressType", "ipv4"),
+        "subnets": sorted(zone["SubnetId"] for zone in zones if zone.get("SubnetId")),
+        "security_groups": sorted(balancer.get("SecurityGroups", [])),
+        "attributes": {entry["Key"]: entry["Value"] for entry in attributes},
+        "tags": dict(tags),
+    }  # fmt: skip
+
+
+def listener_document(
+    listener: Mapping[str, Any], certificates: list[str], rules: list[dict[str, Any]], names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a listener with its rules; *names* gives the name of each target group by its ARN."""
+    settings = {key: listener[key] for key in _LISTENER_FIELDS if listener.get(key)}
+    default = [entry["CertificateArn"] for entry in listener.get("Certificates", [])]
+    return {
+        **settings,
+        "certificates": {"default": default, "others": sorted(set(certificates) - set(default))},
+        "default_actions": actions_document(listener["DefaultActions"], names),
+        "rules": {
+            rule["Priority"]: {"conditions": conditions_document(rule["Conditions"]),
+                               "actions": actions_document(rule["Actions"], names)}
+            for rule in rules if not rule["IsDefault"]
+        },
+    }  # fmt: skip
+
+
+def conditions_document(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the conditions of a rule in one form: AWS takes plain values and a config object, and answers with both."""
+    documents = []
+    for condition in conditions:
+        document = {key: value for key, value in condition.items() if value not in (None, [], {})}
+        configs = [key for key in document if key.endswith("Config")]
+        plain = document.pop("Values", [])
+        if not configs:
+            name = {"path-pattern": "PathPatternConfig", "host-header": "HostHeaderConfig"}.get(condition["Field"])
+            if name is not None:
+                document[name] = {"Values": sorted(plain)}
+        for key in configs:
+            config = dict(document[key])
+            if all(isinstance(value, str) for value in config.get("Values", [])) and "Values" in config:
+                config["Values"] = sorted(config["Values"])
+            document[key] = config
+        documents.append(document)
+    return sorted(documents, key=str)
+
+
+def actions_document(actions: list[dict[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return actions in the order in which they are carried out, with references for ARNs."""
+    documents = []
+    for action in sorted(actions, key=lambda action: int(action.get("Order", 0))):
+        document = {key: value for key, value in action.items() if key not in ("Order", "TargetGroupArn") and value}
+        groups = [dict(group) for group in action.get("ForwardConfig", {}).get("TargetGroups", [])]
+        if not groups and action.get("TargetGroupArn"):
+            groups = [{"TargetGroupArn": action["TargetGroupArn"]}]
+        if groups:
+            targets = {_name(group["TargetGroupArn"], names): int(group.get("Weight", 1)) for group in groups}
+            # the weight of a single target group means nothing, and AWS does not always answer with it
+            document["ForwardConfig"] = {"targets": targets if len(targets) > 1 else dict.fromkeys(targets, 1)}
+            stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig", {})
+            if stickiness.get("Enabled"):
+                document["ForwardConfig"]["stickiness"] = dict(stickiness)
+        documents.append(document)
+    return documents
+
+
+def _name(arn: str, names: Mapping[str, str]) -> str:
+    return f"{{target-group:{names[arn]}}}" if arn in names else arn
+
+
+def actions_request(actions: list[dict[str, Any]], arns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what ELBv2 is asked for *actions*; *arns* gives the ARN of each target group by its name.
+
+    :raises KeyError: a target group is not in *arns*
+    """
+    asked = []
+    for order, action in enumerate(actions, start=1):
+        request = {**action, **({"Order": order} if len(actions) > 1 else {})}
+        if "targets" in action.get("ForwardConfig", {}):
+            groups = [{"TargetGroupArn": _arn(reference, arns), "Weight": weight}
+                      for reference, weight in sorted(action["ForwardConfig"]["targets"].items())]  # fmt: skip
+            request["ForwardConfig"] = {"TargetGroups": groups}
+            if "stickiness" in action["ForwardConfig"]:
+                request["ForwardConfig"]["TargetGroupStickinessConfig"] = action["ForwardConfig"]["stickiness"]
+        asked.append(request)
+    return asked
+
+
+def _arn(reference: str, arns: Mapping[str, str]) -> str:
+    found = _REFERENCE.fullmatch(reference)
+    return arns[found.group(1)] if found else reference
+
+
+def listener_request(document: Mapping[str, Any], arns: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ELBv2 is asked for a listener, without its rules and its further certificates."""
+    request = {key: document[key] for key in _LISTENER_FIELDS if key in document}
+    if document["certificates"]["default"]:
+        request["Certificates"] = [{"CertificateArn": arn} for arn in document["certificates"]["default"]]
+    request["DefaultActions"] = actions_request(document["default_actions"], arns)
+    return request
+
+
+def attributes_request(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return attributes as AWS wants them, without empty ones, which it refuses."""
+    return [{"Key": key, "Value": value} for key, value in sorted(document["attributes"].items()) if value != ""]
