@@ -126,8 +126,8 @@ def running_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             stack.enter_context(envoy.start(layout)),
             supervisor.start(layout, "airlock", PASSWORD),
         )
-        stack.callback(lambda: front.supervisor.stop())
-        stack.callback(lambda: front.envoy.stop())
+        stack.callback(lambda: front.supervisor.stop())  # noqa: PLW0108 - the one that runs then
+        stack.callback(lambda: front.envoy.stop())  # noqa: PLW0108
         yield front
 
 

@@ -1,4 +1,4 @@
-"""What every target must do. A target's test derives from ``TargetContract`` and provides ``target`` and ``artifacts``."""
+"""What every target must do. A target's test derives from ``TargetContract`` and gives ``target`` and ``artifact``."""
 
 from __future__ import annotations
 

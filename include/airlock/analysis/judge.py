@@ -130,7 +130,7 @@ def _doubt(policy: AnalysisPolicy, sample: Sample, worst: _Finding, proof: float
     stable, canary = sample.stable, sample.canary
     if canary.requests < policy.minimum_requests:
         return f"{canary.version} has answered {canary.requests} of at least {policy.minimum_requests} requests."
-    if stable.requests == 0 and _share(sample) < 1:
+    if stable.requests == 0 and sample.canary_share < 1:
         return f"{stable.version} has answered no request to compare {canary.version} with."
     # Half of the way (in logarithms) to a proof is too near to pass.
     if worst.log_evidence >= proof / 2:

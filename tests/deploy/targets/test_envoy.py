@@ -110,10 +110,10 @@ class TestEnvoyTarget(TargetContract):
 
     def test_servers_that_are_down_are_temporary(self, target: EnvoyTarget, monkeypatch: pytest.MonkeyPatch) -> None:
         options = {**self._front.target_options(), "admin": "http://127.0.0.1:9"}
-        with pytest.raises(TemporaryError, match="127.0.0.1:9 does not answer"):
+        with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9 does not answer"):
             EnvoyTarget(options).inspect()
         set_connection(monkeypatch, "shop_supervisor", conn_type="http", host="127.0.0.1", port=9)
-        with pytest.raises(TemporaryError, match="supervisord at 127.0.0.1:9"):
+        with pytest.raises(TemporaryError, match=r"supervisord at 127\.0\.0\.1:9"):
             target.inspect()
 
     def test_a_wrong_log_in_is_permanent_and_not_shown(

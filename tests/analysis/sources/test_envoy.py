@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from airlock.analysis.judge import judge
+from airlock.analysis.sources.envoy import EnvoySource
+from airlock.deploy.targets.supervisor import Supervisor
+from airlock.errors import InvalidInput, NoData, TemporaryError
+from airlock.models import AnalysisPolicy, Answer, Sample
+from tests.shop_front import Front, front, running_front, wait_for
+
+__all__ = ["front", "running_front"]
+POLICY = AnalysisPolicy(alpha=0.01 / 3)
+
+
+def staged(front: Front, version: str, percent: int) -> None:
+    front.target().stage(front.artifact(version))
+    front.target().shift(version, percent)
+
+
+def look_until(front: Front, version: str, percent: int, wanted: Callable[[Sample], bool], seconds: float) -> Sample:
+    """Look twice a second at real traffic until the sample is as *wanted*."""
+    source = front.source()
+    staged(front, version, percent)
+    with front.traffic(120):
+        time.sleep(1)
+        mark = source.begin("1.0", version)
+        limit = time.monotonic() + seconds
+        while True:
+            time.sleep(0.5)
+            found = source.sample(mark, "1.0", version, percent / 100)
+            if wanted(found) or time.monotonic() > limit:
+                return found
+
+
+def test_counts_follow_the_split_and_a_good_version_passes(front: Front) -> None:
+    found = look_until(
+        front, "1.1", 25, lambda look: look.canary.requests >= 150 and judge(POLICY, look).answer is Answer.PASS, 20
+    )
+    total = found.canary.requests + found.stable.requests
+    assert 0.15 < found.canary.requests / total < 0.35
+    assert (found.canary.errors, found.stable.errors) == (0, 0)
+    assert found.canary.latency_p95_ms is not None
+    assert found.canary.latency_p50_ms <= found.canary.latency_p95_ms
+    # The histogram may lag behind the counter by a flush, never lead it by more than the reads are apart.
+    assert 0.7 * found.canary.requests <= found.canary.latency_buckets[-1][1] <= 1.1 * found.canary.requests + 5
+    assert judge(POLICY, found).answer is Answer.PASS
+
+
+@pytest.mark.parametrize("percent", [5, 50])
+def test_a_failing_version_is_caught(front: Front, percent: int) -> None:
+    found = look_until(front, "1.2", percent, lambda look: judge(POLICY, look).answer is Answer.FAIL, 60)
+    verdict = judge(POLICY, found)
+    assert verdict.answer is Answer.FAIL
+    assert found.stable.errors == 0
+    assert f"1.2: {found.canary.errors} errors in {found.canary.requests} requests" in verdict.sentence
+
+
+def test_a_slow_version_is_caught(front: Front) -> None:
+    found = look_until(front, "1.3", 25, lambda look: judge(POLICY, look).answer is Answer.FAIL, 30)
+    verdict = judge(POLICY, found)
+    assert verdict.answer is Answer.FAIL
+    assert "took longer than" in verdict.sentence
+    assert found.canary.latency_p50_ms == pytest.approx(155, abs=40)
+
+
+def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
+    source = front.source()
+    staged(front, "1.1", 50)
+    stable = str((front.layout.host("prod") / "slots" / "stable").readlink())
+    with front.traffic(60):
+        mark = source.begin("1.0", "1.1")
+        Supervisor("shop_supervisor").stop(f"shop-prod-{'b' if stable == 'a' else 'a'}")
+        wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.FAIL, 20)
+
+
+def test_no_requests_are_no_pass(front: Front) -> None:
+    source = front.source()
+    front.target().stage(front.artifact("1.1"))
+    found = source.sample(source.begin("1.0", "1.1"), "1.0", "1.1", 0.05)
+    assert found.canary.requests == found.stable.requests == 0
+    assert found.canary.latency_p95_ms is None
+    assert judge(POLICY, found).answer is Answer.INCONCLUSIVE
+
+
+def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
+    front.target().stage(front.artifact("1.1"))
+    with pytest.raises(NoData, match=r"1\.2 answers in 0 slots"):
+        front.source().begin("1.0", "1.2")
+    mark = front.source().begin("1.0", "1.1")
+    with pytest.raises(NoData, match="other versions"):
+        front.source().sample(mark, "1.0", "1.2", 0.05)
+
+
+def test_another_version_in_the_slot_is_no_data(front: Front) -> None:
+    front.target().stage(front.artifact("1.1"))
+    mark = front.source().begin("1.0", "1.1")
+    front.target().stage(front.artifact("1.2"))
+    with pytest.raises(NoData, match=r"runs 1\.2 now"):
+        front.source().sample(mark, "1.0", "1.1", 0.05)
+
+
+def test_an_envoy_that_restarted_is_no_data(front: Front) -> None:
+    staged(front, "1.1", 50)
+    source = front.source()
+    time.sleep(4)
+    mark = source.begin("1.0", "1.1")
+    front.restart_envoy()
+    with pytest.raises(NoData, match="restarted"):
+        source.sample(mark, "1.0", "1.1", 0.5)
+
+
+def test_a_silent_slot_and_a_silent_envoy_are_temporary(front: Front) -> None:
+    with pytest.raises(TemporaryError, match="does not answer"):
+        front.source().begin("1.0", "1.1")
+    options = front.source().options.model_dump(mode="json")
+    with pytest.raises(TemporaryError, match="does not answer"):
+        EnvoySource({**options, "admin": "http://127.0.0.1:9"}).online()
+    assert "Envoy 1." in front.source().online()
+
+
+def test_rubbish_is_temporary_and_typing_errors_stop(front: Front) -> None:
+    options = front.source().options.model_dump(mode="json")
+    with pytest.raises(TemporaryError, match=r"status 404|not JSON"):
+        EnvoySource({**options, "admin": front.layout.url("prod_a")}).online()
+    with pytest.raises(InvalidInput, match="admin"):
+        EnvoySource({**options, "admin": "127.0.0.1:1/path"})
+    front.target().stage(front.artifact("1.1"))
+    slots = {name: {**slot, "cluster": "nothing"} for name, slot in options["slots"].items()}
+    with pytest.raises(NoData, match="cluster 'nothing'"):
+        EnvoySource({**options, "slots": slots}).begin("1.0", "1.1")
