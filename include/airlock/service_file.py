@@ -162,7 +162,7 @@ class _Builder:
         if _NOT_TEXT.search(text):
             self.document.fault(place, "contains a control character; remove it", line)
             return None
-        if node.style is None:
+        if not node.style:  # plain: None from the Python parser, empty from the C one
             if node.tag.endswith(":null"):
                 return None
             if text in ("true", "True", "false", "False"):

@@ -73,7 +73,7 @@ def _unknown(form: Mapping[str, Any]) -> list[str]:
         if name not in FIELD_OF:
             near = get_close_matches(str(name), FIELD_OF, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELD_OF)}"
-            faults.append(f"{_shown(str(name))}: unknown field; {hint}")
+            faults.append(f"{_shown(str(name))[1:-1]}: unknown field; {hint}")
     return faults[:20]
 
 

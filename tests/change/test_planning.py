@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airlock.change.approval import rules_for
+from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.rfc import rfc_from_form
+from airlock.change.risk import assess
+from airlock.change.text import approval_text, escape
+from airlock.errors import InvalidInput
+from airlock.models import Plan
+from tests.change.test_rfc import FORM
+from tests.service_data import environment
+
+
+@pytest.fixture
+def cafe(tmp_path):
+    for version in ("1.2", "1.10", "1.1"):
+        (tmp_path / f"cafe-{version}.bin").write_bytes(b"coffee " + version.encode())
+    (tmp_path / "cafe-notes.txt").write_text("not an artifact")
+    return environment(tmp_path)
+
+
+def plan_of(cafe, **form):
+    rfc = rfc_from_form({**FORM, **form}, "rita", cafe)
+    risk = assess(rfc, cafe, {"now": datetime(2026, 11, 24, 11, tzinfo=UTC), "current_version": "1.0"})
+    return build_plan("r1", rfc, cafe, resolve_artifact(cafe, rfc.version), "1.0", rules_for(risk, rfc, cafe), risk)
+
+
+def test_an_artifact_has_the_digest_of_its_content(cafe, tmp_path):
+    artifact = resolve_artifact(cafe, "1.1")
+    assert artifact.digest == "sha256:" + hashlib.sha256(b"coffee 1.1").hexdigest()
+    assert artifact.path == f"{tmp_path}/cafe-1.1.bin"
+
+
+def test_an_unknown_version_lists_what_is_there(cafe):
+    with pytest.raises(InvalidInput, match=r"versions found are 1\.1, 1\.2, 1\.10;"):
+        resolve_artifact(cafe, "9.9")
+
+
+@pytest.mark.parametrize("version", ["", "../1", "1/1", "a\x00", "..", "{version}"])
+def test_a_version_cannot_leave_the_folder(cafe, version):
+    with pytest.raises(InvalidInput, match="is no version"):
+        resolve_artifact(cafe, version)
+
+
+def test_a_plan_survives_json_and_its_digest_follows_every_part(cafe, tmp_path):
+    plan = plan_of(cafe)
+    assert Plan.model_validate_json(plan.model_dump_json()).digest == plan.digest == plan_of(cafe).digest
+    assert plan.calendar["windows"][0]["from"] == "09:00"
+    other = environment(tmp_path, ("percent: 10", "percent: 11"))
+    assert plan_of(other).digest != plan.digest
+    assert plan_of(cafe, title="Other title").digest != plan.digest
+    (tmp_path / "cafe-1.1.bin").write_bytes(b"tea")
+    assert plan_of(environment(tmp_path)).digest != plan.digest
+
+
+def test_a_request_for_another_version_or_environment_is_refused(cafe):
+    plan = plan_of(cafe)
+    with pytest.raises(InvalidInput, match="but the artifact is"):
+        build_plan("r1", plan.rfc, cafe, resolve_artifact(cafe, "1.2"), "1.0", (), plan.risk)
+    elsewhere = plan.rfc.model_copy(update={"environment": "test"})
+    with pytest.raises(InvalidInput, match="not for cafe live"):
+        build_plan("r1", elsewhere, cafe, plan.artifact, "1.0", (), plan.risk)
+
+
+def test_the_request_for_approval_shows_what_is_approved(cafe):
+    plan = plan_of(cafe)
+    text = approval_text(plan)
+    for part in (plan.digest, plan.artifact.digest, "change type", "10 % of the traffic", "env\\_file",
+                 "All traffic goes back to 1\\.0\\.", "1 of service\\_owner: olga", f"{plan.risk.score} of 100"):
+        assert part in text
+
+
+@given(text=st.text(max_size=300))
+def test_nothing_typed_acts_as_markdown_or_html(text):
+    shown = escape(text, 100)
+    bare = shown.replace("\\\\", "")
+    assert "\n" not in shown and "<" not in shown and "\x00" not in shown
+    for position, character in enumerate(bare):
+        if character in "`*_{}[]()#|!~>":
+            assert bare[position - 1] == "\\"
+    assert len(shown) <= 100 * 6 + 60

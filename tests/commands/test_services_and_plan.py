@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airlock.cli import main
+from airlock.models import Plan
+from tests.service_data import TEXT, write
+
+ENVOY = """target:
+      name: envoy
+      options:
+        admin: http://127.0.0.1:1
+        listener: http://127.0.0.1:1
+        folder: FOLDER/slots
+        supervisor_connection: none
+        slots:
+          a: {address: "http://127.0.0.1:1", program: a, runtime_key: a}
+          b: {address: "http://127.0.0.1:1", program: b, runtime_key: b}
+    metrics:
+      name: envoy
+      options:
+        admin: http://127.0.0.1:1
+        slots:
+          a: {address: "http://127.0.0.1:1", cluster: a}
+          b: {address: "http://127.0.0.1:1", cluster: b}"""
+WHOLE = TEXT.replace("target: {name: envoy}\n    metrics: {name: envoy}", ENVOY)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
+    return write(tmp_path, WHOLE).parent
+
+
+def files_below(path):
+    return sorted((str(entry), entry.stat().st_mtime_ns) for entry in path.rglob("*"))
+
+
+def test_check_accepts_right_files(folder, capsys):
+    assert main(["services", "check", str(folder)]) == 0
+    assert "1 service file(s), 1 environment(s): no faults" in capsys.readouterr().out
+
+
+def test_check_names_wrong_options_of_drivers_targets_and_sources_by_line(tmp_path, capsys):
+    text = WHOLE.replace("{path: FOLDER/.env}", "{pth: FOLDER/.env}").replace("supervisor_connection: none",
+                                                                             "supervisor_connexion: none")
+    folder = write(tmp_path, text).parent
+    assert main(["services", "check", str(folder)]) == 2
+    out = capsys.readouterr().out
+    line = 1 + text.splitlines().index("        options: {pth: FOLDER/.env}")
+    assert f"cafe.yaml:{line}: environments.live.resources.0.options.pth: unknown field; did you mean 'path'?" in out
+    assert f"cafe.yaml:{line}: environments.live.resources.0.options.path: is missing" in out
+    assert "target.options.supervisor_connexion: unknown field; did you mean 'supervisor_connection'?" in out
+
+
+def test_check_of_an_empty_or_missing_folder_is_refused(tmp_path, capsys):
+    assert main(["services", "check", str(tmp_path)]) == 2
+    assert main(["services", "check", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_plan_prints_the_plan_and_its_digest_and_changes_nothing(folder, tmp_path, capsys):
+    before = files_below(tmp_path)
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "unknown (the target cannot be asked" in " ".join(out.split()) and "env_file" in out
+    assert main([*arguments, "--json"]) == 0
+    raw = capsys.readouterr().out.strip()
+    plan = Plan.model_validate(json.loads(raw))
+    assert plan.current_version == "unknown" and plan.artifact.version == "1.1"
+    assert files_below(tmp_path) == before
+
+
+def test_plan_says_when_nobody_could_approve(folder, capsys):
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "olga", "--folder", str(folder)]
+    assert main(arguments) == 1
+    assert "service_owner lacks 1 of 1" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["cafe", "live", "--version", "2.0"], "versions found are 1.1"),
+    (["cafe", "lief", "--version", "1.1"], "did you mean 'cafe live'"),
+    (["cafe", "live", "--version", "../1"], "is no version"),
+])
+def test_plan_refuses_what_is_unknown(folder, capsys, arguments, sentence):
+    assert main(["plan", *arguments, "--requester", "rita", "--folder", str(folder)]) == 2
+    assert sentence in capsys.readouterr().err
