@@ -6,7 +6,7 @@ Pure; must not decide anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from airlock.models import Plan
 
@@ -22,14 +22,16 @@ def escape(text: object, limit: int = 600) -> str:
     return _SPECIAL.sub(r"\\\1", entities)
 
 
-def approval_text(plan: Plan) -> str:
-    """Return the request for approval of *plan* as Markdown."""
+def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
+    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before."""
     rfc = plan.rfc
     lines = [
         f"### {escape(plan.service)} {escape(rfc.version)} to {escape(plan.environment)}: {escape(rfc.title, 120)}",
         "",
         f"Plan digest `{plan.digest}`. Your answer is bound to it: if anything below changes, you are asked again.",
         "",
+        *(("#### What changed since it was approved", "", *(f"- {escape(line)}" for line in changed), "")
+          if changed else ()),
         *_table(("", ""), (
             ("Requester", escape(rfc.requester)),
             ("Type of change", escape(rfc.change_type)),

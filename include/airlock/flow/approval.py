@@ -36,6 +36,7 @@ class ApproveOperator(HITLOperator):
     """Asks the people whom the policy names, and ends when they agreed, when one rejected, or when time ran out."""
 
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
+        kwargs.pop("params", None)  # Airflow hands down those of the DAG: the trigger form, which nobody fills in here
         super().__init__(
             subject=f"Release {environment.service} to {environment.environment}?",
             options=[APPROVE, REJECT],
@@ -44,6 +45,7 @@ class ApproveOperator(HITLOperator):
                     "",
                     type=["null", "string"],
                     maxLength=2000,
+                    source="task",
                     title="Reason",
                     description="Needed when you reject; welcome when you approve.",
                 )
@@ -77,8 +79,8 @@ class ApproveOperator(HITLOperator):
             self._ask(context, release, before, plan)
 
     def _request(self, context: Context, plan: Plan) -> str:
-        kept = context["task_state_store"].get("request") or {}
-        return str(kept.get("id", "")) if kept.get("plan") == plan.digest else ""
+        kept = context["task_state_store"].get("request")
+        return str(kept["id"]) if isinstance(kept, dict) and kept["plan"] == plan.digest else ""
 
     def _ask(self, context: Context, release: Release, before: Plan, plan: Plan) -> None:
         people = eligible(plan.approvals, plan.rfc.requester)

@@ -31,8 +31,7 @@ POLL_SECONDS = 10.0
 def release_of(environment: ServiceEnvironment, context: Context) -> Release:
     """Return the release that the running task belongs to."""
     run = context["dag_run"]
-    begun = run.run_after or run.logical_date or run.start_date
-    return Release(environment, release_id(environment, run.run_id, begun), f"task {context['ti'].task_id}")
+    return Release(environment, release_id(environment, run.run_id, run.run_after), f"task {context['ti'].task_id}")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """One release as its tasks see it: the service environment, the ledger, and what a stage needs, opened on first use.
 
 Every task makes its own, from the DAG run alone, so that one that is retried, cleared, or run on another worker sees
-the same release. What one task tells another goes through the ledger, never through XCom. Holds no rules: they live in the
-domain packages.
+the same release. What one task tells another goes through the ledger, never through XCom. Holds no rules: they live
+in the domain packages.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Release:
 
     def scratch(self, resource: Resource) -> Place:
         """Return the scratch place of this release's restore test of *resource*."""
-        return scratch_place(self.environment.backup.scratch, self.id, resource)
+        return scratch_place(self.environment.backup.scratch, self.id, f"{resource.kind}.{resource.name}")
 
     # --- leave to act -------------------------------------------------------------------------------------------------
 

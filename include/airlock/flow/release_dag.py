@@ -77,72 +77,79 @@ def build(environment: ServiceEnvironment) -> DAG:
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=5),
             "retry_policy": RETRY,
-            "environment": environment,
         },
         is_paused_upon_creation=False,
     ) as dag:
-        window = _change()
-        restore_set = _backup(environment.resources)
-        landed = _deploy()
-        seal, outcome = _close()
-        window >> dag.task_group.children["backup"] >> restore_set
-        restore_set >> dag.get_task("deploy.stage")
+        window = _change(environment)
+        backups, restore_set = _backup(environment)
+        first, landed = _deploy(environment)
+        seal, outcome = _close(environment)
+        window >> backups
+        restore_set >> first
         landed >> seal >> outcome
     return dag
 
 
-def _change() -> BaseOperator:
+def _change(environment: ServiceEnvironment) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
-        validate = ValidateOperator(task_id="validate")
-        assess = StageOperator(task_id="assess", act=change.assess)
-        approve = ApproveOperator(task_id="approve")
-        permit = StageOperator(task_id="permit", act=change.permit)
-        window = WindowOperator(task_id="window")
+        validate = ValidateOperator(environment=environment, task_id="validate")
+        assess = StageOperator(environment=environment, task_id="assess", act=change.assess)
+        approve = ApproveOperator(environment=environment, task_id="approve")
+        permit = StageOperator(environment=environment, task_id="permit", act=change.permit)
+        window = WindowOperator(environment=environment, task_id="window")
         validate >> assess >> approve >> permit >> window
     return window
 
 
-def _backup(resources: tuple[Resource, ...]) -> BaseOperator:
+def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
     by_kind: dict[Kind, list[Resource]] = {}
-    for resource in resources:
+    for resource in environment.resources:
         by_kind.setdefault(resource.kind, []).append(resource)
-    with TaskGroup("backup", tooltip="No proof, no deploy"):
-        for kind in sorted(by_kind):
+    with TaskGroup("backup", tooltip="No proof, no deploy") as group:
+        restore_set = StageOperator(environment=environment, task_id="restore_set", act=backup.restore_set)
+        for kind, resources in sorted(by_kind.items()):
             with TaskGroup(kind.value):
-                proofs = [_proof(resource) for resource in by_kind[kind]]
-                discard = StageOperator(task_id="discard", act=partial(backup.discard, resources=tuple(by_kind[kind])))
+                proofs = [_proof(environment, resource) for resource in resources]
+                discard = StageOperator(
+                    environment=environment,
+                    task_id="discard",
+                    act=partial(backup.discard, resources=tuple(resources)),
+                )
                 proofs >> discard.as_teardown()
-    return StageOperator(task_id="restore_set", act=backup.restore_set)
+                proofs >> restore_set
+    return group, restore_set
 
 
-def _proof(resource: Resource) -> BaseOperator:
+def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
     with TaskGroup(resource.name):
-        take = TakeOperator(task_id="take", resource=resource)
-        prove = StageOperator(task_id="prove", act=partial(backup.prove, resource=resource))
+        take = TakeOperator(environment=environment, task_id="take", resource=resource)
+        prove = StageOperator(environment=environment, task_id="prove", act=partial(backup.prove, resource=resource))
         take >> prove
     return prove
 
 
-def _deploy() -> BaseOperator:
+def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("deploy", tooltip="How do we deploy it safely?"):
-        stage = StageOperator(task_id="stage", act=deploy.stage)
-        canary = CanaryOperator(task_id="canary", retries=12)
-        validate = StageOperator(task_id="validate", act=deploy.validate)
-        decide = StageOperator(task_id="decide", act=deploy.decide, trigger_rule="all_done")
-        promote = PromoteOperator(task_id="promote")
-        bake = BakeOperator(task_id="bake")
+        stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage)
+        canary = CanaryOperator(environment=environment, task_id="canary", retries=12)
+        validate = StageOperator(environment=environment, task_id="validate", act=deploy.validate)
+        decide = StageOperator(environment=environment, task_id="decide", act=deploy.decide, trigger_rule="all_done")
+        promote = PromoteOperator(environment=environment, task_id="promote")
+        bake = BakeOperator(environment=environment, task_id="bake")
         with TaskGroup("rollback", tooltip="The way back, under the same plan"):
-            traffic = RollbackTrafficOperator(task_id="traffic", trigger_rule="all_done", retries=10)
-            restore = RollbackDataOperator(task_id="data")
-            verify = StageOperator(task_id="verify", act=rollback.verify)
+            traffic = RollbackTrafficOperator(
+                environment=environment, task_id="traffic", trigger_rule="all_done", retries=10
+            )
+            restore = RollbackDataOperator(environment=environment, task_id="data")
+            verify = StageOperator(environment=environment, task_id="verify", act=rollback.verify)
             traffic >> restore >> verify
         stage >> canary >> validate >> decide >> promote >> bake >> traffic
         decide >> traffic
-    return verify
+    return stage, verify
 
 
-def _close() -> tuple[BaseOperator, BaseOperator]:
+def _close(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("close", tooltip="Evidence"):
-        seal = StageOperator(task_id="seal", act=close.seal, trigger_rule="all_done")
-        outcome = OutcomeOperator(task_id="outcome", trigger_rule="all_done")
+        seal = StageOperator(environment=environment, task_id="seal", act=close.seal, trigger_rule="all_done")
+        outcome = OutcomeOperator(environment=environment, task_id="outcome", trigger_rule="all_done")
     return seal, outcome

@@ -31,7 +31,7 @@ def start(release: Release, resource: Resource) -> Handle:
         planned.get("size_bytes"),
         planned.get("store"),
     )
-    return driver.start(token_for(release.id, resource))
+    return driver.start(token_for(release.id, label(resource)))
 
 
 def poll(release: Release, resource: Resource, handle: Handle) -> Progress:
