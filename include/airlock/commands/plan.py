@@ -99,6 +99,8 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
     seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
     facts = Table(show_header=False, box=None)
+    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, value in (
         ("service", f"{plan.service} in {plan.environment}"),
         ("version", f"{plan.artifact.version}, {plan.artifact.digest}"),
