@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 
 
 def data(mebibytes: int) -> Iterator[bytes]:
-    """Yield *mebibytes* chunks of 1 MiB, half noise and half rows of text, that repeat only far outside zstd's window."""
+    """Yield *mebibytes* chunks of 1 MiB, half noise and half rows of text, that repeat only beyond zstd's window."""
     half = CHUNK // 2
     noise = [os.urandom(half) for _ in range(16)]
     rows = [
@@ -99,6 +99,7 @@ def in_child(mode: str, mebibytes: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure three times each, in turn, and print the best of each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("mebibytes", type=int, nargs="?", default=1024)
     parser.add_argument("--mode", choices=("store", "direct"))

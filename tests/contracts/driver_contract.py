@@ -1,10 +1,11 @@
-"""What every backup driver must do, whatever it backs up. A driver's test inherits ``DriverContract`` and gives a ``case``.
+"""What every backup driver must do. A driver's test inherits ``DriverContract`` and gives a ``case``.
 
     class TestMyDriver(DriverContract):
         @pytest.fixture
         def case(self, store, scratch_root) -> Case: ...
 
-The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. Tests of secrets run when ``Case.secrets`` has any.
+The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. The test of secrets runs when ``Case.secrets``
+has any.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from upath import UPath
@@ -65,7 +66,7 @@ def _commit(file: Any, target: UPath, path: UPath, *, local: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
         file.close()
-        os.replace(target.path, path.path)
+        Path(target.path).replace(path.path)
     else:
         file.close()
         file.commit()

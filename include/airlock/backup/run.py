@@ -65,7 +65,7 @@ def token_for(release: str, resource: str) -> str:
 
 
 def take(
-    driver: Driver, token: str, on_progress: OnProgress = lambda progress: None, *, poll_seconds: float = 2.0
+    driver: Driver, token: str, on_progress: OnProgress | None = None, *, poll_seconds: float = 2.0
 ) -> RecoveryPoint:
     """Take one backup to its end and return its recovery point; the same token again returns the same one.
 
@@ -77,7 +77,8 @@ def take(
     handle = driver.start(token)
     while True:
         progress = driver.poll(handle)
-        on_progress(progress)
+        if on_progress is not None:
+            on_progress(progress)
         if progress.done:
             break
         time.sleep(poll_seconds)
@@ -89,7 +90,7 @@ def take(
 def scratch_place(scratch_root: str | Path, release: str, resource: str) -> Place:
     """Return the scratch place of *resource* (``kind.name``) in *release*: always the same, shared with nothing else.
 
-    Nothing is created. The name begins with letters of the resource, so that a person who finds it can tell whose it is.
+    Nothing is created. The name begins with letters of the resource, so that a person can tell whose it is.
     """
     digest = hashlib.sha256(f"{release}\0{resource}".encode()).hexdigest()[:12]
     readable = re.sub(r"[^a-z0-9]", "", resource.rpartition(".")[2].lower())[: _PLACE_LENGTH - 2 - len(digest)]

@@ -237,7 +237,8 @@ def _readme(point: RecoveryPoint) -> str:
     )
     return (
         f"Recovery point {point.id}\n"
-        f"{point.resource.kind}.{point.resource.name} (driver {point.resource.driver}), taken {point.taken_at.isoformat()}\n\n"
+        f"{point.resource.kind}.{point.resource.name} (driver {point.resource.driver}), "
+        f"taken {point.taken_at.isoformat()}\n\n"
         "Each file is a stream, compressed with zstd and then encrypted with age (https://age-encryption.org).\n"
         "With the age and zstd command-line tools and the secret age key in KEY_FILE:\n\n"
         f"{commands or '    (no streams; point.json holds all there is)'}\n\n"

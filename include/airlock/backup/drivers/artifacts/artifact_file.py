@@ -1,0 +1,137 @@
+"""Driver ``artifact_file``: the file of the version that is in production now. A rollback version that cannot start is
+no backup, so the proof starts the restored file and asks its health. Knows no target and no traffic."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field
+
+from airlock.backup import driver as contract
+from airlock.backup.driver import Place, StreamDriver, Write
+from airlock.backup.drivers.artifacts.trial import Health, free_port, try_out
+from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder, sha256_of
+from airlock.connections import connection
+from airlock.errors import BackupDamaged, InvalidInput
+from airlock.models import Check, Inspection, Kind, RecoveryPoint
+
+log = logging.getLogger(__name__)
+_OK = 200
+
+
+class ArtifactFileDriver(StreamDriver):
+    """One artifact file. Links in its path are followed, so ``.../stable/current`` names what runs now; a rollback
+    writes to the end of those links as it was when the backup was taken."""
+
+    kind = Kind.ARTIFACTS
+    capabilities = contract.Capabilities(consistent="one reading of the file")
+
+    class Options(contract.Options):
+        path: str = Field(min_length=1, description="the installed artifact; links are followed")
+        command: tuple[str, ...] = Field(
+            ("{python}", "{artifact}"), min_length=1, description="starts it; {python}, {artifact}, {port} are replaced"
+        )
+        environment: dict[str, str] = Field(
+            default_factory=lambda: {"PORT": "{port}"}, description="all that the process sees; {port} is replaced"
+        )
+        health_path: str = Field("/health", pattern="^/")
+        digest_field: str = Field("digest", description="field of the health answer that holds the artifact's digest")
+        database_connection: str | None = Field(None, description="Airflow connection, given as DATABASE_URL")
+        database: str | None = Field(None, description="database name, instead of that of the connection")
+        start_seconds: float = Field(30, gt=0, le=600)
+
+    options: Options
+
+    def inspect(self) -> Inspection:
+        path = Path(self.options.path)
+        if not path.exists():
+            return Inspection(present=False)
+        seen = regular(path, self.label)
+        return Inspection(present=True, size_bytes=seen.st_size, fingerprint=f"sha256:{sha256_of(path, self.label)}",
+                          detail={"path": str(path.resolve())})
+
+    def take(self, write: Write) -> dict[str, Any]:
+        path = Path(self.options.path)
+        seen = regular(path, self.label)
+        end = path.resolve()
+        stored = write("artifact", read_exactly(end, seen, self.label))
+        return {"path": str(end), "file": end.name, "digest": f"sha256:{stored.plain_sha256}", "size": seen.st_size,
+                "mode": f"{seen.st_mode & 0o7777:04o}"}
+
+    def restore(self, point: RecoveryPoint, place: Place) -> None:
+        if not place.origin:
+            scratch_folder(place, self.label)
+        path = self._path(point, place)
+        replace_file(path, self.store.read(point.objects[0]), int(point.facts["mode"], 8), self.label)
+        log.info("%s: wrote %s (%s)", self.label, path, point.facts["digest"])
+
+    def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
+        path = self._path(point, place)
+        if not path.is_file():
+            return (Check(name="the artifact", expected="present", found="missing", ok=False),)
+        seen = regular(path, self.label)
+        facts = point.facts
+        found = {"size": seen.st_size, "mode": f"{seen.st_mode & 0o7777:04o}", "digest": self._digest(path)}
+        checks = [Check(name=name, expected=facts[name], found=value, ok=value == facts[name])
+                  for name, value in found.items()]
+        if not checks[-1].ok:
+            return tuple(checks)  # never start what is not the file that was backed up
+        health = self._start(path)
+        checks.append(Check(name=f"starts and answers {self.options.health_path}", expected=_OK,
+                            found=health.status if health.status == _OK else f"{health.status}: {health.reason}",
+                            ok=health.status == _OK))
+        stated = health.body.get(self.options.digest_field)
+        if stated is not None:
+            checks.append(Check(name="digest that it states", expected=facts["digest"], found=stated,
+                                ok=stated == facts["digest"]))
+        return tuple(checks)
+
+    def discard(self, place: Place) -> None:
+        discard_folder(place, self.label)
+
+    def _path(self, point: RecoveryPoint, place: Place) -> Path:
+        name = str(point.facts["file"])
+        if place.origin:
+            return Path(point.facts["path"])
+        if Path(name).name != name:
+            raise BackupDamaged(f"{self.label}: recovery point {point.id} names a file with a path: {name!r}")
+        return Path(place.folder) / "artifact" / name
+
+    def _digest(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        for chunk in read_exactly(path, path.stat(), self.label):
+            digest.update(chunk)
+        return f"sha256:{digest.hexdigest()}"
+
+    def _start(self, path: Path) -> Health:
+        port = free_port()
+        words = {"{python}": sys.executable, "{artifact}": str(path), "{port}": str(port)}
+        # only what the options name: the environment of this process holds Airflow's own secrets
+        environment = {"PATH": os.defpath, "LANG": "C.UTF-8",
+                       **{key: _filled(value, words) for key, value in self.options.environment.items()}}
+        if self.options.database_connection is not None:
+            environment["DATABASE_URL"] = self._database_url(self.options.database_connection)
+        command = [_filled(part, words) for part in self.options.command]
+        log.info("%s: starting the restored artifact on 127.0.0.1:%d", self.label, port)
+        return try_out(command, environment, (port, self.options.health_path), path.parent, self.options.start_seconds)
+
+    def _database_url(self, connection_id: str) -> str:
+        found = connection(connection_id)
+        name = self.options.database or found.schema
+        if not found.host or not name:
+            raise InvalidInput(f"{self.label}: connection {connection_id!r} has no host or database; complete it, or "
+                               "give the option 'database'")
+        login = ":".join(quote(part, safe="") for part in (found.login, found.password) if part)
+        return f"postgresql://{login}{'@' if login else ''}{found.host}:{found.port or 5432}/{quote(name, safe='')}"
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text

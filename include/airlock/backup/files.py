@@ -1,0 +1,158 @@
+"""Local files, for the drivers that read and write them: whole or not at all, and every fault named.
+
+Must not know what the files hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from airlock.backup.driver import Place
+from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
+CHUNK = 1 << 20
+_LASTING = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY,
+})  # fmt: skip
+
+
+def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockError:
+    """Return *error* as a permanent or temporary error that names the resource, the act and the path."""
+    reason = error.strerror or type(error).__name__
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        reason += "; free space there, then run this task again"
+    kind = PermanentError if error.errno in _LASTING else TemporaryError
+    return kind(f"{label}: cannot {act} {path}: {reason}")
+
+
+def read_exactly(path: Path, seen: os.stat_result, label: str) -> Iterator[bytes]:
+    """Yield the ``seen.st_size`` bytes of a file that must not change meanwhile. Memory is constant.
+
+    :raises TemporaryError: it was changed, replaced or removed since *seen*
+    """
+    try:
+        with path.open("rb") as file:
+            left = seen.st_size
+            while left and (chunk := file.read(min(CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+            now = os.fstat(file.fileno())
+    except FileNotFoundError as error:
+        raise TemporaryError(f"{label}: {path} was removed while it was read; take the backup again") from error
+    except OSError as error:
+        raise fault(error, label, "read", path) from error
+    if left or (now.st_ino, now.st_size, now.st_mtime_ns) != (seen.st_ino, seen.st_size, seen.st_mtime_ns):
+        raise TemporaryError(f"{label}: {path} changed while it was read; take the backup again")
+
+
+def read_whole(path: Path, label: str) -> Iterator[bytes]:
+    """Yield the bytes of one regular file that must not change meanwhile.
+
+    :raises InvalidInput: it is not there, or is no regular file
+    :raises TemporaryError: it was changed while it was read
+    """
+    yield from read_exactly(path, regular(path, label), label)
+
+
+def regular(path: Path, label: str) -> os.stat_result:
+    """Return what the system says of a regular file (links are followed).
+
+    :raises InvalidInput: it is not there, or is no regular file
+    """
+    try:
+        seen = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidInput(f"{label}: {path} is not there; check the path in the service file") from error
+    except OSError as error:
+        raise fault(error, label, "look at", path) from error
+    if not path.is_file():
+        raise InvalidInput(f"{label}: {path} is not a regular file; check the path in the service file")
+    return seen
+
+
+def sha256_of(path: Path, label: str) -> str:
+    """Return the hex digest of a file; errors as in ``read_whole``."""
+    found = hashlib.sha256()
+    for chunk in read_whole(path, label):
+        found.update(chunk)
+    return found.hexdigest()
+
+
+def replace_file(path: Path, chunks: Iterable[bytes], mode: int, label: str) -> None:
+    """Write *chunks* to *path*, which keeps its old content until all of them are on the disk.
+
+    The owner of the file that is replaced is kept, when this process may. A link stays a link: its end is replaced.
+    """
+    end = path.resolve()
+    beside = end.with_name(f".{end.name}.{secrets.token_hex(4)}.part")
+    try:
+        end.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise fault(error, label, "write", path) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for chunk in chunks:
+                _write(file, chunk, label, path)
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), mode & 0o7777)
+                if os.geteuid() == 0 and end.exists():
+                    os.fchown(file.fileno(), end.stat().st_uid, end.stat().st_gid)
+                beside.replace(end)
+            except OSError as error:
+                raise fault(error, label, "write", path) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, chunk: bytes, label: str, path: Path) -> None:
+    """Write one chunk; only its own faults are named, those of the producer are not."""
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise fault(error, label, "write", path) from error
+
+
+def scratch_folder(place: Place, label: str) -> Path:
+    """Make and return the folder of a scratch place."""
+    folder = _own_folder(place, label)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise fault(error, label, "make", folder) from error
+    return folder
+
+
+def discard_folder(place: Place, label: str) -> None:
+    """Remove the folder of a scratch place; succeeds when it is not there.
+
+    :raises InvalidInput: the place is the origin
+    """
+    folder = _own_folder(place, label)
+    try:
+        shutil.rmtree(folder)
+        log.info("%s: removed the scratch folder %s", label, folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fault(error, label, "remove", folder) from error
+
+
+def _own_folder(place: Place, label: str) -> Path:
+    """Return the folder, after a look that it can be nobody else's: it is removed with all that is in it."""
+    folder = Path(place.folder)
+    if place.origin or not place.name or folder.name != place.name or not folder.is_absolute():
+        raise InvalidInput(f"{label}: {place.folder or 'the origin'} is no scratch place; nothing was touched")
+    return folder

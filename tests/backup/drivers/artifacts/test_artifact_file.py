@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from airlock.backup.driver import Place
+from airlock.backup.drivers.artifacts.artifact_file import ArtifactFileDriver
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput
+from airlock.models import Kind, Resource
+
+from tests.contracts.driver_contract import Case, DriverContract, make_store
+
+PROGRAM = """
+import hashlib, json, os, pathlib, subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+digest = "sha256:" + hashlib.sha256(pathlib.Path(sys.argv[0]).read_bytes()).hexdigest()
+child = subprocess.Popen(["sleep", "300"])
+pathlib.Path("pids.txt").write_text(f"{os.getpid()} {child.pid}")
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"digest": digest, "database": os.environ.get("DATABASE_URL", ""),
+                           "leaked": os.environ.get("AIRFLOW_LEAK", "")}).encode()
+        self.send_response(STATUS if self.path == "/health" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def artifact(path: Path, program: str = PROGRAM.replace("STATUS", "200"), note: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__main__.py", program + note)
+    return path
+
+
+def driver_for(path: Path, store, **options: object) -> ArtifactFileDriver:
+    resource = Resource(name="shop_file", kind=Kind.ARTIFACTS, driver="artifact_file",
+                        options={"path": str(path), "start_seconds": 10, **options})
+    return ArtifactFileDriver(resource, store)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestArtifactFile(DriverContract):
+    @pytest.fixture
+    def case(self, store, tmp_path: Path) -> Case:
+        path = artifact(tmp_path / "slots" / "a" / "shop-1.0.pyz")
+        (tmp_path / "slots" / "stable").symlink_to("a/shop-1.0.pyz")
+
+        def spoil(place: Place) -> None:
+            artifact(next((Path(place.folder) / "artifact").glob("*.pyz")), note="\n# other")
+
+        return Case(driver_for(tmp_path / "slots" / "stable", store), change=lambda: artifact(path, note="\n#") and None,
+                    spoil=spoil)
+
+    def test_the_restored_artifact_is_started_asked_and_ended_with_its_children(self, case: Case, place: Place) -> None:
+        proof = prove(case.driver, self.taken(case), place)
+        assert {check.name for check in proof.checks} == {
+            "size", "mode", "digest", "starts and answers /health", "digest that it states",
+        }  # fmt: skip
+        pids = [int(pid) for pid in (Path(place.folder) / "artifact" / "pids.txt").read_text().split()]
+        deadline = time.monotonic() + 5
+        while any(map(alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(alive, pids))
+
+    def test_a_rollback_writes_where_the_link_led_when_it_was_taken(self, case: Case, tmp_path: Path) -> None:
+        old = (tmp_path / "slots" / "a" / "shop-1.0.pyz").read_bytes()
+        point = self.taken(case)
+        new = artifact(tmp_path / "slots" / "b" / "shop-1.1.pyz", note="\n# new")
+        content = new.read_bytes()
+        (tmp_path / "slots" / "stable").unlink()
+        (tmp_path / "slots" / "stable").symlink_to("b/shop-1.1.pyz")
+        (tmp_path / "slots" / "a" / "shop-1.0.pyz").unlink()
+        case.driver.restore(point, Place(origin=True))
+        assert new.read_bytes() == content
+        assert (tmp_path / "slots" / "a" / "shop-1.0.pyz").read_bytes() == old
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(name="trial1", folder=str(tmp_path / "trial1"))
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("raise SystemExit('no such module')", "ended with code 1"),
+        (PROGRAM.replace("STATUS", "503"), "503"),
+        ("import time; time.sleep(60)", "never answered"),
+    ],
+)
+def test_a_version_that_does_not_start_is_no_backup(program: str, reason: str, tmp_path: Path, place: Place) -> None:
+    path = artifact(tmp_path / "shop.pyz", program)
+    driver = driver_for(path, make_store(tmp_path), start_seconds=1.5)
+    proof = prove(driver, take(driver, "t.1"), place)
+    assert not proof.ok
+    assert reason in proof.reason
+
+
+def test_last_words_hold_no_environment(tmp_path: Path, place: Place) -> None:
+    path = artifact(tmp_path / "shop.pyz", "import os; raise SystemExit('bad password ' + os.environ['TOKEN'])")
+    driver = driver_for(path, make_store(tmp_path), environment={"PORT": "{port}", "TOKEN": "secret-4711"})
+    reason = prove(driver, take(driver, "t.1"), place).reason
+    assert "bad password ***" in reason
+    assert "secret-4711" not in reason
+
+
+def test_the_process_sees_the_database_and_nothing_of_airflow(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_LEAK", "leaked")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOPDB", '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "me", '
+                                              '"password": "p@ss/word", "schema": "shop"}')
+    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path), database_connection="shopdb",
+                        digest_field="database")
+    proof = prove(driver, take(driver, "t.1"), place)
+    stated = next(check for check in proof.checks if check.name == "digest that it states")
+    assert stated.found == "postgresql://me:p%40ss%2Fword@127.0.0.1:1/shop"
+    other = driver_for(tmp_path / "shop.pyz", driver.store, digest_field="leaked")
+    assert next(c.found for c in prove(other, take(other, "t.1"), place).checks if c.name == "digest that it states") == ""
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path, place: Place) -> None:
+    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path), command=["/no/such/program", "{artifact}"])
+    assert "/no/such/program" in prove(driver, take(driver, "t.1"), place).reason
+
+
+def test_a_folder_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        take(driver_for(tmp_path, make_store(tmp_path / "store")), "t.1")
+    assert not driver_for(tmp_path / "none", make_store(tmp_path / "store")).inspect().present

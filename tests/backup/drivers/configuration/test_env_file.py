@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airlock.backup.driver import Place
+from airlock.backup.drivers.configuration.env_file import EnvFileDriver, parse_env
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput
+from airlock.models import Kind, Resource
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contracts.driver_contract import Case, DriverContract
+
+CONTENT = """# settings of the shop
+export DATABASE_PASSWORD="hunter2-very-secret"
+API_TOKEN='tok_9f8e7d6c5b4a'   # rotated monthly
+GREETING=Grüße # a comment
+EMPTY=
+MULTI="first line
+second=line"
+"""
+
+
+def driver_for(path: Path, store) -> EnvFileDriver:
+    resource = Resource(name="shop_env", kind=Kind.CONFIGURATION, driver="env_file", options={"path": str(path)})
+    return EnvFileDriver(resource, store)
+
+
+class TestEnvFile(DriverContract):
+    @pytest.fixture
+    def case(self, store, tmp_path: Path) -> Case:
+        path = tmp_path / "host" / ".env"
+        path.parent.mkdir()
+        path.write_text(CONTENT)
+        path.chmod(0o640)
+
+        def spoil(place: Place) -> None:
+            restored = next(Path(place.folder).iterdir())
+            restored.write_text(restored.read_text().replace("hunter2-very-secret", "hunter3-very-secret"))
+
+        return Case(driver_for(path, store), change=lambda: path.write_text(CONTENT + "NEW=1\n"), spoil=spoil,
+                    secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"))
+
+    def test_every_key_is_compared(self, case: Case, place: Place) -> None:
+        proof = prove(case.driver, self.taken(case), place)
+        names = {check.name for check in proof.checks}
+        for key in ("DATABASE_PASSWORD", "API_TOKEN", "GREETING", "EMPTY", "MULTI"):
+            assert f"content of key {key}" in names
+
+    def test_the_file_comes_back_byte_for_byte_with_its_mode(self, case: Case, place: Place) -> None:
+        case.driver.restore(self.taken(case), place)
+        restored = next(Path(place.folder).iterdir())
+        assert restored.read_text() == CONTENT
+        assert restored.stat().st_mode & 0o777 == 0o640
+
+    def test_a_changed_mode_is_found(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        case.driver.restore(point, place)
+        next(Path(place.folder).iterdir()).chmod(0o644)
+        failed = [check.name for check in case.driver.prove(point, place) if not check.ok]
+        assert failed == ["content of mode"]
+
+    def test_the_same_values_have_other_digests_in_another_backup(self, case: Case) -> None:
+        first, second = take(case.driver, "a.1"), take(case.driver, "a.2")
+        assert not set(first.facts["documents"].values()) & set(second.facts["documents"].values())
+
+
+def test_a_missing_file_is_named(store_at, tmp_path: Path) -> None:
+    driver = driver_for(tmp_path / "none.env", store_at)
+    assert not driver.inspect().present
+    with pytest.raises(InvalidInput, match=r"configuration\.shop_env"):
+        take(driver, "t.1")
+
+
+def test_a_malformed_line_is_named_without_its_content(store_at, tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("A=1\nsupersecret without equals\n")
+    with pytest.raises(InvalidInput, match="line 2") as caught:
+        take(driver_for(path, store_at), "t.1")
+    assert "supersecret" not in str(caught.value)
+
+
+@pytest.fixture
+def store_at(tmp_path: Path):
+    from tests.contracts.driver_contract import make_store
+
+    return make_store(tmp_path / "store")
+
+
+def test_values() -> None:
+    assert parse_env(CONTENT) == {
+        "DATABASE_PASSWORD": "hunter2-very-secret", "API_TOKEN": "tok_9f8e7d6c5b4a", "GREETING": "Grüße", "EMPTY": "",
+        "MULTI": "first line\nsecond=line",
+    }  # fmt: skip
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True), st.text(
+    st.characters(exclude_characters="'", exclude_categories=["Cs", "Cc", "Zl", "Zp"]))))
+def test_quoted_values_come_back(values: dict[str, str]) -> None:
+    assert parse_env("".join(f"{key}='{value}'\n" for key, value in values.items())) == values
+
+
+@given(st.text())
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    try:
+        found = parse_env(text)
+    except ValueError:
+        return
+    assert all(key and key in text for key in found)

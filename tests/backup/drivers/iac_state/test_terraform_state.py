@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from airlock.backup.driver import Place
+from airlock.backup.drivers.iac_state.terraform_state import TerraformStateDriver, addresses, facts_of
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput
+from airlock.models import Kind, Resource
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
+from tests.contracts.driver_contract import Case, DriverContract, make_store
+
+STATE = {
+    "version": 4, "terraform_version": "1.9.0", "serial": 17, "lineage": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+    "outputs": {"password": {"value": "db-pass-4711-secret", "type": "string", "sensitive": True}},
+    "resources": [
+        {"mode": "managed", "type": "aws_lb", "name": "front", "provider": "p", "instances": [{"attributes": {"id": "lb"}}]},
+        {"mode": "managed", "type": "aws_subnet", "name": "net", "provider": "p",
+         "instances": [{"index_key": 0, "attributes": {}}, {"index_key": 1, "attributes": {}}]},
+        {"module": "module.dns", "mode": "data", "type": "aws_route53_zone", "name": "zone", "provider": "p",
+         "instances": [{"index_key": "eu", "attributes": {}}]},
+    ],
+}  # fmt: skip
+
+
+def text(**changes: object) -> str:
+    return json.dumps({**STATE, **changes}, indent=2)
+
+
+def driver_for(path: object, store) -> TerraformStateDriver:
+    resource = Resource(name="shop_tf", kind=Kind.IAC_STATE, driver="terraform_state", options={"path": str(path)})
+    return TerraformStateDriver(resource, store)
+
+
+class TestTerraformState(DriverContract):
+    @pytest.fixture
+    def case(self, store, tmp_path: Path) -> Case:
+        path = tmp_path / "terraform" / "shop.tfstate"
+        path.parent.mkdir()
+        path.write_text(text())
+
+        def spoil(place: Place) -> None:
+            next(Path(place.folder).iterdir()).write_text(text(serial=18))
+
+        return Case(driver_for(path, store), change=lambda: path.write_text(text(serial=18)) and None, spoil=spoil,
+                    secrets=("db-pass-4711-secret",))
+
+    def test_a_state_that_lost_a_resource_is_found(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        case.driver.restore(point, place)
+        next(Path(place.folder).iterdir()).write_text(text(resources=STATE["resources"][1:]))
+        failed = {check.name for check in case.driver.prove(point, place) if not check.ok}
+        assert failed == {"resource addresses", "JSON content", "bytes"}
+
+    def test_rubbish_in_the_place_is_a_failed_check(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        case.driver.restore(point, place)
+        next(Path(place.folder).iterdir()).write_text("{")
+        assert [check.ok for check in case.driver.prove(point, place)] == [False]
+
+
+def test_any_object_storage(tmp_path: Path) -> None:
+    path = UPath("memory://states/shop.tfstate")
+    path.fs.pipe(path.path, text().encode())
+    driver = driver_for(path, make_store(tmp_path))
+    place = Place(name="tf1", folder=str(tmp_path / "tf1"))
+    point = take(driver, "t.1")
+    assert prove(driver, point, place).ok
+    path.fs.pipe(path.path, text(serial=99).encode())
+    driver.restore(point, Place(origin=True))
+    assert path.fs.cat(path.path) == text().encode()
+
+
+def test_through_airflows_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tfstate").write_text(text())
+    monkeypatch.setenv("AIRFLOW_CONN_DISK", '{"conn_type": "generic"}')
+    resource = Resource(name="tf", kind=Kind.IAC_STATE, driver="terraform_state",
+                        options={"path": f"file://{tmp_path}/a.tfstate", "connection": "disk"})
+    driver = TerraformStateDriver(resource, make_store(tmp_path))
+    assert driver.inspect().detail == {"serial": 17, "resources": 4}
+    point = take(driver, "t.1")
+    (tmp_path / "a.tfstate").write_text(text(serial=20))
+    driver.restore(point, Place(origin=True))
+    assert (tmp_path / "a.tfstate").read_text() == text()
+
+
+def test_addresses_are_those_of_terraform() -> None:
+    assert addresses(STATE) == [
+        "aws_lb.front", "aws_subnet.net[0]", "aws_subnet.net[1]", 'module.dns.data.aws_route53_zone.zone["eu"]',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"version": 3}', '{"version": 4}', "NaN",
+                                     text(resources=[{"type": "x"}]), text(resources="no"), text(serial="17")])
+def test_what_is_no_state_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.tfstate"
+    path.write_text(content)
+    with pytest.raises(InvalidInput, match="bad.tfstate"):
+        take(driver_for(path, make_store(tmp_path)), "t.1")
+
+
+@given(st.binary())
+def test_any_bytes_are_a_state_or_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError, match="it "):
+        facts_of(content)
