@@ -56,15 +56,35 @@ def test_the_shipped_file_is_right_and_production_has_all_ten_kinds(monkeypatch)
 WRONG = [
     ("tier: 2", "tier: 9", "tier: 9", "tier: input should be less than or equal to 4, found '9'"),
     ("owner: cafe-team", "ower: cafe-team", "ower", "ower: unknown field; did you mean 'owner'?"),
-    ("driver: env_file", "driver: env_fil", "env_fil", "resources.0.driver: unknown driver 'env_fil'; did you mean 'env_file'"),
-    ("kind: configuration", "kind: storage", "kind: storage", "driver 'env_file' is of kind 'configuration', not 'storage'"),
+    (
+        "driver: env_file",
+        "driver: env_fil",
+        "env_fil",
+        "resources.0.driver: unknown driver 'env_fil'; did you mean 'env_file'",
+    ),
+    (
+        "kind: configuration",
+        "kind: storage",
+        "kind: storage",
+        "driver 'env_file' is of kind 'configuration', not 'storage'",
+    ),
     ("target: {name: envoy}", "target: {name: envoi}", "envoi", "unknown target 'envoi'; did you mean 'envoy'"),
     ("metrics: {name: envoy}", "metrics: {name: prom}", "prom", "unknown metric source 'prom'"),
     ("low: {service_owner: 1}", "low: {}", "low: {}", "approvals.low: dictionary should have at least 1 item"),
-    ("low: {service_owner: 1}", "low: {service_ownr: 1}", "ownr", "unknown group 'service_ownr'; did you mean 'service_owner'"),
+    (
+        "low: {service_owner: 1}",
+        "low: {service_ownr: 1}",
+        "ownr",
+        "unknown group 'service_ownr'; did you mean 'service_owner'",
+    ),
     ("low: {service_owner: 1}", "low: {service_owner: 2}", "owner: 2", "wants 2 of 1 member(s)"),
     ("low: {service_owner: 1}", "low: {service_owner: 0}", "owner: 0", "greater than or equal to 1"),
-    ("service_owner: [olga]", "service_owner: []", "owner: []", "groups.service_owner: tuple should have at least 1 item"),
+    (
+        "service_owner: [olga]",
+        "service_owner: []",
+        "owner: []",
+        "groups.service_owner: tuple should have at least 1 item",
+    ),
     ("Europe/Berlin", "Europe/Berlln", "Berlln", "unknown time zone 'Europe/Berlln'"),
     ("days: [mon, tue]", "days: [mon, tuesday]", "tuesday", "unknown day 'tuesday'; did you mean 'tue'"),
     ('from: "09:00"', 'from: "9:00"', '"9:00"', "'9:00' is no time of day"),
@@ -74,10 +94,19 @@ WRONG = [
     ("  live:\n", "  live:\n    after: test\n", "after", "unknown environment 'test'; declared are live"),
     ("  live:\n", "  live:\n    after: live\n", "after", "would come after itself"),
     ("  live:\n", "  live:\n    production: true\n", "resources:", "no resource of kind 'databases'"),
-    ("  live:\n", "  live:\n    without_kinds: {configuration: there is none at all}\n", "without_kinds", "remove one of the two"),
+    (
+        "  live:\n",
+        "  live:\n    without_kinds: {configuration: there is none at all}\n",
+        "without_kinds",
+        "remove one of the two",
+    ),
     ("cafe-{version}.bin", "cafe.bin", "cafe.bin", "must contain {version} once"),
-    ("percent: 10, observe_seconds: 1}", "percent: 10, observe_seconds: 1}, {percent: 5, observe_seconds: 1}", "percent",
-     "percents must rise, found [10, 5]"),
+    (
+        "percent: 10, observe_seconds: 1}",
+        "percent: 10, observe_seconds: 1}, {percent: 5, observe_seconds: 1}",
+        "percent",
+        "percents must rise, found [10, 5]",
+    ),
     ("FOLDER/ledger", "${AIRLOCK_NO_SUCH}/ledger", "NO_SUCH", "environment variable AIRLOCK_NO_SUCH is not set"),
     ("FOLDER/ledger", "${HOME}/ledger", "HOME", "only ${AIRLOCK_NAME} is"),
     ("tier: 2", "tier: 2\ntier: 3", "tier: 3", "tier: is given twice, first on line 4"),
@@ -97,7 +126,11 @@ def test_each_fault_is_named_with_its_file_and_line(tmp_path, old, new, line, se
 
 def test_all_faults_of_all_files_come_at_once(tmp_path):
     write(tmp_path, TEXT.replace("tier: 2", "tier: 7").replace("name: envoy", "name: envoi", 1))
-    write(tmp_path, TEXT.replace("service: cafe", "service: bar").replace("driver: env_file", "driver: nothing"), "bar.yaml")
+    write(
+        tmp_path,
+        TEXT.replace("service: cafe", "service: bar").replace("driver: env_file", "driver: nothing"),
+        "bar.yaml",
+    )
     with pytest.raises(InvalidInput) as caught:
         load_services(tmp_path / "services")
     text = str(caught.value)
@@ -106,8 +139,12 @@ def test_all_faults_of_all_files_come_at_once(tmp_path):
 
 
 def test_typos_and_rules_are_reported_together(tmp_path):
-    faults = faults_of(tmp_path, TEXT.replace("keep_days", "x").replace("key_connection: key", "key_connection: key, keep_dayz: 3")
-                       .replace("low: {service_owner: 1}", "low: {nobody: 1}"))
+    faults = faults_of(
+        tmp_path,
+        TEXT.replace("keep_days", "x")
+        .replace("key_connection: key", "key_connection: key, keep_dayz: 3")
+        .replace("low: {service_owner: 1}", "low: {nobody: 1}"),
+    )
     assert any("did you mean 'keep_days'" in fault for fault in faults)
     assert any("unknown group 'nobody'" in fault for fault in faults)
 
@@ -120,8 +157,11 @@ def test_production_may_say_why_a_kind_is_absent(tmp_path):
 
 def test_environment_variables_are_expanded_and_can_be_escaped(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRLOCK_PLACE", "/srv/x")
-    cafe = environment(tmp_path, ("ledger: FOLDER/ledger", "ledger: ${AIRLOCK_PLACE}/ledger"),
-                       ("description: A coffee house.", "description: costs $${5}"))
+    cafe = environment(
+        tmp_path,
+        ("ledger: FOLDER/ledger", "ledger: ${AIRLOCK_PLACE}/ledger"),
+        ("description: A coffee house.", "description: costs $${5}"),
+    )
     assert cafe.ledger == "/srv/x/ledger"
     assert cafe.description == "costs ${5}"
 
@@ -152,11 +192,26 @@ def test_a_missing_folder_or_file_is_one_sentence(tmp_path):
         load_file(tmp_path / "nothing.yaml")
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"[" * 9000, b"- " * 9000, b"a: &a [*a]", b"\x00", b"? [1]\n: 2",
-                                 b"a: b\n---\nc: d", b"environments: [1]", b"service: x\nenvironments: {p: {resources: 3}}",
-                                 b"<<: {a: 1}", b"tier: " + b"9" * 9000, b"x: " + b"y" * 300_000,
-                                 b"a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
-                                 b"c: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d]"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 9000,
+        b"- " * 9000,
+        b"a: &a [*a]",
+        b"\x00",
+        b"? [1]\n: 2",
+        b"a: b\n---\nc: d",
+        b"environments: [1]",
+        b"service: x\nenvironments: {p: {resources: 3}}",
+        b"<<: {a: 1}",
+        b"tier: " + b"9" * 9000,
+        b"x: " + b"y" * 300_000,
+        b"a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+        b"c: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d]",
+    ],
+)
 def test_hostile_files_are_refused(tmp_path, raw):
     path = tmp_path / "x.yaml"
     path.write_bytes(raw)
@@ -165,11 +220,25 @@ def test_hostile_files_are_refused(tmp_path, raw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(text=st.one_of(st.text(max_size=200), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["service", "groups", "environments", "prod", "rollout", "steps", "cycle", "resources", "tier"]),
-        inner, max_size=4), max_leaves=15).map(json.dumps)))
+@given(
+    text=st.one_of(
+        st.text(max_size=200),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(
+                        ["service", "groups", "environments", "prod", "rollout", "steps", "cycle", "resources", "tier"]
+                    ),
+                    inner,
+                    max_size=4,
+                )
+            ),
+            max_leaves=15,
+        ).map(json.dumps),
+    )
+)
 def test_any_text_ends_in_environments_or_in_an_error_of_airlock(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -178,7 +247,10 @@ def test_any_text_ends_in_environments_or_in_an_error_of_airlock(tmp_path_factor
 
 
 @settings(max_examples=100, deadline=None)
-@given(position=st.integers(0, len(TEXT) - 1), what=st.sampled_from(["", ":", "{", "[", "\t", "\x00", "&a", "*a", "- ", "9", "\n"]))
+@given(
+    position=st.integers(0, len(TEXT) - 1),
+    what=st.sampled_from(["", ":", "{", "[", "\t", "\x00", "&a", "*a", "- ", "9", "\n"]),
+)
 def test_a_damaged_file_never_ends_in_another_error(tmp_path_factory, position, what):
     path = tmp_path_factory.getbasetemp() / "damaged.yaml"
     path.write_text(TEXT[:position] + what + TEXT[position + 1 :])
@@ -191,15 +263,31 @@ def test_a_damaged_file_never_ends_in_another_error(tmp_path_factory, position, 
 def test_plain_values_stay_what_was_written():
     raw = b"a: 22:00\nb: yes\nc: 010\nd: 2026-12-20\ne: 1.5\nf: true\ng: ~\nh: '1'\ni: -3\n"
     document = service_file.parse(raw, Path("x"), {})
-    assert document.data == {"a": "22:00", "b": "yes", "c": "010", "d": "2026-12-20", "e": 1.5, "f": True, "g": None,
-                             "h": "1", "i": -3}
+    assert document.data == {
+        "a": "22:00",
+        "b": "yes",
+        "c": "010",
+        "d": "2026-12-20",
+        "e": 1.5,
+        "f": True,
+        "g": None,
+        "h": "1",
+        "i": -3,
+    }
 
 
 def test_loading_imports_nothing_heavy(tmp_path):
     write(tmp_path)
-    code = ("import sys; from airlock.services import load_services; load_services(sys.argv[1]); "
-            "print([m for m in ('boto3', 'botocore', 'kubernetes', 'hvac', 'airflow', 'scipy', 'numpy', 'psycopg', "
-            "'croniter', 'airlock.backup.driver') if m in sys.modules])")
-    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "services")], capture_output=True, text=True,
-                           check=True, env={"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "include")})
+    code = (
+        "import sys; from airlock.services import load_services; load_services(sys.argv[1]); "
+        "print([m for m in ('boto3', 'botocore', 'kubernetes', 'hvac', 'airflow', 'scipy', 'numpy', 'psycopg', "
+        "'croniter', 'airlock.backup.driver') if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "services")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "include")},
+    )
     assert ended.stdout.strip() == "[]"

@@ -13,8 +13,10 @@ from airlock.models import ApprovalRule, Rfc, Risk, Vote
 from tests.service_data import environment
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-RULES = (ApprovalRule(group="board", quorum=2, members=("bert", "cleo", "olga")),
-         ApprovalRule(group="service_owner", quorum=1, members=("olga",)))
+RULES = (
+    ApprovalRule(group="board", quorum=2, members=("bert", "cleo", "olga")),
+    ApprovalRule(group="service_owner", quorum=1, members=("olga",)),
+)
 
 
 def yes(*people):
@@ -25,19 +27,22 @@ def no(person, reason):
     return Vote(person=person, choice="reject", at=NOW, reason=reason)
 
 
-@pytest.mark.parametrize(("votes", "requester", "decided"), [
-    ([], "rita", "waiting"),
-    (yes("bert", "cleo", "olga"), "rita", "approved"),
-    (yes("olga", "bert", "cleo"), "rita", "approved"),
-    (yes("olga", "bert"), "rita", "waiting"),
-    (yes("bert", "bert", "bert", "olga"), "rita", "waiting"),
-    (yes("bert", "cleo", "stranger"), "rita", "waiting"),
-    (yes("bert", "cleo", "olga"), "olga", "waiting"),
-    ([*yes("bert", "cleo", "olga"), no("cleo", "not today")], "rita", "rejected"),
-    ([*yes("bert", "cleo", "olga"), no("stranger", "not today")], "rita", "approved"),
-    ([*yes("bert", "cleo", "olga"), no("rita", "changed my mind")], "rita", "approved"),
-    ([*yes("bert", "cleo", "olga"), no("cleo", " ")], "rita", "waiting"),
-])
+@pytest.mark.parametrize(
+    ("votes", "requester", "decided"),
+    [
+        ([], "rita", "waiting"),
+        (yes("bert", "cleo", "olga"), "rita", "approved"),
+        (yes("olga", "bert", "cleo"), "rita", "approved"),
+        (yes("olga", "bert"), "rita", "waiting"),
+        (yes("bert", "bert", "bert", "olga"), "rita", "waiting"),
+        (yes("bert", "cleo", "stranger"), "rita", "waiting"),
+        (yes("bert", "cleo", "olga"), "olga", "waiting"),
+        ([*yes("bert", "cleo", "olga"), no("cleo", "not today")], "rita", "rejected"),
+        ([*yes("bert", "cleo", "olga"), no("stranger", "not today")], "rita", "approved"),
+        ([*yes("bert", "cleo", "olga"), no("rita", "changed my mind")], "rita", "approved"),
+        ([*yes("bert", "cleo", "olga"), no("cleo", " ")], "rita", "waiting"),
+    ],
+)
 def test_tally(votes, requester, decided):
     assert tally(RULES, votes, requester).decided == decided
 
@@ -61,7 +66,10 @@ def test_a_quorum_that_cannot_be_met_is_refused_before_anyone_is_asked():
     assert eligible(RULES, "rita") == ("bert", "cleo", "olga")
     with pytest.raises(GateRefused, match="service_owner lacks 1 of 1"):
         eligible(RULES, "olga")
-    two_hats = (ApprovalRule(group="a", quorum=1, members=("olga",)), ApprovalRule(group="b", quorum=1, members=("olga",)))
+    two_hats = (
+        ApprovalRule(group="a", quorum=1, members=("olga",)),
+        ApprovalRule(group="b", quorum=1, members=("olga",)),
+    )
     with pytest.raises(GateRefused, match="lacks 1 of 1"):
         eligible(two_hats, "rita")
 
@@ -77,20 +85,28 @@ def test_votes_that_must_not_be_recorded():
 
 
 PEOPLE = "abcde"
-rules_of = st.lists(st.tuples(st.integers(1, 2), st.sets(st.sampled_from(PEOPLE), min_size=1)), min_size=1, max_size=3).map(
-    lambda rows: tuple(ApprovalRule(group=f"g{n}", quorum=q, members=tuple(sorted(m))) for n, (q, m) in enumerate(rows)))
+rules_of = st.lists(
+    st.tuples(st.integers(1, 2), st.sets(st.sampled_from(PEOPLE), min_size=1)), min_size=1, max_size=3
+).map(
+    lambda rows: tuple(ApprovalRule(group=f"g{n}", quorum=q, members=tuple(sorted(m))) for n, (q, m) in enumerate(rows))
+)
 
 
 def can_fill(rules, people):
     """Try every way to give each person one group or none."""
     return any(
-        all(sum(1 for person, seat in zip(people, seats, strict=True) if seat == n and person in rule.members) >= rule.quorum
-            for n, rule in enumerate(rules))
+        all(
+            sum(1 for person, seat in zip(people, seats, strict=True) if seat == n and person in rule.members)
+            >= rule.quorum
+            for n, rule in enumerate(rules)
+        )
         for seats in product(range(-1, len(rules)), repeat=len(people))
     )
 
 
-@given(rules=rules_of, voters=st.lists(st.sampled_from(PEOPLE + "xy"), max_size=7), requester=st.sampled_from(PEOPLE + "z"))
+@given(
+    rules=rules_of, voters=st.lists(st.sampled_from(PEOPLE + "xy"), max_size=7), requester=st.sampled_from(PEOPLE + "z")
+)
 def test_matching_agrees_with_trying_every_way(rules, voters, requester):
     result = tally(rules, yes(*voters), requester)
     people = sorted(set(voters) - {requester})
@@ -105,8 +121,17 @@ def test_rules_follow_level_and_standard_changes_need_nobody_below_their_limit(t
     cafe = environment(tmp_path)
 
     def rfc(kind):
-        return Rfc(service="cafe", environment="live", version="1", change_type=kind, title="t", reason="r", impact="i",
-                   rollback_plan="p", requester="rita")
+        return Rfc(
+            service="cafe",
+            environment="live",
+            version="1",
+            change_type=kind,
+            title="t",
+            reason="r",
+            impact="i",
+            rollback_plan="p",
+            requester="rita",
+        )
 
     def risk(score, level):
         return Risk(score=score, level=level, factors=())

@@ -72,8 +72,16 @@ def test_a_request_for_another_version_or_environment_is_refused(cafe):
 def test_the_request_for_approval_shows_what_is_approved(cafe):
     plan = plan_of(cafe)
     text = approval_text(plan)
-    for part in (plan.digest, plan.artifact.digest, "change type", "10 % of the traffic", "env\\_file",
-                 "All traffic goes back to 1\\.0\\.", "1 of service\\_owner: olga", f"{plan.risk.score} of 100"):
+    for part in (
+        plan.digest,
+        plan.artifact.digest,
+        "change type",
+        "10 % of the traffic",
+        "env\\_file",
+        "All traffic goes back to 1\\.0\\.",
+        "1 of service\\_owner: olga",
+        f"{plan.risk.score} of 100",
+    ):
         assert part in text
 
 

@@ -19,15 +19,27 @@ def cafe(tmp_path_factory):
 
 
 def request(version="1.1", change_type="normal", impact="low: x", **more):
-    return Rfc(service="cafe", environment="live", version=version, change_type=change_type, title="t", reason="r",
-               impact=impact, rollback_plan="p", requester="rita", **more)
+    return Rfc(
+        service="cafe",
+        environment="live",
+        version=version,
+        change_type=change_type,
+        title="t",
+        reason="r",
+        impact=impact,
+        rollback_plan="p",
+        requester="rita",
+        **more,
+    )
 
 
 def points(risk):
     return {factor.name: factor.points for factor in risk.factors}
 
 
-@pytest.mark.parametrize(("score", "level"), [(0, "low"), (39, "low"), (40, "medium"), (69, "medium"), (70, "high"), (100, "high")])
+@pytest.mark.parametrize(
+    ("score", "level"), [(0, "low"), (39, "low"), (40, "medium"), (69, "medium"), (70, "high"), (100, "high")]
+)
 def test_levels(score, level):
     assert level_of(score) == level
 
@@ -38,18 +50,33 @@ def test_score_is_the_sum_of_factors_and_each_has_a_reason(cafe):
     assert all(factor.reason for factor in risk.factors)
 
 
-@pytest.mark.parametrize(("current", "wanted", "expected"), [
-    ("1.0", "1.0.1", 0), ("1.0", "1.1", 5), ("1.9", "2.0", 15), ("1.1", "1.0", 15), (None, "1.0", 15), ("main", "1.0", 15),
-])
+@pytest.mark.parametrize(
+    ("current", "wanted", "expected"),
+    [
+        ("1.0", "1.0.1", 0),
+        ("1.0", "1.1", 5),
+        ("1.9", "2.0", 15),
+        ("1.1", "1.0", 15),
+        (None, "1.0", 15),
+        ("main", "1.0", 15),
+    ],
+)
 def test_artifact_jump(cafe, current, wanted, expected):
     risk = assess(request(version=wanted), cafe, {"now": TUESDAY_NOON, "current_version": current})
     assert points(risk)["artifact jump"] == expected
 
 
-@pytest.mark.parametrize(("now", "expected"), [
-    (TUESDAY_NOON, 0), (datetime(2026, 11, 22, 11, tzinfo=UTC), 10), (datetime(2026, 11, 24, 6, 59, tzinfo=UTC), 10),
-    (datetime(2026, 11, 24, 7, 0, tzinfo=UTC), 0), (datetime(2026, 11, 24, 17, 0, tzinfo=UTC), 10), (None, 10),
-])
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (TUESDAY_NOON, 0),
+        (datetime(2026, 11, 22, 11, tzinfo=UTC), 10),
+        (datetime(2026, 11, 24, 6, 59, tzinfo=UTC), 10),
+        (datetime(2026, 11, 24, 7, 0, tzinfo=UTC), 0),
+        (datetime(2026, 11, 24, 17, 0, tzinfo=UTC), 10),
+        (None, 10),
+    ],
+)
 def test_hours_are_local_to_the_calendar(cafe, now, expected):
     assert points(assess(request(), cafe, {"now": now, "current_version": "1.0"}))["hours"] == expected
 
@@ -64,8 +91,12 @@ def test_history_counts_when_it_is_known(cafe):
     assert points(assess(request(), cafe, {"now": TUESDAY_NOON, "failed_of_last": (2, 5)}))["history"] == 10
 
 
-@given(kind=st.sampled_from(["standard", "normal", "emergency"]), impact=st.text(max_size=20), version=st.from_regex(
-    r"\A[0-9A-Za-z][0-9A-Za-z.+_-]{0,30}\Z"), failed=st.integers(0, 50))
+@given(
+    kind=st.sampled_from(["standard", "normal", "emergency"]),
+    impact=st.text(max_size=20),
+    version=st.from_regex(r"\A[0-9A-Za-z][0-9A-Za-z.+_-]{0,30}\Z"),
+    failed=st.integers(0, 50),
+)
 def test_score_stays_within_bounds_and_missing_facts_never_lower_it(cafe, kind, impact, version, failed):
     known = {"now": TUESDAY_NOON, "current_version": "1.0", "failed_of_last": (failed, 50)}
     full = assess(request(version, kind, impact), cafe, known)

@@ -44,8 +44,9 @@ def test_check_accepts_right_files(folder, capsys):
 
 
 def test_check_names_wrong_options_of_drivers_targets_and_sources_by_line(tmp_path, capsys):
-    text = WHOLE.replace("{path: FOLDER/.env}", "{pth: FOLDER/.env}").replace("supervisor_connection: none",
-                                                                             "supervisor_connexion: none")
+    text = WHOLE.replace("{path: FOLDER/.env}", "{pth: FOLDER/.env}").replace(
+        "supervisor_connection: none", "supervisor_connexion: none"
+    )
     folder = write(tmp_path, text).parent
     assert main(["services", "check", str(folder)]) == 2
     out = capsys.readouterr().out
@@ -80,11 +81,14 @@ def test_plan_says_when_nobody_could_approve(folder, capsys):
     assert "service_owner lacks 1 of 1" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["cafe", "live", "--version", "2.0"], "versions found are 1.1"),
-    (["cafe", "lief", "--version", "1.1"], "did you mean 'cafe live'"),
-    (["cafe", "live", "--version", "../1"], "is no version"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["cafe", "live", "--version", "2.0"], "versions found are 1.1"),
+        (["cafe", "lief", "--version", "1.1"], "did you mean 'cafe live'"),
+        (["cafe", "live", "--version", "../1"], "is no version"),
+    ],
+)
 def test_plan_refuses_what_is_unknown(folder, capsys, arguments, sentence):
     assert main(["plan", *arguments, "--requester", "rita", "--folder", str(folder)]) == 2
     assert sentence in capsys.readouterr().err

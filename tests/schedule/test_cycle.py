@@ -18,15 +18,18 @@ def promoted(version, day):
     return Promotion(version, f"sha256:{version}", DAY + timedelta(days=day))
 
 
-@pytest.mark.parametrize(("before", "here", "back", "expected"), [
-    ([], [], [], "nothing was promoted in the environment before"),
-    ([promoted("1.0", 0)], [], [], "1.0"),
-    ([promoted("1.1", 1), promoted("1.0", 0)], [promoted("1.0", 2)], [], "1.1"),
-    ([promoted("1.1", 1)], [promoted("1.1", 2)], [], "was promoted here on 03 Nov 2026"),
-    ([promoted("1.1", 1)], [promoted("1.1", 2), promoted("1.0", 3)], [], "was promoted here"),
-    ([promoted("1.2", 1)], [promoted("1.1", 0)], [promoted("1.2", 2)], "was rolled back here on 03 Nov 2026"),
-    ([promoted("1.0", 5), promoted("1.1", 1)], [promoted("1.1", 2)], [], "1.0"),
-])
+@pytest.mark.parametrize(
+    ("before", "here", "back", "expected"),
+    [
+        ([], [], [], "nothing was promoted in the environment before"),
+        ([promoted("1.0", 0)], [], [], "1.0"),
+        ([promoted("1.1", 1), promoted("1.0", 0)], [promoted("1.0", 2)], [], "1.1"),
+        ([promoted("1.1", 1)], [promoted("1.1", 2)], [], "was promoted here on 03 Nov 2026"),
+        ([promoted("1.1", 1)], [promoted("1.1", 2), promoted("1.0", 3)], [], "was promoted here"),
+        ([promoted("1.2", 1)], [promoted("1.1", 0)], [promoted("1.2", 2)], "was rolled back here on 03 Nov 2026"),
+        ([promoted("1.0", 5), promoted("1.1", 1)], [promoted("1.1", 2)], [], "1.0"),
+    ],
+)
 def test_the_newest_version_of_the_environment_before_is_taken_once(before, here, back, expected):
     chosen = candidate(before, here, back)
     if isinstance(chosen, Candidate):
