@@ -24,8 +24,14 @@ SIGNER = Signer.from_pem(generate_pem())
 
 
 def airlock(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "airlock", *arguments], capture_output=True, text=True, check=False,
-                          timeout=120, env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"})
+    return subprocess.run(
+        [sys.executable, "-m", "airlock", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,9 @@ def test_an_intact_pack_gives_0_and_says_so(pack):
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{pack}: intact" in done.stdout
     assert "outcome: rolled_back" in done.stdout
-    ledger = airlock("evidence", "verify", str(pack.parent / "ledger"), "--anchor", str(pack.parent / "anchor"), "--json")
+    ledger = airlock(
+        "evidence", "verify", str(pack.parent / "ledger"), "--anchor", str(pack.parent / "anchor"), "--json"
+    )
     assert ledger.returncode == 0
     assert json.loads(ledger.stdout)["records"] == 2
 
@@ -56,7 +64,9 @@ def test_problems_give_1_and_name_the_record(pack, tmp_path):
     assert done.returncode == 1
     assert "NOT intact" in done.stdout
     assert "unknown key" in done.stdout
-    both = airlock("evidence", "verify", str(pack), "--public-key", str(other), "--public-key", str(pack.parent / "key.pem"))
+    both = airlock(
+        "evidence", "verify", str(pack), "--public-key", str(other), "--public-key", str(pack.parent / "key.pem")
+    )
     assert both.returncode == 0
     cut = tmp_path / "cut.zip"
     cut.write_bytes(pack.read_bytes()[:-30])
@@ -66,10 +76,18 @@ def test_problems_give_1_and_name_the_record(pack, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [
-    ("evidence", "verify", "/nowhere/x.zip"), ("evidence", "verify", "{pack}", "--public-key", "/nowhere.pem"),
-    ("evidence", "verify", "{pack}", "--public-key", "{pack}"), ("evidence", "verify", ""), ("evidence",), ("nonsense",), (),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evidence", "verify", "/nowhere/x.zip"),
+        ("evidence", "verify", "{pack}", "--public-key", "/nowhere.pem"),
+        ("evidence", "verify", "{pack}", "--public-key", "{pack}"),
+        ("evidence", "verify", ""),
+        ("evidence",),
+        ("nonsense",),
+        (),
+    ],
+)
 def test_wrong_input_gives_2_and_a_sentence(pack, arguments):
     done = airlock(*(argument.replace("{pack}", str(pack)) for argument in arguments))
     assert done.returncode == 2
@@ -100,24 +118,33 @@ def test_drivers_lists_every_registered_driver():
 
 
 def test_checking_evidence_needs_no_airflow_and_loads_none(pack):
-    code = ("import sys; from airlock.cli import main; code = main(sys.argv[1:]); "
-            "sys.exit(code or 10 * any(name.split('.')[0] == 'airflow' for name in sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code, "evidence", "verify", str(pack)], check=False, capture_output=True,
-                          env=os.environ | {"PYTHONPATH": str(INCLUDE)}, timeout=120)
+    code = (
+        "import sys; from airlock.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or 10 * any(name.split('.')[0] == 'airflow' for name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evidence", "verify", str(pack)],
+        check=False,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+        timeout=120,
+    )
     assert done.returncode == 0
 
 
 def test_ctrl_c_and_a_reader_that_goes_away_leave_no_stack_trace(tmp_path):
     many = Ledger(tmp_path, "shop", "prod")
-    for number in range(3000):
-        many.append(Record(release=f"r{number % 300}", type="step", at=NOW, actor="t", data={"n": number, "x": "y" * 500}))
+    for number in range(600):
+        many.append(
+            Record(release=f"r{number % 60}", type="step", at=NOW, actor="t", data={"n": number, "x": "y" * 500})
+        )
     environment = os.environ | {"PYTHONPATH": str(INCLUDE)}
     command = [sys.executable, "-m", "airlock", "evidence", "verify", str(tmp_path)]
     stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
     maps = Path(f"/proc/{stopped.pid}/maps")
     while stopped.poll() is None and "pydantic_core" not in maps.read_text():
         time.sleep(0.02)
-    time.sleep(0.8)
+    time.sleep(0.5)
     stopped.send_signal(signal.SIGINT)
     _, error = stopped.communicate(timeout=60)
     assert "Traceback" not in error

@@ -30,9 +30,9 @@ def test_any_altered_character_of_an_envelope_is_refused(data):
     envelope = SIGNER.sign(TYPE, b"what was decided")
     text = json.dumps(envelope, sort_keys=True)
     position = data.draw(st.integers(0, len(text) - 1))
-    replaced = data.draw(st.sampled_from("aZ09+/=_-x{}[]\": ").filter(lambda one: one != text[position]))
+    replaced = data.draw(st.sampled_from('aZ09+/=_-x{}[]": ').filter(lambda one: one != text[position]))
     try:
-        altered = json.loads(text[:position] + replaced + text[position + 1:])
+        altered = json.loads(text[:position] + replaced + text[position + 1 :])
     except ValueError:
         return
     if altered == envelope:
@@ -86,8 +86,12 @@ def connection_with(monkeypatch, name: str, **values):
 
 def test_keys_come_from_the_connection_with_former_keys_and_escaped_lines(monkeypatch):
     former, present = Signer.from_pem(generate_pem()), generate_pem()
-    connection_with(monkeypatch, "sign_rotated", password=present.replace("\n", "\\n"),
-                    extra={"trusted": [former.public_pem.replace("\n", "\\n")]})
+    connection_with(
+        monkeypatch,
+        "sign_rotated",
+        password=present.replace("\n", "\\n"),
+        extra={"trusted": [former.public_pem.replace("\n", "\\n")]},
+    )
     signer = signer_from_connection("sign_rotated")
     keyring = keyring_from_connection("sign_rotated")
     assert signer.key_id == Signer.from_pem(present).key_id == key_id(signer.public_pem)

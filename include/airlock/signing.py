@@ -52,7 +52,7 @@ class Signer:
 
     @classmethod
     def from_pem(cls, pem: str) -> Signer:
-        """Return the signer of a private key in PEM; a literal ``\\n`` counts as the end of a line.
+        r"""Return the signer of a private key in PEM; a literal ``\n`` counts as the end of a line.
 
         :raises InvalidInput: this is no Ed25519 private key
         """

@@ -31,17 +31,37 @@ VOTES = (Vote(person="owner", choice="approve", at=NOW),)
 
 
 def make_plan(**changes) -> Plan:
-    rfc = Rfc(service="shop", environment="prod", version="1.1", change_type="normal", title="New orders page",
-              reason="asked for", impact="orders", rollback_plan="shift back", requester="release-manager",
-              start_after=changes.pop("start_after", None))
+    rfc = Rfc(
+        service="shop",
+        environment="prod",
+        version="1.1",
+        change_type="normal",
+        title="New orders page",
+        reason="asked for",
+        impact="orders",
+        rollback_plan="shift back",
+        requester="release-manager",
+        start_after=changes.pop("start_after", None),
+    )
     values = {
-        "release": "shop-prod-20261122T210000-ab12cd", "service": "shop", "environment": "prod", "rfc": rfc,
-        "artifact": Artifact(version="1.1", path="/a/shop-1.1.pyz", digest="sha256:" + "a" * 64), "current_version": "1.0",
-        "rollout": Rollout(steps=(RolloutStep(percent=5, observe_seconds=10), RolloutStep(percent=25, observe_seconds=10))),
-        "analysis": AnalysisPolicy(), "target": {"name": "envoy", "options": {}}, "metrics": {"name": "envoy"},
-        "resources": (Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_prod"}),
-                      Resource(name="shop_env", kind="configuration", driver="env_file", options={"path": "/x"})),
-        "backup_policy": {"keep_days": 30}, "calendar": {"windows": []},
+        "release": "shop-prod-20261122T210000-ab12cd",
+        "service": "shop",
+        "environment": "prod",
+        "rfc": rfc,
+        "artifact": Artifact(version="1.1", path="/a/shop-1.1.pyz", digest="sha256:" + "a" * 64),
+        "current_version": "1.0",
+        "rollout": Rollout(
+            steps=(RolloutStep(percent=5, observe_seconds=10), RolloutStep(percent=25, observe_seconds=10))
+        ),
+        "analysis": AnalysisPolicy(),
+        "target": {"name": "envoy", "options": {}},
+        "metrics": {"name": "envoy"},
+        "resources": (
+            Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_prod"}),
+            Resource(name="shop_env", kind="configuration", driver="env_file", options={"path": "/x"}),
+        ),
+        "backup_policy": {"keep_days": 30},
+        "calendar": {"windows": []},
         "approvals": (ApprovalRule(group="service_owner", quorum=1, members=("owner",)),),
         "risk": Risk(score=10, level="low", factors=()),
     }
@@ -74,8 +94,12 @@ def test_a_clock_that_is_a_few_seconds_behind_does_not_stop_a_release():
 def test_a_changed_plan_makes_the_permit_stale_and_the_message_says_what_changed():
     approved = make_plan()
     envelope = issue(approved, VOTES, NOW, 24, SIGNER)
-    present = make_plan(current_version="0.9", resources=(
-        Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_staging"}),))
+    present = make_plan(
+        current_version="0.9",
+        resources=(
+            Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_staging"}),
+        ),
+    )
     with pytest.raises(PermitInvalid) as caught:
         check(envelope, present, NOW, KEYRING, approved)
     message = str(caught.value)
@@ -86,7 +110,7 @@ def test_a_changed_plan_makes_the_permit_stale_and_the_message_says_what_changed
     assert "-> (nothing)" in message
     assert "clear the task 'approve'" in message
     assert approved.digest in message
-    with pytest.raises(PermitInvalid, match="stale.*not at hand.*clear the task 'approve'"):
+    with pytest.raises(PermitInvalid, match=r"stale.*not at hand.*clear the task 'approve'"):
         check(envelope, present, NOW, KEYRING)
 
 
@@ -139,12 +163,21 @@ def test_no_permit_is_issued_over_a_rejection_or_without_votes():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 @settings(deadline=None)
-@given(old=st.dictionaries(st.text(max_size=5), JSON, max_size=4), new=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
+@given(
+    old=st.dictionaries(st.text(max_size=5), JSON, max_size=4),
+    new=st.dictionaries(st.text(max_size=5), JSON, max_size=4),
+)
 def test_plans_differ_exactly_if_their_digests_do(old, new):
     approved, present = make_plan(target=old), make_plan(target=new)
     lines = difference(approved, present)

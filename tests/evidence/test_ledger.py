@@ -25,14 +25,23 @@ SIGNER = Signer.from_pem(generate_pem())
 
 
 def record(number: int = 0, type_: str = "verdict", subject: str = "", release: str = RELEASE, **data) -> Record:
-    return Record(release=release, type=type_, subject=subject, at=NOW + timedelta(seconds=number), actor="test",
-                  data=data or {"number": number})
+    return Record(
+        release=release,
+        type=type_,
+        subject=subject,
+        at=NOW + timedelta(seconds=number),
+        actor="test",
+        data=data or {"number": number},
+    )
 
 
 @pytest.fixture(params=["local", "file-address", "memory"])
 def ledger(request, tmp_path):
-    root = {"local": str(tmp_path / "ledger"), "file-address": f"file://{tmp_path}/ledger",
-            "memory": f"memory://ledger-{os.urandom(4).hex()}"}[request.param]
+    root = {
+        "local": str(tmp_path / "ledger"),
+        "file-address": f"file://{tmp_path}/ledger",
+        "memory": f"memory://ledger-{os.urandom(4).hex()}",
+    }[request.param]
     return Ledger(root, "shop", "prod")
 
 
@@ -54,8 +63,16 @@ def test_the_identical_record_again_changes_nothing(ledger):
 
 
 def test_latest_tells_types_and_subjects_apart(ledger):
-    for number, (type_, subject) in enumerate([("proof", "databases.a"), ("proof", "databases.b"), ("proof", "databases-a"),
-                                               ("proof", ""), ("verdict", "databases.a"), ("proof", "databases.a")]):
+    for number, (type_, subject) in enumerate(
+        [
+            ("proof", "databases.a"),
+            ("proof", "databases.b"),
+            ("proof", "databases-a"),
+            ("proof", ""),
+            ("verdict", "databases.a"),
+            ("proof", "databases.a"),
+        ]
+    ):
         ledger.append(record(number, type_, subject))
     newest = ledger.latest(RELEASE, "proof", "databases.a")
     assert newest is not None
@@ -80,12 +97,36 @@ def test_a_sealed_release_takes_no_further_record_but_a_repeated_one_is_fine(led
     assert len(ledger.read(RELEASE)) == 2
 
 
-@pytest.mark.parametrize("release", ["", ".", "..", "../x", "a/b", "a\\b", "/etc", "a..b", ".hidden", "manual__2026-11-22T21:00:00+00:00",
-                                     "a b", "a\n", "x" * 129, "é", "a\x00", "{{ ds }}", "-rf"])
+@pytest.mark.parametrize(
+    "release",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "/etc",
+        "a..b",
+        ".hidden",
+        "manual__2026-11-22T21:00:00+00:00",
+        "a b",
+        "a\n",
+        "x" * 129,
+        "é",
+        "a\x00",
+        "{{ ds }}",
+        "-rf",
+    ],
+)
 def test_release_ids_that_could_leave_the_folder_are_refused(tmp_path, release):
     ledger = Ledger(tmp_path / "root", "shop", "prod")
-    for act in (lambda: ledger.append(record(release=release)), lambda: ledger.read(release),
-                lambda: ledger.sealed(release), lambda: ledger.latest(release, "x")):
+    for act in (
+        lambda: ledger.append(record(release=release)),
+        lambda: ledger.read(release),
+        lambda: ledger.sealed(release),
+        lambda: ledger.latest(release, "x"),
+    ):
         with pytest.raises(InvalidInput, match="not safe in a path"):
             act()
     assert not (tmp_path / "root").exists()
@@ -105,8 +146,9 @@ def cyclic() -> dict:
     return value
 
 
-@pytest.mark.parametrize("data", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {"x": cyclic()},
-                                  {"x": "y" * (17 * 1024 * 1024)}])
+@pytest.mark.parametrize(
+    "data", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {"x": cyclic()}, {"x": "y" * (17 * 1024 * 1024)}]
+)
 def test_data_that_is_not_json_or_too_large_is_refused_before_anything_is_written(tmp_path, data):
     ledger = Ledger(tmp_path, "shop", "prod")
     with pytest.raises(InvalidInput, match="record 'verdict'"):
@@ -142,15 +184,29 @@ def test_an_altered_renamed_or_foreign_record_is_named(tmp_path):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3))
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
+)
 RECORDS = st.builds(
-    Record, release=st.just(RELEASE), type=st.text(st.characters(exclude_categories=["Cs"]), max_size=70),
-    subject=st.text(st.characters(exclude_categories=["Cs"]), max_size=70), actor=st.text(st.characters(exclude_categories=["Cs"])),
-    at=st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1),  # noqa: DTZ001 - given a zone below
-                    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-11)), timezone(timedelta(hours=14))])),
-    data=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=3))
+    Record,
+    release=st.just(RELEASE),
+    type=st.text(st.characters(exclude_categories=["Cs"]), max_size=70),
+    subject=st.text(st.characters(exclude_categories=["Cs"]), max_size=70),
+    actor=st.text(st.characters(exclude_categories=["Cs"])),
+    at=st.datetimes(
+        min_value=datetime(2, 1, 1),
+        max_value=datetime(9998, 1, 1),
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=-11)), timezone(timedelta(hours=14))]),
+    ),
+    data=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=3),
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -166,7 +222,9 @@ def test_any_records_survive_the_ledger(records):
         for one in records:
             found = ledger.latest(RELEASE, one.type, one.subject)
             assert found is not None
-            assert found.at == max(other.at for other in records if (other.type, other.subject) == (one.type, one.subject))
+            assert found.at == max(
+                other.at for other in records if (other.type, other.subject) == (one.type, one.subject)
+            )
 
 
 @settings(deadline=None, max_examples=300)
@@ -175,10 +233,19 @@ def test_readers_meet_rubbish_with_a_named_error(data):
     good = record_bytes(record(1))
     name = record_name(record(1))
     position = data.draw(st.integers(0, len(good)))
-    rubbish = data.draw(st.one_of(
-        st.binary(max_size=200), st.just(b"[" * 100_000), st.just(b'{"a":' * 50_000), st.just(b"9" * 10_000), st.just(b"\xff\xfe"),
-        st.just(b'{"at":NaN}'), st.just(good + b" "), st.just(good[:position]),
-        st.binary(min_size=1, max_size=3).map(lambda extra: good[:position] + extra + good[position:])))
+    rubbish = data.draw(
+        st.one_of(
+            st.binary(max_size=200),
+            st.just(b"[" * 100_000),
+            st.just(b'{"a":' * 50_000),
+            st.just(b"9" * 10_000),
+            st.just(b"\xff\xfe"),
+            st.just(b'{"at":NaN}'),
+            st.just(good + b" "),
+            st.just(good[:position]),
+            st.binary(min_size=1, max_size=3).map(lambda extra: good[:position] + extra + good[position:]),
+        )
+    )
     if rubbish == good:
         return
     with pytest.raises(EvidenceInvalid, match="record "):
@@ -211,12 +278,14 @@ def test_forty_parallel_appenders_lose_nothing(tmp_path):
 
 
 def test_an_appender_that_is_killed_leaves_no_half_record(tmp_path):
-    code = ("import sys; from datetime import UTC, datetime; from airlock.evidence.ledger import Ledger; "
-            "from airlock.models import Record\n"
-            "ledger = Ledger(sys.argv[1], 'shop', 'prod'); print('on', flush=True)\n"
-            "for number in range(10**6):\n"
-            f"    ledger.append(Record(release={RELEASE!r}, type='proof', at=datetime.now(UTC), actor='t', "
-            "data={'number': number, 'text': 'x' * 200_000}))\n")
+    code = (
+        "import sys; from datetime import UTC, datetime; from airlock.evidence.ledger import Ledger; "
+        "from airlock.models import Record\n"
+        "ledger = Ledger(sys.argv[1], 'shop', 'prod'); print('on', flush=True)\n"
+        "for number in range(10**6):\n"
+        f"    ledger.append(Record(release={RELEASE!r}, type='proof', at=datetime.now(UTC), actor='t', "
+        "data={'number': number, 'text': 'x' * 200_000}))\n"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         ledger = Ledger(tmp_path, "shop", "prod")
@@ -229,8 +298,11 @@ def test_an_appender_that_is_killed_leaves_no_half_record(tmp_path):
 
 
 def test_a_full_disk_is_said_in_one_sentence_and_leaves_nothing_half_written(tmp_path):
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)],  # noqa: S607
-                             capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)],
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip("a small file system can be mounted by root only")
     try:
@@ -240,7 +312,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_nothing_half_written(tmp
             ledger.append(record(2, text="x" * 400_000))
         assert [one.data for one in ledger.read(RELEASE)] == [{"number": 1}]
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_file_where_the_folder_should_be_is_a_lasting_error(tmp_path):

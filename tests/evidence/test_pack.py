@@ -29,13 +29,26 @@ COUNT = 7
 
 def fill(ledger: Ledger, release: str, outcome: str = "promoted", begin: datetime = NOW) -> None:
     for number in range(COUNT - 1):
-        ledger.append(Record(release=release, type="step", subject=f"s{number}", at=begin + timedelta(seconds=number),
-                             actor="test", data={"number": number}))
-    ledger.append(Record(release=release, type="outcome", at=begin + timedelta(minutes=1), actor="test",
-                         data={"outcome": outcome}))
+        ledger.append(
+            Record(
+                release=release,
+                type="step",
+                subject=f"s{number}",
+                at=begin + timedelta(seconds=number),
+                actor="test",
+                data={"number": number},
+            )
+        )
+    ledger.append(
+        Record(
+            release=release, type="outcome", at=begin + timedelta(minutes=1), actor="test", data={"outcome": outcome}
+        )
+    )
 
 
-def sealed_release(root: Path, release: str = "shop-prod-1", signer: Signer = SIGNER, anchor: Path | None = None) -> Ledger:
+def sealed_release(
+    root: Path, release: str = "shop-prod-1", signer: Signer = SIGNER, anchor: Path | None = None
+) -> Ledger:
     ledger = Ledger(root, "shop", "prod")
     fill(ledger, release)
     seal(ledger, release, signer, NOW, anchor)
@@ -77,7 +90,9 @@ def test_an_untouched_pack_is_intact_in_every_form(pack, tmp_path):
         assert (report.ok, report.problems, report.notes) == (True, (), ())
         assert (report.release, report.outcome, report.records) == ("shop-prod-1", "promoted", COUNT)
         assert report.signed_by == SIGNER.key_id
-    assert sorted(contents(pack)) == sorted([*record_files(contents(pack)), "README.txt", "seal.json", "signing-key.pem"])
+    assert sorted(contents(pack)) == sorted(
+        [*record_files(contents(pack)), "README.txt", "seal.json", "signing-key.pem"]
+    )
     assert record_files(contents(pack))[0].startswith("records/0001-20261122T210000")
 
 
@@ -124,9 +139,9 @@ def test_any_single_change_of_a_pack_is_found_and_named(pack, data):
     if mutation == "alter":
         position = data.draw(st.integers(0, len(files[name]) - 1))
         flip = data.draw(st.integers(1, 255))
-        files[name] = files[name][:position] + bytes([files[name][position] ^ flip]) + files[name][position + 1:]
+        files[name] = files[name][:position] + bytes([files[name][position] ^ flip]) + files[name][position + 1 :]
     elif mutation == "truncate":
-        files[name] = files[name][:data.draw(st.integers(0, len(files[name]) - 1))]
+        files[name] = files[name][: data.draw(st.integers(0, len(files[name]) - 1))]
     elif mutation == "empty":
         files[name] = b""
     elif mutation == "remove":
@@ -153,11 +168,19 @@ def test_any_single_change_of_a_pack_is_found_and_named(pack, data):
     assert any(label in problem for problem in report.problems), report.problems
 
 
-@pytest.mark.parametrize(("act", "expected"), [
-    ("alter", "altered: record 3 "), ("remove", "removed: record 3 "), ("cut", "cut off: record 7 "),
-    ("swap", "reordered: record 3 "), ("duplicate", "duplicated: 0008"), ("add", "added: "), ("replace", "replaced by a duplicate of record 4"),
-    ("rename", "reordered: record 3 "),
-])
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        ("alter", "altered: record 3 "),
+        ("remove", "removed: record 3 "),
+        ("cut", "cut off: record 7 "),
+        ("swap", "reordered: record 3 "),
+        ("duplicate", "duplicated: 0008"),
+        ("add", "added: "),
+        ("replace", "replaced by a duplicate of record 4"),
+        ("rename", "reordered: record 3 "),
+    ],
+)
 def test_each_change_is_called_by_its_name(pack, tmp_path, act, expected):
     files = contents(pack)
     names = record_files(files)
@@ -221,20 +244,33 @@ def test_flipped_bytes_anywhere_in_the_zip_never_raise_and_never_pass_with_other
         raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "p.zip"
-        path.write_bytes(raw[:data.draw(st.integers(len(raw) // 2, len(raw)))])
+        path.write_bytes(raw[: data.draw(st.integers(len(raw) // 2, len(raw)))])
         report = verify(path, [SIGNER.public_pem])
         assert report.ok or report.problems
         if report.ok:
             assert contents(path) == contents(pack)
 
 
-@pytest.mark.parametrize("seal_bytes", [
-    b"", b"null", b"[]", b'"x"', b"{}", b"\xff\xfe\x00", b"[" * 200_000, b'{"a":' * 100_000, b"9" * 100_000, b'{"payload":NaN}',
-    b'{"payload":"","payloadType":"","signatures":[]}', b'{"payload":5,"payloadType":"x","signatures":[{"keyid":1,"sig":2}]}',
-    b'{"payload":"e30=","payloadType":"x","signatures":[{"keyid":"a","sig":"b"}]}',
-    b'{"payload":"!!","payloadType":"x","signatures":[{"keyid":"a","sig":"YQ=="}]}',
-    b'{"payload":"\\ud800","payloadType":"x","signatures":[{"keyid":"a","sig":"YQ=="}]}',
-])
+@pytest.mark.parametrize(
+    "seal_bytes",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b"\xff\xfe\x00",
+        b"[" * 200_000,
+        b'{"a":' * 100_000,
+        b"9" * 100_000,
+        b'{"payload":NaN}',
+        b'{"payload":"","payloadType":"","signatures":[]}',
+        b'{"payload":5,"payloadType":"x","signatures":[{"keyid":1,"sig":2}]}',
+        b'{"payload":"e30=","payloadType":"x","signatures":[{"keyid":"a","sig":"b"}]}',
+        b'{"payload":"!!","payloadType":"x","signatures":[{"keyid":"a","sig":"YQ=="}]}',
+        b'{"payload":"\\ud800","payloadType":"x","signatures":[{"keyid":"a","sig":"YQ=="}]}',
+    ],
+)
 def test_hostile_seals_give_a_sentence(pack, tmp_path, seal_bytes):
     path = write(contents(pack) | {"seal.json": seal_bytes}, tmp_path / "x.zip")
     for keys in ([], [SIGNER.public_pem]):
@@ -270,7 +306,7 @@ def test_hostile_zips_are_not_unpacked(pack, tmp_path):
     lying = tmp_path / "lying.zip"
     raw = bytearray(pack.read_bytes())
     central = raw.index(b"PK\x01\x02")
-    raw[central + 24:central + 28] = struct.pack("<I", 1)
+    raw[central + 24 : central + 28] = struct.pack("<I", 1)
     lying.write_bytes(raw)
     assert not verify(lying).ok
     for number, text in enumerate((b"", b"not a zip", pack.read_bytes()[:100])):
@@ -330,15 +366,19 @@ def test_an_untouched_ledger_is_intact_from_every_level(chain):
 
 def test_a_release_that_is_cut_out_of_the_chain_is_named(chain):
     shutil.rmtree(chain / "ledger/shop/prod/shop-prod-2")
-    assert ["shop/prod: removed: 1 seal(s) are missing before number 3, that of the release shop-prod-3; "
-            "the one before it was that of shop-prod-2"] == list(check(chain))
+    assert list(check(chain)) == [
+        "shop/prod: removed: 1 seal(s) are missing before number 3, that of the release shop-prod-3; "
+        "the one before it was that of shop-prod-2"
+    ]
 
 
 def test_the_first_and_the_last_release_cannot_be_cut_off_either(chain):
     shutil.rmtree(chain / "ledger/shop/prod/shop-prod-1")
     assert "missing before number 2" in check(chain)[0]
     shutil.rmtree(chain / "ledger/shop/prod/shop-prod-3")
-    assert any("cut off: the anchor knows seal number 3, that of the release shop-prod-3" in one for one in check(chain))
+    assert any(
+        "cut off: the anchor knows seal number 3, that of the release shop-prod-3" in one for one in check(chain)
+    )
 
 
 def test_a_cut_off_end_stays_visible_after_the_next_release(chain):
@@ -439,9 +479,11 @@ def test_a_damaged_older_seal_does_not_keep_a_release_open_but_stays_visible(tmp
 def test_two_releases_sealed_at_once_get_two_numbers(tmp_path):
     ledger = Ledger(tmp_path, "shop", "prod")
     pem = generate_pem()
-    code = ("import sys; from datetime import UTC, datetime; from airlock.evidence.ledger import Ledger; "
-            "from airlock.evidence.seal import seal; from airlock.signing import Signer\n"
-            "seal(Ledger(sys.argv[1], 'shop', 'prod'), sys.argv[2], Signer.from_pem(sys.argv[3]), datetime.now(UTC))")
+    code = (
+        "import sys; from datetime import UTC, datetime; from airlock.evidence.ledger import Ledger; "
+        "from airlock.evidence.seal import seal; from airlock.signing import Signer\n"
+        "seal(Ledger(sys.argv[1], 'shop', 'prod'), sys.argv[2], Signer.from_pem(sys.argv[3]), datetime.now(UTC))"
+    )
     for number in range(4):
         fill(ledger, f"r{number}")
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), f"r{number}", pem]) for number in range(4)]

@@ -14,8 +14,14 @@ from airlock.notify.notifier import Message
 from airlock.notify.slack import SlackNotifier, render
 from airlock.registry import NOTIFIERS, resolve
 
-MESSAGE = Message(release="shop-prod-1", event="start", title="Release of shop 1.1", text="New orders page",
-                  fields={"risk": "low (10)"}, link="http://127.0.0.1:28080/dags/release.shop.prod")
+MESSAGE = Message(
+    release="shop-prod-1",
+    event="start",
+    title="Release of shop 1.1",
+    text="New orders page",
+    fields={"risk": "low (10)"},
+    link="http://127.0.0.1:28080/dags/release.shop.prod",
+)
 
 
 class Slack(ThreadingHTTPServer):
@@ -34,13 +40,15 @@ class Slack(ThreadingHTTPServer):
 class SlackHandler(BaseHTTPRequestHandler):
     server: Slack
 
-    def do_POST(self):  # noqa: N802 - the base class's name
+    def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, body))
         ok = {"ok": True, "channel": "C1", "ts": f"1700000000.{len(self.server.requests):06d}"}
         if self.headers["Authorization"] != "Bearer xoxb-right":
             ok = {"ok": False, "error": "invalid_auth"}
-        status, headers, data = self.server.answers.pop(0) if self.server.answers else (200, {}, json.dumps(ok).encode())
+        status, headers, data = (
+            self.server.answers.pop(0) if self.server.answers else (200, {}, json.dumps(ok).encode())
+        )
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             self.send_header(name, value)
@@ -63,8 +71,10 @@ def slack():
 
 
 def connect(monkeypatch, url: str, token: str | None = "xoxb-right", **extra):
-    monkeypatch.setenv("AIRFLOW_CONN_SLACK_TEST", json.dumps(
-        {"conn_type": "slack", "password": token, "extra": {"base_url": url, "channel": "#shop", **extra}}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SLACK_TEST",
+        json.dumps({"conn_type": "slack", "password": token, "extra": {"base_url": url, "channel": "#shop", **extra}}),
+    )
     return SlackNotifier("slack_test")
 
 
@@ -79,8 +89,12 @@ def test_messages_of_a_release_form_one_thread(slack, monkeypatch):
     assert "thread_ts" not in first
     assert second["thread_ts"] == thread
     assert first["text"].splitlines() == [
-        ":rocket: *Release of shop 1.1*", "New orders page", "• risk: low (10)",
-        "<http://127.0.0.1:28080/dags/release.shop.prod|Open in Airflow>", "release shop-prod-1"]
+        ":rocket: *Release of shop 1.1*",
+        "New orders page",
+        "• risk: low (10)",
+        "<http://127.0.0.1:28080/dags/release.shop.prod|Open in Airflow>",
+        "release shop-prod-1",
+    ]
 
 
 def test_without_a_connection_nothing_is_sent_and_that_is_said_once(monkeypatch, caplog):
@@ -91,15 +105,18 @@ def test_without_a_connection_nothing_is_sent_and_that_is_said_once(monkeypatch,
     assert sum("no Slack connection" in line for line in caplog.messages) == 1
 
 
-@pytest.mark.parametrize(("answer", "expected"), [
-    ((429, {"Retry-After": "30"}, b'{"ok":false,"error":"ratelimited"}'), "ratelimited.*wait 30 s"),
-    ((200, {}, b'{"ok":false,"error":"channel_not_found"}'), "channel_not_found: check the channel"),
-    ((500, {}, b'{"ok":false,"error":"fatal_error"}'), "fatal_error"),
-    ((503, {"Content-Type": "text/html"}, b"<html>down</html>"), "Slack channel #shop"),
-    ((200, {}, b"rubbish"), "Slack channel #shop"),
-    ((200, {}, b"[]"), "Slack channel #shop"),
-    ((200, {}, b""), "Slack channel #shop"),
-])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((429, {"Retry-After": "30"}, b'{"ok":false,"error":"ratelimited"}'), "ratelimited.*wait 30 s"),
+        ((200, {}, b'{"ok":false,"error":"channel_not_found"}'), "channel_not_found: check the channel"),
+        ((500, {}, b'{"ok":false,"error":"fatal_error"}'), "fatal_error"),
+        ((503, {"Content-Type": "text/html"}, b"<html>down</html>"), "Slack channel #shop"),
+        ((200, {}, b"rubbish"), "Slack channel #shop"),
+        ((200, {}, b"[]"), "Slack channel #shop"),
+        ((200, {}, b""), "Slack channel #shop"),
+    ],
+)
 def test_every_refusal_of_slack_is_temporary_and_is_not_retried(slack, monkeypatch, answer, expected):
     slack.answers = [answer]
     with pytest.raises(TemporaryError, match=expected):
@@ -107,8 +124,9 @@ def test_every_refusal_of_slack_is_temporary_and_is_not_retried(slack, monkeypat
     assert len(slack.requests) == 1
 
 
-@pytest.mark.parametrize(("token", "expected"), [("xoxb-wrong-token", "invalid_auth: check the bot token"),
-                                                 (None, "Slack channel #shop")])
+@pytest.mark.parametrize(
+    ("token", "expected"), [("xoxb-wrong-token", "invalid_auth: check the bot token"), (None, "Slack channel #shop")]
+)
 def test_a_wrong_or_missing_token_is_named_and_not_shown(slack, monkeypatch, caplog, token, expected):
     with caplog.at_level(logging.DEBUG), pytest.raises(TemporaryError, match=expected) as caught:
         connect(monkeypatch, slack.url, token).send(MESSAGE)
@@ -124,9 +142,16 @@ def test_a_server_that_is_down_is_temporary(slack, monkeypatch):
 
 def test_text_from_strangers_calls_nobody_and_forges_nothing(slack, monkeypatch):
     nasty = "<!channel> <@U1> `code` & <http://x|click> \x00\u202e"
-    connect(monkeypatch, slack.url).send(Message(
-        release="r", event="verdict", title=nasty + "\n• risk: none", text=nasty, fields={nasty: nasty},
-        link="javascript:alert(1)"))
+    connect(monkeypatch, slack.url).send(
+        Message(
+            release="r",
+            event="verdict",
+            title=nasty + "\n• risk: none",
+            text=nasty,
+            fields={nasty: nasty},
+            link="javascript:alert(1)",
+        )
+    )
     ((_, body),) = slack.requests
     text = body["text"]
     assert "<" not in text
@@ -139,8 +164,12 @@ def test_text_from_strangers_calls_nobody_and_forges_nothing(slack, monkeypatch)
 
 
 @settings(deadline=None)
-@given(title=st.text(), text=st.text(max_size=50) | st.just("&" * 100_000), link=st.text(),
-       fields=st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=15))
+@given(
+    title=st.text(),
+    text=st.text(max_size=50) | st.just("&" * 100_000),
+    link=st.text(),
+    fields=st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=15),
+)
 def test_rendered_text_is_bounded_and_has_no_commands(title, text, link, fields):
     rendered = render(Message(release="r", event="end", title=title, text=text, link=link, fields=fields))
     body = rendered.replace(f"<{link}|Open in Airflow>", "") if link.startswith("http") else rendered

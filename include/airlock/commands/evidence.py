@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check = actions.add_parser("verify", help="name every record that was altered, removed, reordered or cut off",
                                description="Exit code 0: nothing is wrong; 1: problems are listed; 2: wrong input.")
     check.add_argument("path", metavar="PATH",
-                       help="pack (zip), unpacked pack, or a folder of the ledger: release, environment, service or root")
+                       help="pack (zip), unpacked pack, or folder of the ledger: release, environment, service or root")
     check.add_argument("--public-key", metavar="FILE", action="append", default=[],
                        help="PEM file with the trusted public key(s); may be repeated after a change of keys")
     check.add_argument("--anchor", metavar="FOLDER", help="folder with the digests of the newest seals")

@@ -76,7 +76,7 @@ class Ledger:
         folder = self.release_folder(release)
         return tuple(parse_record(self._bytes(folder / name), name, release) for name in self.record_names(release))
 
-    def latest(self, release: str, type: str, subject: str = "") -> Record | None:  # noqa: A002 - the field's name
+    def latest(self, release: str, type: str, subject: str = "") -> Record | None:
         """Return the newest record of *type* and *subject*, or ``None``.
 
         :raises EvidenceInvalid: a record that may be the one was altered

@@ -74,7 +74,8 @@ def render(message: Message) -> str:
     lines = [f"{_SIGNS[message.event]} *{_line(message.title, _TITLE)}*"]
     if message.text:
         lines.append(_safe(message.text, _TEXT))
-    lines += [f"• {_line(name, _FIELD)}: {_line(value, _FIELD)}" for name, value in list(message.fields.items())[:_FIELDS]]
+    shown = list(message.fields.items())[:_FIELDS]
+    lines += [f"• {_line(name, _FIELD)}: {_line(value, _FIELD)}" for name, value in shown]
     if len(message.fields) > _FIELDS:
         lines.append(f"• and {len(message.fields) - _FIELDS} more")
     if _is_link(message.link):
@@ -112,7 +113,7 @@ def _reason(response: Any) -> str:
     headers = {str(name).lower(): value for name, value in (getattr(response, "headers", None) or {}).items()}
     data = getattr(response, "data", response)
     error = data.get("error", "an error without a name") if isinstance(data, dict) else "an answer that is not JSON"
-    if getattr(response, "status_code", None) == 429:  # noqa: PLR2004 - HTTP: too many requests
+    if getattr(response, "status_code", None) == 429:
         return f"{error}: too many messages, Slack asks to wait {headers.get('retry-after', 'some')} s"
     hint = {"invalid_auth": ": check the bot token in the connection's password",
             "not_authed": ": the connection has no bot token",
