@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -174,7 +175,7 @@ class EnvoyTarget(Target):
         address = self.options.slots[name].address
         return {path: fetch(address, path, timeout=self.options.effect_seconds).status for path in paths}
 
-    @property
+    @cached_property
     def _supervisor(self) -> Supervisor:
         return Supervisor(self.options.supervisor_connection)
 

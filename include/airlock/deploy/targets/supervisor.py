@@ -8,10 +8,14 @@ import logging
 import time
 import xmlrpc.client
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from airlock.connections import connection
 from airlock.errors import PermanentError, TemporaryError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 logger = logging.getLogger(__name__)
 _ALREADY_STARTED, _NOT_RUNNING = 60, 70
@@ -65,6 +69,11 @@ class Supervisor:
         if self._tolerant(lambda server: server.stopProcess(program, True), program, _NOT_RUNNING):
             logger.info("supervisord stopped %s in %.1f s", program, time.monotonic() - began)
 
+    @cached_property
+    def _connection(self) -> Connection:
+        # Polling must not ask Airflow for it again each time.
+        return connection(self._id)
+
     def _info(self, program: str) -> dict[str, Any]:
         found = self._call(lambda server: server.getProcessInfo(program), program)
         return dict(found)
@@ -80,7 +89,7 @@ class Supervisor:
         return True
 
     def _call(self, act: Callable[[Any], Any], program: str) -> Any:
-        held = connection(self._id)
+        held = self._connection
         token = base64.b64encode(f"{held.login or ''}:{held.password or ''}".encode()).decode()
         address = f"{held.host}:{held.port or 9001}"
         transport = _Transport([("Authorization", f"Basic {token}")], self._timeout)
