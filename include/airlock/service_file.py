@@ -21,6 +21,7 @@ _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "
 _MAXIMUM_BYTES = 262_144
 _MAXIMUM_VALUES = 20_000
 _MAXIMUM_DEPTH = 40
+_HARMLESS_DEPTH = 1000
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 Place = tuple[str | int, ...]
@@ -72,7 +73,6 @@ def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
         return document
     try:
         text = raw.decode("utf-8")
-        # The C parser calls itself for every level, so depth is measured on events first.
         _refuse_depth(text)
         node = yaml.compose(text, Loader=_Loader)
     except UnicodeDecodeError as error:
@@ -93,6 +93,11 @@ def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
 
 
 def _refuse_depth(text: str) -> None:
+    """Refuse what the C parser, which calls itself for every level, would not survive."""
+    # Each level opens a bracket, or begins in a column of its own; a list may share the column of its mapping.
+    longest = max(map(len, text.split("\n")))
+    if text.count("[") + text.count("{") + 2 * longest < _HARMLESS_DEPTH:
+        return
     depth = 0
     events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
     for event in events:
@@ -124,6 +129,9 @@ class _Builder:
             return None
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, place, line)
+        if len(place) > _MAXIMUM_DEPTH:
+            self.document.fault(place[:_MAXIMUM_DEPTH], f"is nested deeper than {_MAXIMUM_DEPTH}; flatten it", line)
+            return None
         expected = "map" if isinstance(node, yaml.MappingNode) else "seq"
         if node.tag != f"tag:yaml.org,2002:{expected}":
             self.document.fault(place, f"tag {node.tag!r} is not allowed; remove it", line)
