@@ -1,0 +1,1 @@
+"""Drivers of the kind ``logs``: one module per driver."""

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from airlock.backup.driver import Place
+from airlock.backup.drivers.logs.log_files import LogFilesDriver
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput, TemporaryError
+from airlock.models import Kind, Resource
+
+from tests.contracts.driver_contract import Case, DriverContract, make_store
+
+
+def logs(folder: Path) -> Path:
+    (folder / "old").mkdir(parents=True)
+    (folder / "shop.log").write_text("".join(f"line {n}\n" for n in range(1000)) + "half a li")
+    (folder / "shop.log.1").write_bytes(b"rotated\n" * 300_000)
+    (folder / "empty.log").touch()
+    (folder / "other.txt").write_text("not a log\n")
+    return folder
+
+
+def driver_for(folder: Path, store, **options: object) -> LogFilesDriver:
+    resource = Resource(name="shop_logs", kind=Kind.LOGS, driver="log_files", options={"path": str(folder), **options})
+    return LogFilesDriver(resource, store)
+
+
+class TestLogFiles(DriverContract):
+    @pytest.fixture
+    def case(self, store, tmp_path: Path) -> Case:
+        folder = logs(tmp_path / "logs")
+
+        def spoil(place: Place) -> None:
+            restored = next(Path(place.folder).rglob("shop.log"))
+            restored.write_text(restored.read_text().replace("line 7\n", "line 8\n"))
+
+        return Case(driver_for(folder, store), change=lambda: (folder / "shop.log.1").unlink(), spoil=spoil)
+
+    def test_lines_and_offsets_are_recorded(self, case: Case) -> None:
+        files = {file["name"]: file for file in self.taken(case).facts["files"]}
+        assert list(files) == ["empty.log", "shop.log", "shop.log.1"]
+        assert (files["shop.log"]["lines"], files["shop.log.1"]["lines"], files["empty.log"]["lines"]) == (1000, 300_000, 0)
+        assert files["shop.log.1"]["offset"] == 2_400_000
+
+    def test_a_rollback_never_touches_newer_lines(self, case: Case, tmp_path: Path) -> None:
+        point = self.taken(case)
+        live = tmp_path / "logs" / "shop.log"
+        with live.open("a") as file:
+            file.write("newer\n")
+        (tmp_path / "logs" / "shop.log.1").unlink()
+        case.driver.restore(point, Place(origin=True))
+        assert live.read_text().endswith("half a linewer\n")
+        assert (tmp_path / "logs" / "shop.log.1").stat().st_size == 2_400_000
+        assert all(check.ok for check in case.driver.prove(point, Place(origin=True)))
+
+    def test_an_extra_file_in_the_place_is_found(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        case.driver.restore(point, place)
+        (next(Path(place.folder).rglob("shop.log")).parent / "extra.log").touch()
+        assert [check.name for check in case.driver.prove(point, place) if not check.ok] == ["names of files"]
+
+
+class During:
+    """A store's writer that lets something happen after the first chunk, as a busy host would."""
+
+    def __init__(self, driver: LogFilesDriver, happen) -> None:
+        self.driver, self.happen = driver, happen
+
+    def take(self) -> dict:
+        store = self.driver.store
+
+        def write(name, chunks):
+            def interrupted():
+                for number, chunk in enumerate(chunks):
+                    yield chunk
+                    if number == 0:
+                        self.happen()
+
+            return store.write("during.1", name, interrupted())
+
+        return self.driver.take(write)
+
+
+def test_lines_appended_meanwhile_do_not_matter(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    driver = driver_for(folder, make_store(tmp_path))
+
+    def append() -> None:
+        with (folder / "shop.log").open("a") as file:
+            file.write("more\n" * 1000)
+
+    files = {file["name"]: file for file in During(driver, append).take()["files"]}
+    assert files["shop.log"]["lines"] == 1000
+
+
+def test_a_rotation_meanwhile_is_noticed(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+
+    def rotate() -> None:
+        (folder / "shop.log.1").rename(folder / "shop.log.2")
+        (folder / "shop.log").rename(folder / "shop.log.1")
+        (folder / "shop.log").write_text("fresh\n" * 5000)
+
+    with pytest.raises(TemporaryError, match=r"logs\.shop_logs: .*rotated"):
+        During(driver_for(folder, make_store(tmp_path)), rotate).take()
+
+
+def test_a_file_cut_off_meanwhile_is_noticed(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    with pytest.raises(TemporaryError, match="cut off"):
+        During(driver_for(folder, make_store(tmp_path)), lambda: os.truncate(folder / "shop.log", 3)).take()
+
+
+def test_no_matching_file_is_said(tmp_path: Path) -> None:
+    driver = driver_for(logs(tmp_path / "logs"), make_store(tmp_path), patterns=["*.gz"])
+    assert not driver.inspect().present
+    with pytest.raises(InvalidInput, match=r"\*\.gz"):
+        take(driver, "t.1")
+
+
+@pytest.mark.parametrize("pattern", ["../*.log", "/etc/*", ""])
+def test_patterns_stay_inside(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="patterns"):
+        driver_for(tmp_path, make_store(tmp_path), patterns=[pattern])
+
+
+def test_files_in_folders(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    (folder / "old" / "shop.log.9").write_text("nine\n")
+    driver = driver_for(folder, make_store(tmp_path), patterns=["**/*.log*"])
+    point = take(driver, "t.1")
+    assert "old/shop.log.9" in [file["name"] for file in point.facts["files"]]
+    assert prove(driver, point, Place(name="logs1", folder=str(tmp_path / "logs1"))).ok

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from airlock.backup.driver import Place
+from airlock.backup.drivers.security.tls_certificate import TlsCertificateDriver
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput, TemporaryError
+from airlock.models import Kind, Resource
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.contracts.driver_contract import Case, DriverContract, make_store
+
+AUTHORITY = ec.generate_private_key(ec.SECP256R1())
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def certificate(subject: str, key, begin: float = -1, days: float = 90) -> bytes:
+    """Return a PEM certificate that the authority issued, valid from *begin* for *days* days."""
+    start = datetime.now(UTC) + timedelta(days=begin)
+    return (
+        x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("authority")).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + timedelta(days=days))
+        .sign(AUTHORITY, hashes.SHA256()).public_bytes(Encoding.PEM)
+    )  # fmt: skip
+
+
+def pem(key, encryption=None) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+
+
+def install(folder: Path, **validity: float) -> None:
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    (folder / "server.crt").write_bytes(certificate("shop", key, **validity) + certificate("authority", AUTHORITY))
+    (folder / "server.key").write_bytes(pem(key))
+    (folder / "server.key").chmod(0o600)
+
+
+def driver_for(folder: Path, store, **options: object) -> TlsCertificateDriver:
+    resource = Resource(
+        name="shop_tls", kind=Kind.SECURITY, driver="tls_certificate",
+        options={"certificate": str(folder / "server.crt"), "key": str(folder / "server.key"), **options},
+    )  # fmt: skip
+    return TlsCertificateDriver(resource, store)
+
+
+class TestTlsCertificate(DriverContract):
+    @pytest.fixture
+    def case(self, store, tmp_path: Path) -> Case:
+        folder = tmp_path / "tls"
+        install(folder)
+        body = (folder / "server.key").read_text().splitlines()[1]
+
+        def spoil(place: Place) -> None:
+            (Path(place.folder) / "key.pem").write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
+
+        return Case(driver_for(folder, store), change=lambda: install(folder), spoil=spoil, secrets=(body,))
+
+    def test_files_come_back_with_their_modes(self, case: Case, place: Place, tmp_path: Path) -> None:
+        case.driver.restore(self.taken(case), place)
+        key = Path(place.folder) / "key.pem"
+        assert key.read_bytes() == (tmp_path / "tls" / "server.key").read_bytes()
+        assert key.stat().st_mode & 0o777 == 0o600
+
+    def test_streams_that_changed_places_are_refused(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        first, second = (Path(stored.path) for stored in point.objects)
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+        self.refused(case, point, place)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(name="tls1", folder=str(tmp_path / "tls1"))
+
+
+@pytest.mark.parametrize(
+    ("validity", "options", "failing"),
+    [
+        ({"begin": -10, "days": 5}, {}, "not expired"),
+        ({"begin": 2}, {}, "already valid"),
+        ({"days": 10}, {"minimum_days": 14}, "not expired"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_no_proof(validity, options, failing, tmp_path: Path, place: Place) -> None:
+    install(tmp_path / "tls", **validity)
+    driver = driver_for(tmp_path / "tls", make_store(tmp_path), **options)
+    proof = prove(driver, take(driver, "t.1"), place)
+    assert not proof.ok
+    assert [check.name for check in proof.checks if not check.ok] == [failing]
+    assert f"security.shop_tls: the backup t.1 is not proven: 1 of 8 checks failed: {failing}" in proof.reason
+
+
+def test_a_chain_that_does_not_hold_is_found(tmp_path: Path, place: Place) -> None:
+    install(tmp_path / "tls")
+    crt = tmp_path / "tls" / "server.crt"
+    leaf = crt.read_bytes().split(b"-----END CERTIFICATE-----\n")[0] + b"-----END CERTIFICATE-----\n"
+    crt.write_bytes(leaf + certificate("stranger", ec.generate_private_key(ec.SECP256R1())))
+    driver = driver_for(tmp_path / "tls", make_store(tmp_path))
+    reason = prove(driver, take(driver, "t.1"), place).reason
+    assert "CN=shop is not issued by CN=stranger" in reason
+
+
+def test_half_a_renewal_is_no_backup(tmp_path: Path) -> None:
+    install(tmp_path / "tls")
+    (tmp_path / "tls" / "server.key").write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
+    with pytest.raises(TemporaryError, match="does not belong"):
+        take(driver_for(tmp_path / "tls", make_store(tmp_path)), "t.1")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("server.crt", b"rubbish", "no readable PEM certificate"),
+        ("server.crt", b"", "no readable PEM certificate"),
+        ("server.key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no readable PEM private key"),
+        ("server.key", pem(AUTHORITY, BestAvailableEncryption(b"word")), "passphrase"),
+        ("server.key", b"x" * (1 << 21), "no PEM file"),
+    ],
+)
+def test_what_is_no_pair_is_refused(file: str, content: bytes, reason: str, tmp_path: Path) -> None:
+    install(tmp_path / "tls")
+    (tmp_path / "tls" / file).write_bytes(content)
+    with pytest.raises(InvalidInput, match=reason):
+        take(driver_for(tmp_path / "tls", make_store(tmp_path)), "t.1")
