@@ -17,8 +17,8 @@ import pytest
 from airlock.analysis.sources.envoy import EnvoySource
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.models import Artifact
-from sandbox import envoy, first_version, postgres, processes, reach, shop_database, supervisor
-from sandbox.layout import OFFSETS, Layout
+from sandbox import envoy, postgres, processes, reach, seed, shop, shop_database, supervisor
+from sandbox.layout import ENVIRONMENTS, OFFSETS, Layout
 from tests.real_servers import set_connection
 
 PASSWORD = "pass%word"
@@ -120,9 +120,11 @@ def running_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         shop_database.seed(database, "prod")
         url = f"postgresql://{shop_database.ROLE}:orders@127.0.0.1:{database.port}/shop_prod"
         (layout.host("prod") / ".env").write_text(f"# settings\nDATABASE_URL={url}\n")
+        for name in ENVIRONMENTS:
+            seed.install(layout, name)
         front = Front(
             layout,
-            first_version.install(layout),
+            shop.build(layout.artifacts),
             stack.enter_context(envoy.start(layout)),
             supervisor.start(layout, "airlock", PASSWORD),
         )

@@ -5,8 +5,8 @@ ends with an ``inspect`` that verifies the effect on the target itself, and retu
 
 Errors: ``TemporaryError`` when the target cannot be reached or is slow (the caller retries), ``EffectMissing`` when an
 act was accepted but its effect cannot be seen, other ``PermanentError`` for what a retry cannot mend. Messages name
-the target, the version and what to do next. Targets do not retry by themselves, but they do wait (bounded) for an effect
-to appear.
+the target, the version and what to do next. Targets do not retry by themselves, but they do wait (bounded) for an
+effect to appear.
 """
 
 from __future__ import annotations
