@@ -85,6 +85,13 @@ def test_the_request_for_approval_shows_what_is_approved(cafe):
         assert part in text
 
 
+def test_the_request_for_approval_shows_what_changed_since(cafe):
+    plan = plan_of(cafe)
+    assert "What changed" not in approval_text(plan)
+    assert "- rollout became <b>" not in approval_text(plan, ("rollout became <b>",))
+    assert "- rollout became &lt;b" in approval_text(plan, ("rollout became <b>",))
+
+
 @given(text=st.text(max_size=300))
 def test_nothing_typed_acts_as_markdown_or_html(text):
     shown = escape(text, 100)
