@@ -1,8 +1,8 @@
 """What a canary does next: pure rules over recorded progress and verdicts. Knows no target, no metrics and no Airflow.
 
-The life of one step is: shift the traffic, look again and again, move on. A step passes when it has been watched
-for its time and the newest look passes. A look without an answer is first *extended*, then the step is *held* (its share of traffic
-stays), then the release is rolled back: no data is not good news.
+The life of one step is: shift the traffic, look again and again, move on. A step passes when it has been watched for
+its time and the newest look passes. A look without an answer is first *extended*, then the step is *held* (its share
+of traffic stays), then the release is rolled back: no data is not good news.
 """
 
 from __future__ import annotations
