@@ -7,7 +7,9 @@ import pytest
 from airlock.errors import PermanentError, TemporaryError
 from tests.faulty_proxy import Fault
 
-QUERY_ERROR = b"<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>told so</Message></Error></ErrorResponse>"
+QUERY_ERROR = (
+    b"<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>told so</Message></Error></ErrorResponse>"
+)
 FAULTS = pytest.mark.parametrize(
     ("fault", "error"),
     [

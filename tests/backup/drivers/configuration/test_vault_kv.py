@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from typing import Any
 
 import hvac
@@ -15,6 +16,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import openbao
+from tests.contracts.driver_contract import Case, DriverContract
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
@@ -24,9 +26,17 @@ ORIGIN = Place(origin=True)
 
 @pytest.fixture(autouse=True)
 def connections(openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_connection(monkeypatch, "test_vault", conn_type="vault", host=openbao_server.url, password=openbao_server.backup_token)
-    set_connection(monkeypatch, "test_hook", conn_type="vault", host="127.0.0.1", port=openbao_server.port,
-                   password=openbao_server.backup_token)
+    set_connection(
+        monkeypatch, "test_vault", conn_type="vault", host=openbao_server.url, password=openbao_server.backup_token
+    )
+    set_connection(
+        monkeypatch,
+        "test_hook",
+        conn_type="vault",
+        host="127.0.0.1",
+        port=openbao_server.port,
+        password=openbao_server.backup_token,
+    )
 
 
 @pytest.fixture
@@ -86,7 +96,12 @@ def test_one_changed_missing_or_added_key_fails_the_proof(store: BackupStore, ro
     del changed["host"]
     kv.create_or_update_secret("mail/smtp", changed, mount_point="airlock-scratch-proof1")
     broken = {check.name for check in subject.prove(point, SCRATCH) if not check.ok}
-    assert broken == {"names of documents", "content of mail/smtp", "content of mail/smtp#host", "content of mail/smtp#port"}
+    assert broken == {
+        "names of documents",
+        "content of mail/smtp",
+        "content of mail/smtp#host",
+        "content of mail/smtp#port",
+    }
     subject.discard(SCRATCH)
 
 
@@ -105,8 +120,10 @@ def test_a_restore_into_the_origin_writes_new_versions_and_removes_later_secrets
     assert after["metadata"]["version"] == before["metadata"]["version"] + 2
     kv.undelete_secret_versions("later/one", [1], mount_point="shop-staging")
     subject.restore(point, ORIGIN)
-    assert kv.read_secret_version("app", mount_point="shop-staging",
-                                  raise_on_deleted_version=True)["data"]["metadata"] == after["metadata"]
+    assert (
+        kv.read_secret_version("app", mount_point="shop-staging", raise_on_deleted_version=True)["data"]["metadata"]
+        == after["metadata"]
+    )
 
 
 def test_no_value_is_in_facts_logs_or_the_stored_bytes(
@@ -126,19 +143,28 @@ def test_no_value_is_in_facts_logs_or_the_stored_bytes(
     assert take(subject, "point-2").facts != point.facts  # each point has a key of its own
 
 
-@pytest.mark.parametrize(("fault", "error"), [
-    (Fault(status=429), TemporaryError),
-    (Fault(status=503, body=b'{"errors": ["Vault is sealed"]}', content_type="application/json"), TemporaryError),
-    (Fault(status=502, body=b"<html>bad gateway</html>"), TemporaryError),
-    (Fault(status=200, body=b"<html>log in to the wifi</html>"), TemporaryError),
-    (Fault(drop=True), TemporaryError),
-    (Fault(status=403, body=b'{"errors": ["permission denied"]}', content_type="application/json"), PermanentError),
-])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(status=429), TemporaryError),
+        (Fault(status=503, body=b'{"errors": ["Vault is sealed"]}', content_type="application/json"), TemporaryError),
+        (Fault(status=502, body=b"<html>bad gateway</html>"), TemporaryError),
+        (Fault(status=200, body=b"<html>log in to the wifi</html>"), TemporaryError),
+        (Fault(drop=True), TemporaryError),
+        (Fault(status=403, body=b'{"errors": ["permission denied"]}', content_type="application/json"), PermanentError),
+    ],
+)
 def test_failing_answers_are_named_as_what_they_are(
-    store: BackupStore, openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch, fault: Fault, error: type[Exception]
+    store: BackupStore,
+    openbao_server: openbao.OpenBao,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    error: type[Exception],
 ) -> None:
     with faulty_proxy(openbao_server.url) as proxy:
-        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.backup_token)
+        set_connection(
+            monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.backup_token
+        )
         proxy.always(fault)
         with pytest.raises(error, match=r"configuration\.secrets") as caught:
             driver(store).inspect()
@@ -149,7 +175,9 @@ def test_a_slow_server_is_waited_for(
     store: BackupStore, openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with faulty_proxy(openbao_server.url) as proxy:
-        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.backup_token)
+        set_connection(
+            monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.backup_token
+        )
         proxy.always(Fault(delay=0.1))
         assert driver(store).inspect().present
 
@@ -163,3 +191,27 @@ def test_bad_options_and_empty_places(store: BackupStore) -> None:
         driver(store).discard(ORIGIN)
     with pytest.raises(PermanentError, match="permission denied"):
         driver(store, mount="elsewhere").inspect()
+
+
+class TestContract(DriverContract):
+    @pytest.fixture
+    def case(self, store: BackupStore, root: Any) -> Case:
+        kv = root.secrets.kv.v2
+        for path in kv.list_secrets("", mount_point="shop-staging")["data"]["keys"]:
+            if path.startswith("later-"):
+                kv.delete_metadata_and_all_versions(path, mount_point="shop-staging")
+        secret = secrets.token_hex(12)
+        kv.create_or_update_secret("app", {"SESSION_KEY": secret}, mount_point="shop-staging")
+
+        def change() -> None:
+            kv.create_or_update_secret("app", {"SESSION_KEY": secrets.token_hex(12)}, mount_point="shop-staging")
+            kv.create_or_update_secret(f"later-{secrets.token_hex(4)}", {"a": 1}, mount_point="shop-staging")
+
+        def spoil(place: Place) -> None:
+            kv.create_or_update_secret("app", {"SESSION_KEY": "x"}, mount_point=f"airlock-scratch-{place.name}")
+
+        def left_over(place: Place) -> list[str]:
+            return [name for name in root.sys.list_mounted_secrets_engines()["data"] if name.startswith("airlock-")]
+
+        subject = driver(store, mount="shop-staging")
+        return Case(driver=subject, change=change, spoil=spoil, left_over=left_over, secrets=(secret,))

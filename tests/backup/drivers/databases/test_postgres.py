@@ -21,6 +21,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import postgres
+from tests.contracts.driver_contract import Case, DriverContract
 from tests.real_servers import set_connection
 
 SCRATCH = Place(name="proof1")
@@ -29,7 +30,8 @@ CREATE SCHEMA sales;
 CREATE TYPE public.mood AS ENUM ('calm', 'cross');
 CREATE TABLE public.customers (id serial PRIMARY KEY, name text NOT NULL, mood public.mood DEFAULT 'calm',
   grade varchar(3) CHECK (grade IN ('a', 'b', 'c')), weight double precision, seen timestamptz, blob bytea);
-CREATE TABLE sales.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL REFERENCES public.customers,
+CREATE TABLE sales.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL
+  REFERENCES public.customers,
   cents int NOT NULL CHECK (cents >= 0), doubled int GENERATED ALWAYS AS (cents * 2) STORED);
 CREATE TABLE public."odd ""name" ("a b" text);
 CREATE TABLE sales.events (at date NOT NULL, what text) PARTITION BY RANGE (at);
@@ -37,14 +39,16 @@ CREATE TABLE sales.events_2026 PARTITION OF sales.events FOR VALUES FROM ('2026-
 CREATE VIEW sales.totals AS SELECT customer, sum(cents) AS cents FROM sales.orders GROUP BY customer;
 CREATE MATERIALIZED VIEW sales.frozen AS SELECT 1 AS one;
 CREATE FUNCTION public.twice(x int) RETURNS int LANGUAGE sql AS 'SELECT x * 2';
-INSERT INTO public.customers (name, grade, weight, seen, blob) SELECT 'Grüße ' || n, 'b', n / 3.0, now(), sha256(n::text::bytea)
+INSERT INTO public.customers (name, grade, weight, seen, blob) SELECT 'Grüße ' || n, 'b', n / 3.0, now(),
+  sha256(n::text::bytea)
   FROM generate_series(1, 500) n;
 INSERT INTO sales.orders (customer, cents) SELECT 1 + n % 500, n FROM generate_series(1, 2000) n;
 INSERT INTO public."odd ""name" VALUES ('same'), ('same'), (NULL);
 INSERT INTO sales.events VALUES ('2026-05-01', 'x');
 GRANT USAGE ON SCHEMA sales TO app_reader; GRANT SELECT ON sales.orders TO app_reader WITH GRANT OPTION;
 GRANT SELECT (name) ON public.customers TO app_reader; REVOKE EXECUTE ON FUNCTION public.twice FROM PUBLIC;
-ALTER TABLE sales.orders OWNER TO app_owner; ALTER DEFAULT PRIVILEGES FOR ROLE app_owner GRANT SELECT ON TABLES TO app_reader;
+ALTER TABLE sales.orders OWNER TO app_owner;
+ALTER DEFAULT PRIVILEGES FOR ROLE app_owner GRANT SELECT ON TABLES TO app_reader;
 ALTER TABLE sales.orders ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON sales.orders TO app_reader USING (cents < 10);
 """
 
@@ -314,3 +318,24 @@ def test_the_schema_digest_does_not_depend_on_how_the_stream_is_cut(cuts: list[i
         at += cut
     chunks.append(dump[at:])
     assert postgres_facts.schema_digest(chunks) == postgres_facts.schema_digest([dump])
+
+
+class TestContract(DriverContract):
+    @pytest.fixture
+    def case(self, origin: str, store: BackupStore, postgres_server: postgres.Postgres) -> Case:
+        def run(database: str, *statements: str) -> None:
+            with psycopg.connect(postgres_server.dsn(database), autocommit=True) as opened:
+                for statement in statements:
+                    opened.execute(statement)
+
+        # so that the size of the database does not change by itself
+        run("postgres", "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")
+        return Case(
+            driver=driver(store),
+            change=lambda: run(
+                "origin", "UPDATE sales.orders SET cents = cents + 1", "CREATE TABLE IF NOT EXISTS later (a int)"
+            ),
+            spoil=lambda place: run(f"airlock_{place.name}", "DELETE FROM sales.orders WHERE id = 5"),
+            left_over=lambda place: sorted(name for name in databases(postgres_server) if name.startswith("airlock_")),
+            secrets=("Grüße 77", postgres_server.password),
+        )

@@ -16,6 +16,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import kubernetes_api, reach
+from tests.contracts.driver_contract import Case, DriverContract
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
@@ -25,8 +26,12 @@ ORIGIN = Place(origin=True)
 
 @pytest.fixture(autouse=True)
 def connection(kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
-                   extra={"kube_config_path": str(kubernetes_server.kubeconfig)})
+    set_connection(
+        monkeypatch,
+        "test_kubernetes",
+        conn_type="kubernetes",
+        extra={"kube_config_path": str(kubernetes_server.kubeconfig)},
+    )
 
 
 def ask(server: kubernetes_api.Kubernetes, method: str, path: str, body: Any = None) -> Any:
@@ -48,13 +53,22 @@ def test_a_namespace_is_restored_compared_and_removed(
     subject = driver(store)
     point = take(subject)
     names = set(point.facts["documents"])
-    assert {"deployments.apps/shop", "secrets/shop-database", "services/shop", "ingresses.networking.k8s.io/shop",
-            "rolebindings.rbac.authorization.k8s.io/shop-reader", "configmaps/shop-page-11"} <= names
+    assert {
+        "deployments.apps/shop",
+        "secrets/shop-database",
+        "services/shop",
+        "ingresses.networking.k8s.io/shop",
+        "rolebindings.rbac.authorization.k8s.io/shop-reader",
+        "configmaps/shop-page-11",
+    } <= names
     assert "configmaps/kube-root-ca.crt" not in names
     subject.restore(point, SCRATCH)
     assert [check for check in subject.prove(point, SCRATCH) if not check.ok] == []
-    binding = ask(kubernetes_server, "GET",
-                  "/apis/rbac.authorization.k8s.io/v1/namespaces/airlock-proof1/rolebindings/shop-reader")
+    binding = ask(
+        kubernetes_server,
+        "GET",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/airlock-proof1/rolebindings/shop-reader",
+    )
     assert binding["subjects"][0]["namespace"] == "airlock-proof1"
     ingress = ask(kubernetes_server, "GET", "/apis/networking.k8s.io/v1/namespaces/airlock-proof1/ingresses/shop")
     assert ingress["spec"]["ingressClassName"] == "airlock-none"
@@ -114,16 +128,24 @@ def test_labels_and_exclusions_narrow_the_backup(store: BackupStore) -> None:
 def proxied(kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     with faulty_proxy(kubernetes_server.url) as proxy:
         kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, kubernetes_server.token)
-        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
-                       extra={"kube_config_path": str(tmp_path / "config")})
+        set_connection(
+            monkeypatch, "test_kubernetes", conn_type="kubernetes", extra={"kube_config_path": str(tmp_path / "config")}
+        )
         yield proxy
 
 
-@pytest.mark.parametrize(("fault", "error"), [
-    (Fault(status=429), TemporaryError), (Fault(status=503), TemporaryError), (Fault(status=500), TemporaryError),
-    (Fault(status=200, body=b"<html></html>"), TemporaryError), (Fault(drop=True), TemporaryError),
-    (Fault(status=403), PermanentError), (Fault(status=401), PermanentError),
-])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(status=429), TemporaryError),
+        (Fault(status=503), TemporaryError),
+        (Fault(status=500), TemporaryError),
+        (Fault(status=200, body=b"<html></html>"), TemporaryError),
+        (Fault(drop=True), TemporaryError),
+        (Fault(status=403), PermanentError),
+        (Fault(status=401), PermanentError),
+    ],
+)
 def test_failing_answers_are_named_as_what_they_are(
     store: BackupStore, proxied: Any, fault: Fault, error: type[Exception]
 ) -> None:
@@ -152,7 +174,9 @@ def test_a_namespace_that_always_expires_is_temporary(store: BackupStore, proxie
 def test_everything_is_tried_before_anything_is_applied(store: BackupStore, proxied: Any) -> None:
     subject = driver(store)
     point = take(subject)
-    refusal = Fault(status=422, body=b'{"kind": "Status", "reason": "Invalid", "details": {"causes": [{"field": "spec.x"}]}}')
+    refusal = Fault(
+        status=422, body=b'{"kind": "Status", "reason": "Invalid", "details": {"causes": [{"field": "spec.x"}]}}'
+    )
     proxied.decide = lambda method, path: refusal if method == "PATCH" and "/ingresses/" in path else None
     with pytest.raises(PermanentError, match=r"ingresses/shop.*spec\.x"):
         subject.restore(point, SCRATCH)
@@ -176,10 +200,16 @@ def test_a_namespace_that_airlock_did_not_make_is_left_alone(
         subject.discard(ORIGIN)
 
 
-SPECS = st.fixed_dictionaries({}, optional={
-    "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]), "externalIPs": st.lists(st.text(max_size=3), max_size=2),
-    "loadBalancerClass": st.text(max_size=3), "ingressClassName": st.text(max_size=3), "storageClassName": st.text(max_size=3),
-})
+SPECS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]),
+        "externalIPs": st.lists(st.text(max_size=3), max_size=2),
+        "loadBalancerClass": st.text(max_size=3),
+        "ingressClassName": st.text(max_size=3),
+        "storageClassName": st.text(max_size=3),
+    },
+)
 
 
 @given(kind=st.sampled_from(["Service", "Ingress", "PersistentVolumeClaim", "ConfigMap"]), spec=SPECS)
@@ -191,4 +221,30 @@ def test_what_is_disarmed_in_a_scratch_namespace_reads_back_as_it_was(kind: str,
         assert sent["spec"].get("type", "ClusterIP") == "ClusterIP" and "externalIPs" not in sent["spec"]
     if kind == "Ingress":
         assert sent["spec"]["ingressClassName"] == "airlock-none"
-    assert cleaning.placed(document, "origin", scratch=False) == {**document, "metadata": {"name": "a", "namespace": "origin"}}
+    assert cleaning.placed(document, "origin", scratch=False) == {
+        **document,
+        "metadata": {"name": "a", "namespace": "origin"},
+    }
+
+
+class TestContract(DriverContract):
+    @pytest.fixture
+    def case(self, store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes) -> Case:
+        root = "/api/v1/namespaces"
+        password = ask(kubernetes_server, "GET", f"{root}/shop-staging/secrets/shop-database")["data"]["password"]
+
+        def change() -> None:
+            path = f"{root}/shop-staging/configmaps/shop-settings"
+            settings = ask(kubernetes_server, "GET", path)
+            settings["data"]["SHOP_PAGE_SIZE"] = str(int(settings["data"]["SHOP_PAGE_SIZE"]) + 1)
+            ask(kubernetes_server, "PUT", path, settings)
+
+        def spoil(place: Place) -> None:
+            ask(kubernetes_server, "DELETE", f"{root}/airlock-{place.name}/configmaps/shop-settings")
+
+        def left_over(place: Place) -> list[str]:
+            names = [found["metadata"]["name"] for found in ask(kubernetes_server, "GET", root)["items"]]
+            return [name for name in names if name == f"airlock-{place.name}"]
+
+        subject = driver(store, namespace="shop-staging")
+        return Case(driver=subject, change=change, spoil=spoil, left_over=left_over, secrets=(password,))

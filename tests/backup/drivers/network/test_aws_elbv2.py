@@ -49,7 +49,9 @@ def change_rules(elbv2: Any, listener: str) -> None:
     used = {rule["Priority"] for rule in rules}
     free = next(number for number in range(500, 900) if str(number) not in used)
     elbv2.create_rule(
-        ListenerArn=listener, Priority=free, Conditions=[{"Field": "path-pattern", "Values": ["/new*"]}],
+        ListenerArn=listener,
+        Priority=free,
+        Conditions=[{"Field": "path-pattern", "Values": ["/new*"]}],
         Actions=[{"Type": "fixed-response", "FixedResponseConfig": fixed}],
     )
 
@@ -73,8 +75,12 @@ class TestContract(DriverContract):
 
 def test_documents_name_target_groups_and_hold_no_arn_of_them(store: BackupStore) -> None:
     documents = driver(store, load_balancers=["shop-staging"]).export(ORIGIN)
-    assert {"load-balancer/shop-staging", "listener/shop-staging/80", "target-group/shop-staging-stable",
-            "target-group/shop-staging-canary"} == set(documents)
+    assert {
+        "load-balancer/shop-staging",
+        "listener/shop-staging/80",
+        "target-group/shop-staging-stable",
+        "target-group/shop-staging-canary",
+    } == set(documents)
     listener = documents["listener/shop-staging/80"]
     weights = listener["default_actions"][0]["ForwardConfig"]["targets"]
     assert weights == {"{target-group:shop-staging-stable}": 100, "{target-group:shop-staging-canary}": 0}

@@ -43,7 +43,9 @@ def upsert(route53: Any, zone: str, name: str, value: str) -> None:
 
 def address(route53: Any, zone: str, name: str) -> str:
     found = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
-    values = [record["ResourceRecords"][0]["Value"] for record in found if (record["Name"], record["Type"]) == (name, "A")]
+    values = [
+        record["ResourceRecords"][0]["Value"] for record in found if (record["Name"], record["Type"]) == (name, "A")
+    ]
     return str(values[0])
 
 
@@ -70,7 +72,9 @@ class TestContract(DriverContract):
 
 def test_names_are_relative_and_the_zones_own_records_stay_out(store: BackupStore, moto_server: moto.Moto) -> None:
     documents = driver(store, zone=moto_server.zone_id).export(ORIGIN)
-    assert {"www.{zone} CNAME", "api.{zone} A stable", "api.{zone} A canary", "{zone} MX", "start.{zone} A"} <= set(documents)
+    assert {"www.{zone} CNAME", "api.{zone} A stable", "api.{zone} A canary", "{zone} MX", "start.{zone} A"} <= set(
+        documents
+    )
     assert documents["start.{zone} A"]["AliasTarget"]["HostedZoneId"] == "{zone}"
     assert not {"{zone} NS", "{zone} SOA"} & set(documents)
     assert driver(store).export(ORIGIN) == documents
@@ -79,9 +83,18 @@ def test_names_are_relative_and_the_zones_own_records_stay_out(store: BackupStor
 def test_more_records_than_one_request_takes(store: BackupStore, moto_server: moto.Moto) -> None:
     route53 = moto_server.client("route53")
     zone = route53.create_hosted_zone(Name="many.test.", CallerReference="many")["HostedZone"]["Id"]
-    records = [{"Action": "CREATE", "ResourceRecordSet": {
-        "Name": f"r{number}.many.test.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "127.0.0.1"}]}}
-        for number in range(700)]
+    records = [
+        {
+            "Action": "CREATE",
+            "ResourceRecordSet": {
+                "Name": f"r{number}.many.test.",
+                "Type": "A",
+                "TTL": 60,
+                "ResourceRecords": [{"Value": "127.0.0.1"}],
+            },
+        }
+        for number in range(700)
+    ]
     for at in (0, 350):
         route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": records[at : at + 350]})
     subject = driver(store, zone="many.test")

@@ -29,7 +29,9 @@ class VaultKvOptions(DriverOptions):
 
     connection: str = Field(description="Airflow connection of Vault; may read and write the path, mount and unmount")
     mount: str = Field("secret", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", description="the KV version 2 mount")
-    path: str = Field("", pattern=r"^([^\s/][^\s]*)?$", description="only secrets below this path; empty: the whole mount")
+    path: str = Field(
+        "", pattern=r"^([^\s/][^\s]*)?$", description="only secrets below this path; empty: the whole mount"
+    )
 
 
 class VaultKvDriver(SecretDocumentDriver):

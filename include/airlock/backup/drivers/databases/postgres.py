@@ -48,32 +48,27 @@ class PostgresDriver(StreamDriver):
     )
 
     def inspect(self) -> Inspection:
-        with self._connect("") as server:
-            row = server.execute(
-                "SELECT pg_catalog.pg_database_size(oid) FROM pg_catalog.pg_database WHERE datname = %s",
-                [self.options.database],
-            ).fetchone()
-        if row is None:
+        """Look at size and content. The server reads every table to hash it; no row leaves the server."""
+        found = self._size()
+        if found is None:
             return Inspection(present=False, detail={"database": self.options.database})
         with self._connect(self.options.database) as database:
-            # counters of writes, not contents: an inspection must stay cheap for any size
-            written = database.execute(
-                "SELECT xact_commit, tup_inserted, tup_updated, tup_deleted FROM "
-                "pg_catalog.pg_stat_database WHERE datname = current_database()"
-            ).fetchone()
-            tables = [
-                list(map(str, found))
-                for found in database.execute(
-                    "SELECT schemaname, relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_catalog.pg_stat_user_tables ORDER BY 1, 2"
-                )
-            ]
+            database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            facts = measure.read_facts(database)
             version = database.execute("SHOW server_version").fetchone()[0]
-        return Inspection(
-            present=True,
-            size_bytes=row[0],
-            fingerprint=digest_of([list(map(str, written[1:])), tables]),
-            detail={"database": self.options.database, "tables": len(tables), "server_version": version},
-        )
+        detail = {"database": self.options.database, "tables": len(facts["tables"]), "server_version": version}
+        return Inspection(present=True, size_bytes=found, fingerprint=digest_of(facts), detail=detail)
+
+    def plan(self) -> dict[str, Any]:
+        found = self._size()  # without a look at the content, so that a plan is cheap for any size
+        return {"resource": self.label, "driver": self.resource.driver, "present": found is not None,
+                "size_bytes": found, "store": self.store.location}  # fmt: skip
+
+    def _size(self) -> int | None:
+        query = "SELECT pg_catalog.pg_database_size(oid) FROM pg_catalog.pg_database WHERE datname = %s"
+        with self._connect("") as server:
+            row = server.execute(query, [self.options.database]).fetchone()
+        return None if row is None else int(row[0])
 
     def take(self, write: Write) -> dict[str, Any]:
         with self._connect(self.options.database) as database:
@@ -117,6 +112,9 @@ class PostgresDriver(StreamDriver):
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         name = self._database_of(place)
         database_facts = point.facts["database"]
+        objects = {stored.name: stored for stored in point.objects}
+        for _ in self.store.read(objects["roles.sql"]):
+            pass  # the way back of last resort for people: a backup without it is not whole
         self._refuse_missing_roles(point)
         if not place.origin:
             self._create(name, database_facts)
@@ -132,7 +130,6 @@ class PostgresDriver(StreamDriver):
             self._environment(name),
             self.label,
         )
-        objects = {stored.name.rsplit("/", 1)[-1]: stored for stored in point.objects}
         # PostgreSQL itself rolls back everything when a statement fails or the stream turns out to be damaged
         run.run(
             measure.DROP_EVERYTHING if place.origin else "",

@@ -1,7 +1,8 @@
 """Turns live Kubernetes objects into documents that can be applied anywhere, and back. Pure: no I/O, no cluster.
 
-What the server or a controller sets is removed. What would act on the world from a restore test (a load balancer, an ingress
-for the same host, a volume) is *disarmed* in a scratch namespace: its value is kept in an annotation and compared from there.
+What the server or a controller sets is removed. What would act on the world from a restore test (a load balancer, an
+ingress for the same host, a volume) is *disarmed* in a scratch namespace: its value is kept in an annotation and
+compared from there.
 """
 
 from __future__ import annotations

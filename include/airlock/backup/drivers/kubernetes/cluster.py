@@ -1,7 +1,7 @@
 """One Kubernetes API server as a driver sees it: discovery, paged lists, apply, delete, and its errors in our words.
 
-Knows the provider's hook and HTTP; knows no backup. Written against real API servers: expired pages, throttling, objects
-that go away slowly.
+Knows the provider's hook and HTTP; knows no backup. Written against real API servers: expired pages, throttling,
+objects that go away slowly.
 """
 
 from __future__ import annotations
@@ -56,10 +56,14 @@ class Cluster:
 
         airflow_connection(connection)
         self._label, self._connection = label, connection
+        # at DEBUG the client logs the body of every answer, and with it the content of Secrets
+        logging.getLogger("kubernetes.client.rest").setLevel(logging.INFO)
         try:
             self._api: Any = KubernetesHook(conn_id=connection).get_conn()
         except (ConfigException, OSError) as error:
-            raise PermanentError(f"{label}: the kube config of connection {connection} cannot be used: {error}") from error
+            raise PermanentError(
+                f"{label}: the kube config of connection {connection} cannot be used: {error}"
+            ) from error
 
     def resources(self) -> list[ApiResource]:
         """Return what can be listed and patched inside a namespace, each in its group's preferred version."""
@@ -155,7 +159,9 @@ class Cluster:
         except ApiException as error:
             raise self._error(what, error) from error
         except HTTPError as error:
-            raise TemporaryError(f"{what}: {type(error).__name__}; check that the API server runs, then try again") from error
+            raise TemporaryError(
+                f"{what}: {type(error).__name__}; check that the API server runs, then try again"
+            ) from error
         if not isinstance(answer, dict):
             raise TemporaryError(f"{what}: the answer is not an object of Kubernetes; check what stands in front of it")
         return answer

@@ -1,6 +1,7 @@
 """Back up every object of a Kubernetes namespace as manifests, and prove it in a namespace where nothing can run.
 
-Knows the driver contract; what the API server speaks and what is removed from an object live in the modules beside this one.
+Knows the driver contract; what the API server speaks and what is removed from an object live in the modules beside
+this one.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class ManifestsDriver(SecretDocumentDriver):
     Options = ManifestsOptions
     options: ManifestsOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each list at the moment it is read; pods, cluster addresses and node ports are made anew. The restore "
-        "test runs no pod; load balancers, ingress classes and volumes are compared but not made"
+        consistent="each list at the moment it is read; pods, cluster addresses and node ports are made anew. A "
+        "restore test runs no pod; load balancers, ingress classes and volumes are compared but not made"
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
@@ -74,7 +75,9 @@ class ManifestsDriver(SecretDocumentDriver):
         ordered = sorted(documents.items(), key=lambda item: (_rank(item[1]["kind"]), item[0]))
         unknown = sorted({key.partition("/")[0] for key in documents} - set(resources))
         if unknown:
-            raise PermanentError(f"{self.label}: the cluster does not serve {', '.join(unknown)}; install what defines them")
+            raise PermanentError(
+                f"{self.label}: the cluster does not serve {', '.join(unknown)}; install what defines them"
+            )
         held = self.export(place) if place.origin else {}
         changed = [(key, document) for key, document in ordered if held.get(key) != document]
         for dry_run in (True, False):  # all of it is tried before any of it is done
@@ -151,7 +154,7 @@ class ManifestsDriver(SecretDocumentDriver):
         while not ((cluster.get(path) or {}).get("status") or {}).get("hard"):
             if time.monotonic() > deadline:
                 raise TemporaryError(
-                    f"{self.label}: the quota {name} in namespace {namespace} is not in force after {_QUOTA_SECONDS} s; "
+                    f"{self.label}: the quota {name} in namespace {namespace} has no effect after {_QUOTA_SECONDS} s: "
                     f"nothing was restored, because pods could start there"
                 )
             time.sleep(0.3)

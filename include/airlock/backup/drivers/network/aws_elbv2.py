@@ -1,7 +1,7 @@
 """Back up load balancers (ELBv2) with listeners, rules and target groups, and prove it by making them again beside it.
 
-The copy has no targets: it answers nobody with the service. Knows ELBv2 and the driver contract; the form of documents lives
-in the module beside this one.
+The copy has no targets: it answers nobody with the service. Knows ELBv2 and the driver contract; the form of
+documents lives in the module beside this one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AwsElbv2Driver(DocumentDriver):
     options: AwsElbv2Options
     capabilities: ClassVar[Capabilities] = Capabilities(
         consistent="each load balancer at the moment it is read; targets, addresses and DNS names are not part of it. "
-        "Proven: attributes, listeners, rules and target groups, made again under other names, without targets or log bucket"
+        "Proven: attributes, listeners, rules and target groups, made again under other names without targets"
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
@@ -58,7 +58,7 @@ class AwsElbv2Driver(DocumentDriver):
                 attributes = elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
                 marks = aws.marks_of(self._tags(elbv2, arn))
                 if not place.origin:  # a scratch copy is never protected: it has to go away again
-                    attributes = [{**entry, "Value": marks.get("protected", entry["Value"])} if entry["Key"] == _PROTECTED
+                    attributes = [{**entry, "Value": marks.get("protected", "false")} if entry["Key"] == _PROTECTED
                                   else entry for entry in attributes]  # fmt: skip
                 documents[_BALANCER + name] = forms.balancer_document(
                     balancer, attributes, aws.tags_of(self._tags(elbv2, arn))
@@ -173,10 +173,12 @@ class AwsElbv2Driver(DocumentDriver):
             log.info("%s: target group %s made as %s", self.label, name, arn)
         else:
             held = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
-            differing = [key for key in forms.FIXED_GROUP_FIELDS if held.get(key) != settings.get(key) and key in settings]
+            differing = [
+                key for key in forms.FIXED_GROUP_FIELDS if held.get(key) != settings.get(key) and key in settings
+            ]
             if differing:
-                raise PermanentError(f"{self.label}: target group {name} cannot be changed in {', '.join(differing)}; delete it "
-                                     f"(its listeners first), then restore again")  # fmt: skip
+                raise PermanentError(f"{self.label}: target group {name} cannot change its {', '.join(differing)}; "
+                                     f"delete it (its listeners first), then restore again")  # fmt: skip
             health = {key: value for key, value in settings.items() if key not in forms.FIXED_GROUP_FIELDS}
             elbv2.modify_target_group(TargetGroupArn=arn, **health)
             self._retag(elbv2, arn, document)

@@ -11,7 +11,8 @@ from typing import Any
 
 _REFERENCE = re.compile(r"\{target-group:(.+)\}")
 GROUP_FIELDS = (
-    "Protocol", "ProtocolVersion", "Port", "VpcId", "TargetType", "IpAddressType", "HealthCheckProtocol", "HealthCheckPort",
+    "Protocol", "ProtocolVersion", "Port", "VpcId", "TargetType", "IpAddressType", "HealthCheckProtocol",
+    "HealthCheckPort",
     "HealthCheckEnabled", "HealthCheckPath", "HealthCheckIntervalSeconds", "HealthCheckTimeoutSeconds",
     "HealthyThresholdCount", "UnhealthyThresholdCount", "Matcher",
 )  # fmt: skip
@@ -19,7 +20,9 @@ FIXED_GROUP_FIELDS = ("Protocol", "ProtocolVersion", "Port", "VpcId", "TargetTyp
 _LISTENER_FIELDS = ("Port", "Protocol", "SslPolicy", "AlpnPolicy", "MutualAuthentication")
 
 
-def group_document(group: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]) -> dict[str, Any]:
+def group_document(
+    group: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]
+) -> dict[str, Any]:
     """Return a target group as a document."""
     return {
         "settings": {key: group[key] for key in GROUP_FIELDS if group.get(key) not in (None, "", {})},
@@ -28,7 +31,9 @@ def group_document(group: Mapping[str, Any], attributes: list[dict[str, str]], t
     }
 
 
-def balancer_document(balancer: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]) -> dict[str, Any]:
+def balancer_document(
+    balancer: Mapping[str, Any], attributes: list[dict[str, str]], tags: Mapping[str, str]
+) -> dict[str, Any]:
     """Return a load balancer, without its listeners, as a document."""
     zones = balancer.get("AvailabilityZones", [])
     return {
@@ -59,7 +64,7 @@ def listener_document(
 
 
 def conditions_document(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the conditions of a rule in one form: AWS takes plain values and a config object, and answers with both."""
+    """Return the conditions of a rule in one form; AWS takes plain values or a config object and tells both."""
     documents = []
     for condition in conditions:
         document = {key: value for key, value in condition.items() if value not in (None, [], {})}

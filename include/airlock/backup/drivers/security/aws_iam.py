@@ -215,7 +215,7 @@ class AwsIamDriver(DocumentDriver):
 
     @staticmethod
     def _replace_versions(iam: Any, arn: str, text: str) -> None:
-        """Make *text* the only version. The old default stays in force until the new one is there (five are allowed)."""
+        """Make *text* the only version. The old default stays in force until the new one is there."""
         versions = list(aws.pages(iam, "list_policy_versions", "Versions", PolicyArn=arn))
         for version in versions:
             if not version["IsDefaultVersion"]:
@@ -226,26 +226,18 @@ class AwsIamDriver(DocumentDriver):
                 iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
 
     def _put_role(
-        self,
-        iam: Any,
-        names: tuple[str, str | None],
-        document: Mapping[str, Any],
-        arns: Mapping[str, str],
-        place: Place,
-    ) -> None:
+        self, iam: Any, names: tuple[str, str | None], document: Mapping[str, Any], arns: Mapping[str, str], place: Place
+    ) -> None:  # fmt: skip
         name, actual = names[0], names[1] or self._scratch_name(names[0], place)
         boundary = self._arn(document["boundary"], arns)
         if names[1] is None:
             extra = {"PermissionsBoundary": boundary} if boundary else {}
             iam.create_role(
-                RoleName=actual,
-                Path=self._path(place, document["path"]),
-                Description=document["description"],
+                RoleName=actual, Path=self._path(place, document["path"]), Description=document["description"],
                 AssumeRolePolicyDocument=json.dumps(document["trust"]),
                 MaxSessionDuration=document["max_session_seconds"],
-                Tags=aws.tag_list(document["tags"], **self._marks(name, place)),
-                **extra,
-            )
+                Tags=aws.tag_list(document["tags"], **self._marks(name, place)), **extra,
+            )  # fmt: skip
         else:
             self._update_role(iam, actual, document, boundary)
         if not place.origin:
@@ -256,10 +248,8 @@ class AwsIamDriver(DocumentDriver):
         for policy in set(aws.pages(iam, "list_role_policies", "PolicyNames", RoleName=actual)) - keep:
             iam.delete_role_policy(RoleName=actual, PolicyName=policy)
         wanted = {self._arn(reference, arns) for reference in document["attached"]}
-        held = {
-            found["PolicyArn"]
-            for found in aws.pages(iam, "list_attached_role_policies", "AttachedPolicies", RoleName=actual)
-        }
+        pages = aws.pages(iam, "list_attached_role_policies", "AttachedPolicies", RoleName=actual)
+        held = {found["PolicyArn"] for found in pages}
         for arn in sorted(wanted - held):
             iam.attach_role_policy(RoleName=actual, PolicyArn=arn)
         for arn in sorted(held - wanted):
