@@ -27,7 +27,10 @@ def run_drivers(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         console.out(json.dumps(rows, indent=2), highlight=False)
     else:
-        table = Table("kind", "driver", "restore proof", "restores origin", "consistent with", "needs")
+        table = Table()
+        for heading in ("kind", "driver", "restore proof", "restores origin", "consistent with", "needs"):
+            # Names stay whole on a narrow terminal, so that they can be copied.
+            table.add_column(heading, no_wrap=heading in {"kind", "driver"})
         for row in rows:
             texts = (_text(row[column]) for column in
                      ("kind", "driver", "restore_proof", "restores_origin", "consistent", "needs"))
