@@ -5,14 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import open_driver, prove, restore_set, scratch_place, take, token_for
 from airlock.errors import InvalidInput, TemporaryError, UnknownName
 from airlock.models import Check, Kind, Progress, RecoveryPoint, Resource, utc_now
 from airlock.registry import DRIVERS, resolve
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.contracts.driver_contract import flip_byte, make_store
 
 
@@ -100,7 +100,9 @@ def test_one_failing_check_is_enough(driver: Driver, place: Place) -> None:
 
 def test_polling_goes_on_until_it_is_done(driver: Driver) -> None:
     told: list[float] = []
-    steps = iter([Progress(done=False, completed=1, total=2), Progress(done=False, completed=2, total=2), Progress(done=True)])
+    steps = iter(
+        [Progress(done=False, completed=1, total=2), Progress(done=False, completed=2, total=2), Progress(done=True)]
+    )
     slow = variant(driver, poll=lambda self, handle: next(steps))
     take(slow, "t.1", lambda progress: told.append(progress.completed), poll_seconds=0.01)
     assert told == [1, 2, 0]
@@ -116,16 +118,20 @@ def test_kinds_and_names_must_fit(tmp_path: Path) -> None:
         open_driver(Resource(name="x", kind=Kind.STORAGE, driver="directory"), store)
 
 
-@pytest.mark.parametrize("name", ["artifact_file", "directory", "env_file", "git", "log_files", "terraform_state",
-                                  "tls_certificate"])
+@pytest.mark.parametrize(
+    "name", ["artifact_file", "directory", "env_file", "git", "log_files", "terraform_state", "tls_certificate"]
+)
 def test_drivers_lie_in_the_folder_of_their_kind(name: str) -> None:
     found = resolve(DRIVERS, "driver", name)
     assert found.__module__.split(".")[3] == found.kind.value
     assert found.capabilities.restore_proof
 
 
-LABELS = st.builds("{}.{}".format, st.sampled_from([kind.value for kind in Kind]),
-                   st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True))
+LABELS = st.builds(
+    "{}.{}".format,
+    st.sampled_from([kind.value for kind in Kind]),
+    st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True),
+)
 
 
 @given(st.text(max_size=200), LABELS)

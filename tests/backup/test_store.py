@@ -14,13 +14,13 @@ from pathlib import Path
 import pyrage
 import pytest
 import zstandard
-from airlock.backup.store import BackupStore
-from airlock.errors import BackupDamaged, InvalidInput, PermanentError
-from airlock.models import Kind, RecoveryPoint, Resource, StoredObject, utc_now
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
+from airlock.backup.store import BackupStore
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError
+from airlock.models import Kind, RecoveryPoint, Resource, StoredObject, utc_now
 from tests.contracts.driver_contract import flip_byte, make_store
 
 RESOURCE = Resource(name="db", kind=Kind.DATABASES, driver="postgres")
@@ -37,15 +37,28 @@ def read(store: BackupStore, stored: StoredObject, **options: bool) -> bytes:
 
 def point_of(store: BackupStore, point_id: str = "r1.databases.db") -> RecoveryPoint:
     stored = store.write(point_id, "dump", [b"a" * 100_000, b"b"])
-    point = RecoveryPoint(id=point_id, resource=RESOURCE, taken_at=utc_now(), seconds=1.5, objects=(stored,),
-                          facts={"rows": 3, "name": "Größe"})
+    point = RecoveryPoint(
+        id=point_id,
+        resource=RESOURCE,
+        taken_at=utc_now(),
+        seconds=1.5,
+        objects=(stored,),
+        facts={"rows": 3, "name": "Größe"},
+    )
     store.save_point(point)
     return point
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.one_of(st.binary(max_size=300), st.builds(lambda n, b: bytes([b]) * n, st.integers(0, 3_000_000),
-                                                             st.integers(0, 255))), max_size=8))
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=300),
+            st.builds(lambda n, b: bytes([b]) * n, st.integers(0, 3_000_000), st.integers(0, 255)),
+        ),
+        max_size=8,
+    )
+)
 def test_any_chunks_come_back(chunks: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))
@@ -81,7 +94,9 @@ def test_the_readme_says_how(store: BackupStore, tmp_path: Path) -> None:
 
 def test_other_storages_than_disks() -> None:
     identity = pyrage.x25519.Identity.generate()
-    store = BackupStore(UPath("memory://first/x"), (str(identity.to_public()),), (str(identity),), UPath("memory://second"))
+    store = BackupStore(
+        UPath("memory://first/x"), (str(identity.to_public()),), (str(identity),), UPath("memory://second")
+    )
     point = point_of(store)
     assert store.load_point(point.id) == point
     assert read(store, point.objects[0]) == read(store, point.objects[0], replica=True) == b"a" * 100_000 + b"b"
@@ -194,16 +209,23 @@ def test_a_damaged_point_is_noticed(store: BackupStore, tmp_path: Path, change) 
 
 def test_a_point_of_another_backup_is_noticed(store: BackupStore, tmp_path: Path) -> None:
     first, second = point_of(store, "r1"), point_of(store, "r2")
-    (tmp_path / "backups" / first.id / "point.json").write_bytes((tmp_path / "backups" / second.id / "point.json").read_bytes())
+    (tmp_path / "backups" / first.id / "point.json").write_bytes(
+        (tmp_path / "backups" / second.id / "point.json").read_bytes()
+    )
     with pytest.raises(BackupDamaged):
         store.load_point(first.id)
 
 
-@pytest.mark.parametrize("bad", ["", ".", "..", "../x", "a/b", "/etc", "a\\b", "a\0b", ".hidden", "a b", "x" * 129, "{{ x }}",
-                                 "é", "a\n"])
+@pytest.mark.parametrize(
+    "bad", ["", ".", "..", "../x", "a/b", "/etc", "a\\b", "a\0b", ".hidden", "a b", "x" * 129, "{{ x }}", "é", "a\n"]
+)
 def test_path_tricks_are_refused(store: BackupStore, tmp_path: Path, bad: str) -> None:
-    for act in (lambda: store.write(bad, "data", [b"x"]), lambda: store.write("p.1", bad, [b"x"]),
-                lambda: store.load_point(bad), lambda: store.delete_point(bad)):
+    for act in (
+        lambda: store.write(bad, "data", [b"x"]),
+        lambda: store.write("p.1", bad, [b"x"]),
+        lambda: store.load_point(bad),
+        lambda: store.delete_point(bad),
+    ):
         with pytest.raises(InvalidInput):
             act()
     assert not (tmp_path / "backups").exists()
@@ -263,7 +285,9 @@ def test_a_replica_that_cannot_be_written_fails_the_backup(tmp_path: Path) -> No
         make_store(tmp_path).write("p.1", "data", [b"x"])
 
 
-@pytest.mark.parametrize(("recipients", "identities"), [((), ()), (("age1nonsense",), ()), (None, ("AGE-SECRET-KEY-1BAD",))])
+@pytest.mark.parametrize(
+    ("recipients", "identities"), [((), ()), (("age1nonsense",), ()), (None, ("AGE-SECRET-KEY-1BAD",))]
+)
 def test_bad_keys(tmp_path: Path, recipients, identities) -> None:
     good = (str(pyrage.x25519.Identity.generate().to_public()),)
     with pytest.raises(InvalidInput) as caught:

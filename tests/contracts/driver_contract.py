@@ -4,8 +4,8 @@
         @pytest.fixture
         def case(self, store, scratch_root) -> Case: ...
 
-The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. The test of secrets runs when ``Case.secrets``
-has any.
+The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. The test of secrets runs when
+``Case.secrets`` has any.
 """
 
 from __future__ import annotations

@@ -77,8 +77,13 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> int:
     links: list[tuple[Path, tarfile.TarInfo]] = []
     count = 0
     try:
-        with tarfile.open(mode="r|", fileobj=cast(IO[bytes], _Reader(iterator)), encoding="utf-8",
-                          errors="surrogateescape", bufsize=CHUNK) as archive:
+        with tarfile.open(
+            mode="r|",
+            fileobj=cast(IO[bytes], _Reader(iterator)),
+            encoding="utf-8",
+            errors="surrogateescape",
+            bufsize=CHUNK,
+        ) as archive:
             for info in archive:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every member
                 count += 1

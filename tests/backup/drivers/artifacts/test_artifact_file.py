@@ -5,12 +5,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.artifacts.artifact_file import ArtifactFileDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 PROGRAM = """
@@ -41,8 +41,12 @@ def artifact(path: Path, program: str = PROGRAM.replace("STATUS", "200"), note: 
 
 
 def driver_for(path: Path, store, **options: object) -> ArtifactFileDriver:
-    resource = Resource(name="shop_file", kind=Kind.ARTIFACTS, driver="artifact_file",
-                        options={"path": str(path), "start_seconds": 10, **options})
+    resource = Resource(
+        name="shop_file",
+        kind=Kind.ARTIFACTS,
+        driver="artifact_file",
+        options={"path": str(path), "start_seconds": 10, **options},
+    )
     return ArtifactFileDriver(resource, store)
 
 
@@ -62,8 +66,11 @@ class TestArtifactFile(DriverContract):
         def spoil(place: Place) -> None:
             artifact(next((Path(place.folder) / "artifact").glob("*.pyz")), note="\n# other")
 
-        return Case(driver_for(tmp_path / "slots" / "stable", store), change=lambda: artifact(path, note="\n#") and None,
-                    spoil=spoil)
+        return Case(
+            driver_for(tmp_path / "slots" / "stable", store),
+            change=lambda: artifact(path, note="\n#") and None,
+            spoil=spoil,
+        )
 
     def test_the_restored_artifact_is_started_asked_and_ended_with_its_children(self, case: Case, place: Place) -> None:
         proof = prove(case.driver, self.taken(case), place)
@@ -122,19 +129,27 @@ def test_the_process_sees_the_database_and_nothing_of_airflow(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_LEAK", "leaked")
-    monkeypatch.setenv("AIRFLOW_CONN_SHOPDB", '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "me", '
-                                              '"password": "p@ss/word", "schema": "shop"}')
-    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path), database_connection="shopdb",
-                        digest_field="database")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SHOPDB",
+        '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "me", '
+        '"password": "p@ss/word", "schema": "shop"}',
+    )
+    driver = driver_for(
+        artifact(tmp_path / "shop.pyz"), make_store(tmp_path), database_connection="shopdb", digest_field="database"
+    )
     proof = prove(driver, take(driver, "t.1"), place)
     stated = next(check for check in proof.checks if check.name == "digest that it states")
     assert stated.found == "postgresql://me:p%40ss%2Fword@127.0.0.1:1/shop"
     other = driver_for(tmp_path / "shop.pyz", driver.store, digest_field="leaked")
-    assert next(c.found for c in prove(other, take(other, "t.1"), place).checks if c.name == "digest that it states") == ""
+    assert (
+        next(c.found for c in prove(other, take(other, "t.1"), place).checks if c.name == "digest that it states") == ""
+    )
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path, place: Place) -> None:
-    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path), command=["/no/such/program", "{artifact}"])
+    driver = driver_for(
+        artifact(tmp_path / "shop.pyz"), make_store(tmp_path), command=["/no/such/program", "{artifact}"]
+    )
     assert "/no/such/program" in prove(driver, take(driver, "t.1"), place).reason
 
 

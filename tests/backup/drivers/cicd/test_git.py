@@ -5,20 +5,25 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.cicd.git import GitDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
-
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 
 def run(*arguments: str, folder: Path) -> str:
-    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
-           for what, value in (("NAME", "Shop"), ("EMAIL", "shop@example.test"))}
+    who = {
+        f"GIT_{role}_{what}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "Shop"), ("EMAIL", "shop@example.test"))
+    }
     environment = {**os.environ, **who, "GIT_CONFIG_GLOBAL": os.devnull}
-    return subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def commit(work: Path, name: str, content: str) -> None:
@@ -45,7 +50,9 @@ def repository(folder: Path) -> tuple[Path, Path]:
 
 
 def driver_for(path: Path, store, **options: object) -> GitDriver:
-    return GitDriver(Resource(name="shop_repo", kind=Kind.CICD, driver="git", options={"path": str(path), **options}), store)
+    return GitDriver(
+        Resource(name="shop_repo", kind=Kind.CICD, driver="git", options={"path": str(path), **options}), store
+    )
 
 
 class TestGit(DriverContract):

@@ -3,14 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.configuration.env_file import EnvFileDriver, parse_env
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.contracts.driver_contract import Case, DriverContract
 
 CONTENT = """# settings of the shop
@@ -40,8 +40,12 @@ class TestEnvFile(DriverContract):
             restored = next(Path(place.folder).iterdir())
             restored.write_text(restored.read_text().replace("hunter2-very-secret", "hunter3-very-secret"))
 
-        return Case(driver_for(path, store), change=lambda: path.write_text(CONTENT + "NEW=1\n"), spoil=spoil,
-                    secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"))
+        return Case(
+            driver_for(path, store),
+            change=lambda: path.write_text(CONTENT + "NEW=1\n"),
+            spoil=spoil,
+            secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"),
+        )
 
     def test_every_key_is_compared(self, case: Case, place: Place) -> None:
         proof = prove(case.driver, self.taken(case), place)
@@ -96,8 +100,12 @@ def test_values() -> None:
     }  # fmt: skip
 
 
-@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True), st.text(
-    st.characters(exclude_characters="'", exclude_categories=["Cs", "Cc", "Zl", "Zp"]))))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True),
+        st.text(st.characters(exclude_characters="'", exclude_categories=["Cs", "Cc", "Zl", "Zp"])),
+    )
+)
 def test_quoted_values_come_back(values: dict[str, str]) -> None:
     assert parse_env("".join(f"{key}='{value}'\n" for key, value in values.items())) == values
 

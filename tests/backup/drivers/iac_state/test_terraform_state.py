@@ -4,22 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.iac_state.terraform_state import TerraformStateDriver, addresses, facts_of
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-from hypothesis import given
-from hypothesis import strategies as st
-from upath import UPath
-
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 STATE = {
     "version": 4, "terraform_version": "1.9.0", "serial": 17, "lineage": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
     "outputs": {"password": {"value": "db-pass-4711-secret", "type": "string", "sensitive": True}},
     "resources": [
-        {"mode": "managed", "type": "aws_lb", "name": "front", "provider": "p", "instances": [{"attributes": {"id": "lb"}}]},
+        {"mode": "managed", "type": "aws_lb", "name": "front", "provider": "p",
+         "instances": [{"attributes": {"id": "lb"}}]},
         {"mode": "managed", "type": "aws_subnet", "name": "net", "provider": "p",
          "instances": [{"index_key": 0, "attributes": {}}, {"index_key": 1, "attributes": {}}]},
         {"module": "module.dns", "mode": "data", "type": "aws_route53_zone", "name": "zone", "provider": "p",
@@ -47,8 +48,12 @@ class TestTerraformState(DriverContract):
         def spoil(place: Place) -> None:
             next(Path(place.folder).iterdir()).write_text(text(serial=18))
 
-        return Case(driver_for(path, store), change=lambda: path.write_text(text(serial=18)) and None, spoil=spoil,
-                    secrets=("db-pass-4711-secret",))
+        return Case(
+            driver_for(path, store),
+            change=lambda: path.write_text(text(serial=18)) and None,
+            spoil=spoil,
+            secrets=("db-pass-4711-secret",),
+        )
 
     def test_a_state_that_lost_a_resource_is_found(self, case: Case, place: Place) -> None:
         point = self.taken(case)
@@ -79,8 +84,12 @@ def test_any_object_storage(tmp_path: Path) -> None:
 def test_through_airflows_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.tfstate").write_text(text())
     monkeypatch.setenv("AIRFLOW_CONN_DISK", '{"conn_type": "generic"}')
-    resource = Resource(name="tf", kind=Kind.IAC_STATE, driver="terraform_state",
-                        options={"path": f"file://{tmp_path}/a.tfstate", "connection": "disk"})
+    resource = Resource(
+        name="tf",
+        kind=Kind.IAC_STATE,
+        driver="terraform_state",
+        options={"path": f"file://{tmp_path}/a.tfstate", "connection": "disk"},
+    )
     driver = TerraformStateDriver(resource, make_store(tmp_path))
     assert driver.inspect().detail == {"serial": 17, "resources": 4}
     point = take(driver, "t.1")
@@ -95,8 +104,21 @@ def test_addresses_are_those_of_terraform() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"version": 3}', '{"version": 4}', "NaN",
-                                     text(resources=[{"type": "x"}]), text(resources="no"), text(serial="17")])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        '{"version": 3}',
+        '{"version": 4}',
+        "NaN",
+        text(resources=[{"type": "x"}]),
+        text(resources="no"),
+        text(serial="17"),
+    ],
+)
 def test_what_is_no_state_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.tfstate"
     path.write_text(content)

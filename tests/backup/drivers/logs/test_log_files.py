@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.logs.log_files import LogFilesDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 
@@ -36,12 +36,16 @@ class TestLogFiles(DriverContract):
             restored = next(Path(place.folder).rglob("shop.log"))
             restored.write_text(restored.read_text().replace("line 7\n", "line 8\n"))
 
-        return Case(driver_for(folder, store), change=lambda: (folder / "shop.log.1").unlink(), spoil=spoil)
+        return Case(driver_for(folder, store), change=(folder / "shop.log.1").unlink, spoil=spoil)
 
     def test_lines_and_offsets_are_recorded(self, case: Case) -> None:
         files = {file["name"]: file for file in self.taken(case).facts["files"]}
         assert list(files) == ["empty.log", "shop.log", "shop.log.1"]
-        assert (files["shop.log"]["lines"], files["shop.log.1"]["lines"], files["empty.log"]["lines"]) == (1000, 300_000, 0)
+        assert (files["shop.log"]["lines"], files["shop.log.1"]["lines"], files["empty.log"]["lines"]) == (
+            1000,
+            300_000,
+            0,
+        )
         assert files["shop.log.1"]["offset"] == 2_400_000
 
     def test_a_rollback_never_touches_newer_lines(self, case: Case, tmp_path: Path) -> None:

@@ -4,17 +4,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from airlock.backup.driver import Place
-from airlock.backup.drivers.security.tls_certificate import TlsCertificateDriver
-from airlock.backup.run import prove, take
-from airlock.errors import InvalidInput, TemporaryError
-from airlock.models import Kind, Resource
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from airlock.backup.driver import Place
+from airlock.backup.drivers.security.tls_certificate import TlsCertificateDriver
+from airlock.backup.run import prove, take
+from airlock.errors import InvalidInput, TemporaryError
+from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
@@ -28,7 +28,8 @@ def certificate(subject: str, key, begin: float = -1, days: float = 90) -> bytes
     """Return a PEM certificate that the authority issued, valid from *begin* for *days* days."""
     start = datetime.now(UTC) + timedelta(days=begin)
     return (
-        x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("authority")).public_key(key.public_key())
+        x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("authority"))
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + timedelta(days=days))
         .sign(AUTHORITY, hashes.SHA256()).public_bytes(Encoding.PEM)
     )  # fmt: skip
@@ -94,7 +95,9 @@ def place(tmp_path: Path) -> Place:
         ({"days": 10}, {"minimum_days": 14}, "not expired"),
     ],
 )
-def test_a_certificate_that_cannot_be_used_is_no_proof(validity, options, failing, tmp_path: Path, place: Place) -> None:
+def test_a_certificate_that_cannot_be_used_is_no_proof(
+    validity, options, failing, tmp_path: Path, place: Place
+) -> None:
     install(tmp_path / "tls", **validity)
     driver = driver_for(tmp_path / "tls", make_store(tmp_path), **options)
     proof = prove(driver, take(driver, "t.1"), place)
@@ -125,7 +128,11 @@ def test_half_a_renewal_is_no_backup(tmp_path: Path) -> None:
     [
         ("server.crt", b"rubbish", "no readable PEM certificate"),
         ("server.crt", b"", "no readable PEM certificate"),
-        ("server.key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no readable PEM private key"),
+        (
+            "server.key",
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "no readable PEM private key",
+        ),
         ("server.key", pem(AUTHORITY, BestAvailableEncryption(b"word")), "passphrase"),
         ("server.key", b"x" * (1 << 21), "no PEM file"),
     ],

@@ -7,12 +7,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+
 from airlock.backup.driver import Place
 from airlock.backup.drivers.storage.directory import DirectoryDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-
 from tests.contracts.driver_contract import Case, DriverContract, make_store
 
 
@@ -48,7 +48,7 @@ class TestDirectory(DriverContract):
         def spoil(place: Place) -> None:
             (Path(place.folder) / "files" / "large.bin").write_bytes(os.urandom(3_000_001))
 
-        return Case(driver_for(root, store), change=lambda: (root / "new").mkdir(), spoil=spoil)
+        return Case(driver_for(root, store), change=(root / "new").mkdir, spoil=spoil)
 
     @pytest.mark.parametrize(
         ("spoil", "words"),
@@ -56,7 +56,10 @@ class TestDirectory(DriverContract):
             (lambda root: (root / "script.sh").chmod(0o750), "'script.sh' differs in mode"),
             (lambda root: (root / "empty").unlink(), "'large.bin' found"),
             (lambda root: (root / "zz").touch(), "'zz' is not in the backup"),
-            (lambda root: ((root / "link").unlink(), (root / "link").symlink_to("empty")), "'link' differs in hash or target"),
+            (
+                lambda root: ((root / "link").unlink(), (root / "link").symlink_to("empty")),
+                "'link' differs in hash or target",
+            ),
             (lambda root: (root / "Größe 大小" / "leer").rmdir(), "leer"),
             (lambda root: (root / "empty").write_text("1"), "'empty' differs in size, hash or target"),
         ],

@@ -53,16 +53,25 @@ class ArtifactFileDriver(StreamDriver):
         if not path.exists():
             return Inspection(present=False)
         seen = regular(path, self.label)
-        return Inspection(present=True, size_bytes=seen.st_size, fingerprint=f"sha256:{sha256_of(path, self.label)}",
-                          detail={"path": str(path.resolve())})
+        return Inspection(
+            present=True,
+            size_bytes=seen.st_size,
+            fingerprint=f"sha256:{sha256_of(path, self.label)}",
+            detail={"path": str(path.resolve())},
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         path = Path(self.options.path)
         seen = regular(path, self.label)
         end = path.resolve()
         stored = write("artifact", read_exactly(end, seen, self.label))
-        return {"path": str(end), "file": end.name, "digest": f"sha256:{stored.plain_sha256}", "size": seen.st_size,
-                "mode": f"{seen.st_mode & 0o7777:04o}"}
+        return {
+            "path": str(end),
+            "file": end.name,
+            "digest": f"sha256:{stored.plain_sha256}",
+            "size": seen.st_size,
+            "mode": f"{seen.st_mode & 0o7777:04o}",
+        }
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
@@ -78,18 +87,28 @@ class ArtifactFileDriver(StreamDriver):
         seen = regular(path, self.label)
         facts = point.facts
         found = {"size": seen.st_size, "mode": f"{seen.st_mode & 0o7777:04o}", "digest": self._digest(path)}
-        checks = [Check(name=name, expected=facts[name], found=value, ok=value == facts[name])
-                  for name, value in found.items()]
+        checks = [
+            Check(name=name, expected=facts[name], found=value, ok=value == facts[name])
+            for name, value in found.items()
+        ]
         if not checks[-1].ok:
             return tuple(checks)  # never start what is not the file that was backed up
         health = self._start(path)
-        checks.append(Check(name=f"starts and answers {self.options.health_path}", expected=_OK,
-                            found=health.status if health.status == _OK else f"{health.status}: {health.reason}",
-                            ok=health.status == _OK))
+        checks.append(
+            Check(
+                name=f"starts and answers {self.options.health_path}",
+                expected=_OK,
+                found=health.status if health.status == _OK else f"{health.status}: {health.reason}",
+                ok=health.status == _OK,
+            )
+        )
         stated = health.body.get(self.options.digest_field)
         if stated is not None:
-            checks.append(Check(name="digest that it states", expected=facts["digest"], found=stated,
-                                ok=stated == facts["digest"]))
+            checks.append(
+                Check(
+                    name="digest that it states", expected=facts["digest"], found=stated, ok=stated == facts["digest"]
+                )
+            )
         return tuple(checks)
 
     def discard(self, place: Place) -> None:
@@ -113,8 +132,11 @@ class ArtifactFileDriver(StreamDriver):
         port = free_port()
         words = {"{python}": sys.executable, "{artifact}": str(path), "{port}": str(port)}
         # only what the options name: the environment of this process holds Airflow's own secrets
-        environment = {"PATH": os.defpath, "LANG": "C.UTF-8",
-                       **{key: _filled(value, words) for key, value in self.options.environment.items()}}
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            **{key: _filled(value, words) for key, value in self.options.environment.items()},
+        }
         if self.options.database_connection is not None:
             environment["DATABASE_URL"] = self._database_url(self.options.database_connection)
         command = [_filled(part, words) for part in self.options.command]
@@ -125,8 +147,10 @@ class ArtifactFileDriver(StreamDriver):
         found = connection(connection_id)
         name = self.options.database or found.schema
         if not found.host or not name:
-            raise InvalidInput(f"{self.label}: connection {connection_id!r} has no host or database; complete it, or "
-                               "give the option 'database'")
+            raise InvalidInput(
+                f"{self.label}: connection {connection_id!r} has no host or database; complete it, or "
+                "give the option 'database'"
+            )
         login = ":".join(quote(part, safe="") for part in (found.login, found.password) if part)
         return f"postgresql://{login}{'@' if login else ''}{found.host}:{found.port or 5432}/{quote(name, safe='')}"
 

@@ -43,9 +43,15 @@ class GitDriver(StreamDriver):
         if not Path(self.options.path).is_dir():
             return Inspection(present=False)
         state = self._state(self._origin())
-        counted = dict(line.split(": ", 1) for line in self._git("count-objects", "-v", folder=self._origin()).splitlines())
-        return Inspection(present=bool(state["refs"]), size_bytes=1024 * (int(counted["size"]) + int(counted["size-pack"])),
-                          fingerprint=digest_of(state), detail={"refs": len(state["refs"])})
+        counted = dict(
+            line.split(": ", 1) for line in self._git("count-objects", "-v", folder=self._origin()).splitlines()
+        )
+        return Inspection(
+            present=bool(state["refs"]),
+            size_bytes=1024 * (int(counted["size"]) + int(counted["size-pack"])),
+            fingerprint=digest_of(state),
+            detail={"refs": len(state["refs"])},
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         origin = self._origin()
@@ -53,8 +59,10 @@ class GitDriver(StreamDriver):
         if not before["refs"]:
             raise InvalidInput(f"{self.label}: repository {origin} has no commit; there is nothing to back up")
         if not before["pipelines"]:
-            raise InvalidInput(f"{self.label}: the current commit of {origin} has no pipeline file that matches "
-                               f"{', '.join(self.options.pipelines)}; check 'pipelines' in the service file")
+            raise InvalidInput(
+                f"{self.label}: the current commit of {origin} has no pipeline file that matches "
+                f"{', '.join(self.options.pipelines)}; check 'pipelines' in the service file"
+            )
         write("repository.bundle", stream("bundle", "create", "--quiet", "-", "--all", folder=origin, label=self.label))
         if self._state(origin) != before:
             raise TemporaryError(f"{self.label}: somebody pushed to {origin} while it was read; take the backup again")
@@ -67,14 +75,24 @@ class GitDriver(StreamDriver):
             return
         origin = self._origin()
         if self._git("rev-parse", "--is-bare-repository", folder=origin).strip() != "true":
-            raise PermanentError(f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
-                                 "restore the bare repository that it pushes to")
+            raise PermanentError(
+                f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
+                "restore the bare repository that it pushes to"
+            )
         folder = Path(tempfile.mkdtemp(prefix="airlock-git-"))
         try:
             mirror = self._clone(point, folder)
             self._git("fsck", "--full", folder=mirror)  # before the origin is touched
-            self._git("fetch", "--quiet", "--prune", "--force", "--no-auto-maintenance", str(mirror), "+refs/*:refs/*",
-                      folder=origin)
+            self._git(
+                "fetch",
+                "--quiet",
+                "--prune",
+                "--force",
+                "--no-auto-maintenance",
+                str(mirror),
+                "+refs/*:refs/*",
+                folder=origin,
+            )
             self._set_head(origin, point.facts["head"])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,8 +122,9 @@ class GitDriver(StreamDriver):
             return (Check(name="git fsck --full", expected="no fault", found=str(error), ok=False),)
         checks = [Check(name="git fsck --full", expected="no fault", found="no fault", ok=True)]
         for name in ("head", "refs", "pipelines"):
-            checks.append(Check(name=name, expected=point.facts[name], found=found[name],
-                                ok=point.facts[name] == found[name]))
+            checks.append(
+                Check(name=name, expected=point.facts[name], found=found[name], ok=point.facts[name] == found[name])
+            )
         return tuple(checks)
 
     def discard(self, place: Place) -> None:

@@ -13,14 +13,28 @@ from airlock.errors import PermanentError, TemporaryError
 CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 3600
 # the owner of a repository on a host is often not the user of this process; hooks must not run at all
-_SETTINGS = ("-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.quotePath=false")
+_SETTINGS = (
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "core.quotePath=false",
+)
 _WORDS = 300
 
 
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return {**kept, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C"}
+    return {
+        **kept,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }
 
 
 def _command(arguments: tuple[str, ...], folder: Path | None) -> list[str]:
@@ -35,12 +49,20 @@ def git(*arguments: str, folder: Path | None = None, label: str) -> str:
     :raises TemporaryError: it took more than an hour
     """
     try:
-        done = subprocess.run(_command(arguments, folder), env=_environment(), check=False, capture_output=True,
-                              stdin=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(
+            _command(arguments, folder),
+            env=_environment(),
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_TIMEOUT_SECONDS,
+        )
     except FileNotFoundError as error:
         raise _absent(label) from error
     except subprocess.TimeoutExpired as error:
-        raise TemporaryError(f"{label}: git {arguments[0]} took more than {_TIMEOUT_SECONDS} s and was ended") from error
+        raise TemporaryError(
+            f"{label}: git {arguments[0]} took more than {_TIMEOUT_SECONDS} s and was ended"
+        ) from error
     if done.returncode != 0:
         raise _refused(label, arguments, done.stderr)
     return done.stdout.decode(errors="surrogateescape")
@@ -50,8 +72,13 @@ def stream(*arguments: str, folder: Path, label: str) -> Iterator[bytes]:
     """Run git in *folder* and yield what it prints, in constant memory; errors as in ``git``."""
     with tempfile.TemporaryFile() as words:
         try:
-            process = subprocess.Popen(_command(arguments, folder), env=_environment(), stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=words)
+            process = subprocess.Popen(
+                _command(arguments, folder),
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+            )
         except FileNotFoundError as error:
             raise _absent(label) from error
         with process:

@@ -47,9 +47,10 @@ def parse_env(text: str) -> dict[str, str]:
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield each assignment with the number of its first line; comments and blank lines are left out."""
     lines = iter(enumerate(text.splitlines(), start=1))
-    for number, line in lines:
-        if not line.strip() or line.lstrip().startswith("#"):
+    for number, first in lines:
+        if not first.strip() or first.lstrip().startswith("#"):
             continue
+        line = first
         match = _ASSIGNMENT.fullmatch(line)
         while match is not None and match[2][:1] in {"'", '"'} and _closing(match[2]) is None:
             following = next(lines, None)
@@ -100,7 +101,7 @@ class EnvFileDriver(SecretDocumentDriver):
             raise InvalidInput(f"{self.label}: {path}: {error}") from None
         return {self._NAME: {"text": text, "mode": f"{seen.st_mode & 0o7777:04o}", "values": values}}
 
-    def parts(self, name: str, document: Any) -> Mapping[str, Any]:
+    def parts(self, name: str, document: Any) -> Mapping[str, Any]:  # noqa: ARG002 - part of the hook
         keys = {f"key {key}": value for key, value in document["values"].items()}
         return {**keys, "whole text": document["text"], "mode": document["mode"]}
 

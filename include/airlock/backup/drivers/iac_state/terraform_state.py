@@ -1,5 +1,5 @@
-"""Driver ``terraform_state``: a Terraform or OpenTofu state file, local or in any object storage. Knows the state format
-(version 4); its attributes may hold secrets, so only addresses and digests are shown."""
+"""Driver ``terraform_state``: a Terraform or OpenTofu state file, local or in any object storage. Knows the state
+format (version 4); its attributes may hold secrets, so only addresses and digests are shown."""
 
 from __future__ import annotations
 
@@ -54,8 +54,13 @@ def facts_of(content: bytes) -> dict[str, Any]:
     if not isinstance(state.get("lineage"), str) or not state["lineage"] or not isinstance(state.get("serial"), int):
         raise ValueError("it has no lineage and serial")
     try:
-        values = (state["lineage"], state["serial"], addresses(state), digest_of(state),
-                  "sha256:" + hashlib.sha256(content).hexdigest())
+        values = (
+            state["lineage"],
+            state["serial"],
+            addresses(state),
+            digest_of(state),
+            "sha256:" + hashlib.sha256(content).hexdigest(),
+        )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError("its list of resources is malformed") from None
     return dict(zip(_FACTS, values, strict=True))
@@ -79,16 +84,25 @@ class TerraformStateDriver(StreamDriver):
         if size is None:
             return Inspection(present=False)
         facts = self._facts(path)
-        return Inspection(present=True, size_bytes=size, fingerprint=str(facts["bytes"]),
-                          detail={"serial": facts["serial"], "resources": len(facts["resource addresses"])})
+        return Inspection(
+            present=True,
+            size_bytes=size,
+            fingerprint=str(facts["bytes"]),
+            detail={"serial": facts["serial"], "resources": len(facts["resource addresses"])},
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         path = self._origin()
         content = self._read(path)
         facts = self._parse(path, content)
         write("terraform.tfstate", [content])
-        log.info("%s: read %s: serial %d, %d resource(s)", self.label, path, facts["serial"],
-                 len(facts["resource addresses"]))
+        log.info(
+            "%s: read %s: serial %d, %d resource(s)",
+            self.label,
+            path,
+            facts["serial"],
+            len(facts["resource addresses"]),
+        )
         return facts
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
@@ -104,8 +118,10 @@ class TerraformStateDriver(StreamDriver):
             found: dict[str, Any] = self._facts(self._path(place))
         except InvalidInput as error:
             return (Check(name="a Terraform state", expected="readable", found=str(error), ok=False),)
-        return tuple(Check(name=name, expected=point.facts.get(name), found=found[name],
-                           ok=point.facts.get(name) == found[name]) for name in _FACTS)
+        return tuple(
+            Check(name=name, expected=point.facts.get(name), found=found[name], ok=point.facts.get(name) == found[name])
+            for name in _FACTS
+        )
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)

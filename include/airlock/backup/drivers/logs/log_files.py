@@ -46,14 +46,20 @@ class LogFilesDriver(StreamDriver):
     def inspect(self) -> Inspection:
         found = self._list()
         seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found.items()]
-        return Inspection(present=bool(found), size_bytes=sum(stat.st_size for stat in found.values()),
-                          fingerprint=digest_of(seen) if found else "", detail={"files": len(found)})
+        return Inspection(
+            present=bool(found),
+            size_bytes=sum(stat.st_size for stat in found.values()),
+            fingerprint=digest_of(seen) if found else "",
+            detail={"files": len(found)},
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         found = self._list()
         if not found:
-            raise InvalidInput(f"{self.label}: no file in {self.options.path} matches {', '.join(self.options.patterns)}; "
-                               "check the options in the service file")
+            raise InvalidInput(
+                f"{self.label}: no file in {self.options.path} matches {', '.join(self.options.patterns)}; "
+                "check the options in the service file"
+            )
         files: list[dict[str, Any]] = []
         write("logs.tar", self._pack(found, files))
         log.info("%s: read %d file(s), %d line(s)", self.label, len(files), sum(file["lines"] for file in files))
@@ -133,12 +139,17 @@ class LogFilesDriver(StreamDriver):
         present = [name for name in expected if (root / name).is_file()]
         if not place.origin:
             present = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-        checks = [Check(name="names of files", expected=expected, found=present, ok=sorted(expected) == sorted(present))]
+        checks = [
+            Check(name="names of files", expected=expected, found=present, ok=sorted(expected) == sorted(present))
+        ]
         for file in files:
             found = self._measure(root / file["name"], file["offset"])
             wanted = {key: file[key] for key in ("lines", "sha256")}
-            checks.append(Check(name=f"{file['name']} up to byte {file['offset']}", expected=wanted, found=found,
-                                ok=wanted == found))
+            checks.append(
+                Check(
+                    name=f"{file['name']} up to byte {file['offset']}", expected=wanted, found=found, ok=wanted == found
+                )
+            )
         return tuple(checks)
 
     def _measure(self, path: Path, offset: int) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Driver ``tls_certificate``: a PEM certificate chain and its private key, in files. The key is never logged or recorded.
+"""Driver ``tls_certificate``: a PEM certificate chain and its private key. The key is never logged or recorded.
 
 Knows X.509; knows no server that uses the certificate.
 """
@@ -99,8 +99,12 @@ class TlsCertificateDriver(StreamDriver):
         if not (Path(self.options.certificate).exists() and Path(self.options.key).exists()):
             return Inspection(present=False)
         certificate, key, facts = self._origin()
-        return Inspection(present=True, size_bytes=len(certificate) + len(key), fingerprint=digest_of(facts),
-                          detail={"subject": facts["subject"], "not_after": facts["not_after"]})
+        return Inspection(
+            present=True,
+            size_bytes=len(certificate) + len(key),
+            fingerprint=digest_of(facts),
+            detail={"subject": facts["subject"], "not_after": facts["not_after"]},
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         certificate, key, facts = self._origin()
@@ -123,9 +127,15 @@ class TlsCertificateDriver(StreamDriver):
             pair = parse(certificate, key)
         except (InvalidInput, ValueError) as error:
             return (Check(name="certificate and key", expected="readable", found=str(error), ok=False),)
-        checks = [Check(name=name.replace("_", " "), expected=point.facts[name], found=found[name],
-                        ok=point.facts[name] == found[name])
-                  for name in ("subject", "certificates", "public_key", "modes")]
+        checks = [
+            Check(
+                name=name.replace("_", " "),
+                expected=point.facts[name],
+                found=found[name],
+                ok=point.facts[name] == found[name],
+            )
+            for name in ("subject", "certificates", "public_key", "modes")
+        ]
         now = datetime.now(UTC)
         end, begin = pair.leaf.not_valid_after_utc, pair.leaf.not_valid_before_utc
         least = now + timedelta(days=self.options.minimum_days)
@@ -135,8 +145,12 @@ class TlsCertificateDriver(StreamDriver):
             Check(name="key belongs to the certificate", expected=True, found=pair.matches, ok=pair.matches),
             Check(name="each certificate is issued by the next", expected="", found=broken, ok=not broken),
             Check(name="already valid", expected="a begin in the past", found=begin.isoformat(), ok=begin <= now),
-            Check(name="not expired", expected=f"at least {self.options.minimum_days:g} day(s) left",
-                  found=f"until {end.isoformat()}", ok=least < end),
+            Check(
+                name="not expired",
+                expected=f"at least {self.options.minimum_days:g} day(s) left",
+                found=f"until {end.isoformat()}",
+                ok=least < end,
+            ),
         )
 
     def discard(self, place: Place) -> None:
@@ -154,8 +168,10 @@ class TlsCertificateDriver(StreamDriver):
         """
         certificate, key, facts = self._read(Place(origin=True))
         if not parse(certificate, key).matches:
-            raise TemporaryError(f"{self.label}: the key {self.options.key} does not belong to the certificate "
-                                 f"{self.options.certificate}; if it is not being renewed right now, mend it")
+            raise TemporaryError(
+                f"{self.label}: the key {self.options.key} does not belong to the certificate "
+                f"{self.options.certificate}; if it is not being renewed right now, mend it"
+            )
         return certificate, key, facts
 
     def _read(self, place: Place) -> tuple[bytes, bytes, dict[str, Any]]:

@@ -33,7 +33,9 @@ class DirectoryDriver(StreamDriver):
     """
 
     kind = Kind.STORAGE
-    capabilities = contract.Capabilities(consistent="each file by itself; a file that changes while it is read is refused")
+    capabilities = contract.Capabilities(
+        consistent="each file by itself; a file that changes while it is read is refused"
+    )
 
     class Options(contract.Options):
         path: str = Field(min_length=1, description="the folder")
@@ -49,8 +51,9 @@ class DirectoryDriver(StreamDriver):
             changed = entry.seen.st_mtime_ns if entry.sort == "file" else ""
             seen.update(entry.line(str(changed)))
             count, size = count + 1, size + entry.size
-        return Inspection(present=True, size_bytes=size, fingerprint=f"sha256:{seen.hexdigest()}",
-                          detail={"entries": count})
+        return Inspection(
+            present=True, size_bytes=size, fingerprint=f"sha256:{seen.hexdigest()}", detail={"entries": count}
+        )
 
     def take(self, write: Write) -> dict[str, Any]:
         root = self._root()
@@ -60,8 +63,13 @@ class DirectoryDriver(StreamDriver):
             lines.seek(0)
             stored = write("manifest.jsonl", iter(lambda: lines.read(CHUNK), b""))
         mode = f"{root.stat().st_mode & 0o7777:04o}"
-        return {"files": counts["file"], "folders": counts["folder"], "links": counts["link"], "mode": mode,
-                "manifest_sha256": stored.plain_sha256}
+        return {
+            "files": counts["file"],
+            "folders": counts["folder"],
+            "links": counts["link"],
+            "mode": mode,
+            "manifest_sha256": stored.plain_sha256,
+        }
 
     def _pack(self, root: Path, counts: dict[str, int], lines: IO[bytes]) -> Iterator[bytes]:
         for entry in walk(root, self.label):
@@ -124,9 +132,12 @@ class DirectoryDriver(StreamDriver):
         pairs = (("files", counts["file"]), ("folders", counts["folder"]), ("links", counts["link"]), ("mode", mode))
         return (
             *(Check(name=name, expected=facts[name], found=value, ok=facts[name] == value) for name, value in pairs),
-            Check(name="names, modes, sizes and hashes", expected=facts["manifest_sha256"],
-                  found=found.hexdigest() if not differences else "; ".join(differences),
-                  ok=not differences and found.hexdigest() == facts["manifest_sha256"]),
+            Check(
+                name="names, modes, sizes and hashes",
+                expected=facts["manifest_sha256"],
+                found=found.hexdigest() if not differences else "; ".join(differences),
+                ok=not differences and found.hexdigest() == facts["manifest_sha256"],
+            ),
         )
 
     def _counted(self, root: Path, counts: dict[str, int]) -> Iterator[bytes]:

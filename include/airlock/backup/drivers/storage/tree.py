@@ -67,7 +67,9 @@ def _walk(folder: Path, prefix: str, label: str) -> Iterator[Entry]:
         except OSError as error:
             raise fault(error, label, "look at", path) from error
         if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode)):
-            raise InvalidInput(f"{label}: {path} is a socket, pipe or device, which cannot be backed up; move it elsewhere")
+            raise InvalidInput(
+                f"{label}: {path} is a socket, pipe or device, which cannot be backed up; move it elsewhere"
+            )
         entry = Entry(prefix + name, path, seen, target)
         yield entry
         if entry.sort == "folder":
