@@ -98,9 +98,20 @@ def imports() -> dict[str, object]:
     begun = time.perf_counter()
     runpy.run_path(str(DAG_FILE))
     seconds = round(time.perf_counter() - begun, 2)
-    providers = {".".join(name.split(".")[:3]) for name in sys.modules if name.startswith("airflow.providers.")}
-    loaded = sorted({name for name in HEAVY if name in sys.modules} | (providers - {"airflow.providers.standard"}))
+    loaded = sorted({name for name in HEAVY if name in sys.modules} | providers() - {"standard", "common.compat"})
     return {"seconds": seconds, "loaded": loaded}
+
+
+def providers() -> set[str]:
+    """Return the provider packages of which code is loaded.
+
+    Airflow itself loads every provider's ``get_provider_info``, and with it the packages around it: those hold no code.
+    ``common.compat`` is what ``standard`` itself is built on.
+    """
+    prefix = "airflow.providers."
+    code = [name.removeprefix(prefix).split(".") for name, module in list(sys.modules.items())
+            if name.startswith(prefix) and not name.endswith(".get_provider_info") and not hasattr(module, "__path__")]
+    return {".".join(parts[: 2 if parts[0] in ("cncf", "common", "apache", "microsoft") else 1]) for parts in code}
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_settings_of_airflow_are_those_of_the_sandbox(tmp_path: Path) -> None:
     sandbox = {name for name in settings if name.startswith("AIRFLOW__")}
     for name, body in AIRFLOW.items():
         missing = {each for each in sandbox - set(body["environment"]) if not SANDBOX_ONLY.search(each)}
-        assert not missing, f"{name} lacks {missing}: set it in the stack too, or say here why the sandbox alone needs it"
+        assert not missing, f"{name} lacks {missing}: set it in the stack, or say here why only the sandbox needs it"
 
 
 def test_connections_that_every_release_needs_are_given() -> None:

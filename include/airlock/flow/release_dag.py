@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 from airflow.sdk import DAG, BaseOperator, TaskGroup
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -68,7 +69,6 @@ def build(environment: ServiceEnvironment) -> DAG:
         schedule=CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None,
         catchup=False,
         max_active_runs=1,
-        params=form_params(scheduled=cycle.cron is not None),
         tags=["airlock", "release", environment.service, environment.environment],
         default_args={
             "owner": environment.owner,
@@ -87,6 +87,9 @@ def build(environment: ServiceEnvironment) -> DAG:
         window >> backups
         restore_set >> first
         landed >> seal >> outcome
+    # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. The context
+    # of a task has them all the same.
+    dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
     return dag
 
 
