@@ -87,8 +87,8 @@ def build(environment: ServiceEnvironment) -> DAG:
         window >> backups
         restore_set >> first
         landed >> seal >> outcome
-    # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. The context
-    # of a task has them all the same.
+    # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
+    # context has them all the same.
     dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
     return dag
 
