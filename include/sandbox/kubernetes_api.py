@@ -3,7 +3,7 @@
 Written on aiohttp, the web framework below ``kmock``, not on ``kmock`` itself: that keeps objects as it was given them,
 and everything a backup must cope with (discovery, pages, server-set fields, owners of fields, server-side apply, dry
 run, the end of a namespace) would have had to be put in front of it, which leaves nothing of it in use. Not emulated:
-watches, pods, controllers, admission. The manifests driver is written for a real server and meets one through KUBECONFIG.
+watches, pods, controllers, admission. The manifests driver is written for a real server.
 """
 
 from __future__ import annotations
@@ -122,7 +122,10 @@ def _objects(namespace: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]
     tls = [{"hosts": [f"{namespace}.test"], "secretName": "shop-tls"}]
     yield ("networking.k8s.io/v1", "ingresses"), {**_named("shop"), "spec": {"rules": [rule], "tls": tls}}
     reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}
-    load = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
+    load = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
+    }
     scaling = {"scaleTargetRef": reference, "minReplicas": count, "maxReplicas": count * 3, "metrics": [load]}
     yield ("autoscaling/v2", "horizontalpodautoscalers"), {**_named("shop"), "spec": scaling}
     permit = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
@@ -150,5 +153,11 @@ def _deployment(name: str, count: int) -> dict[str, Any]:
         "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
     }
-    template = {"metadata": {"labels": {"app": name}}, "spec": {"serviceAccountName": "shop", "containers": [container]}}
-    return {**_named(name), "spec": {"replicas": count, "selector": {"matchLabels": {"app": name}}, "template": template}}
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"serviceAccountName": "shop", "containers": [container]},
+    }
+    return {
+        **_named(name),
+        "spec": {"replicas": count, "selector": {"matchLabels": {"app": name}}, "template": template},
+    }

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from airlock.errors import TemporaryError
 from sandbox import processes, reach
@@ -49,7 +50,7 @@ class Postgres(processes.Server):
 
     def dsn(self, database: str = "postgres", scheme: str = "postgresql") -> str:
         """The connection URI of *database*, with the password in it: never log it."""
-        return f"{scheme}://{self.user}:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"{scheme}://{self.user}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
 
 
 def binaries() -> Path:

@@ -1,4 +1,4 @@
-"""Looks, before anything starts, whether the machine can carry the sandbox. Each fault is one sentence with a way out."""
+"""Looks, before anything starts, whether the machine can carry the sandbox. Each fault is one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def check_folder(layout: Layout) -> None:
         layout.create()
     except OSError as error:
         raise PermanentError(
-            f"the folder {error.filename or layout.home} cannot be made ({error.strerror}): mend that or set AIRLOCK_HOME"
+            f"the folder {error.filename or layout.home} cannot be made ({error.strerror}): mend that, "
+            "or set AIRLOCK_HOME to another folder"
         ) from error
     free = shutil.disk_usage(layout.home).free
     if free < DISK_BYTES:

@@ -1,4 +1,4 @@
-"""What the shop's hosts hold on disk: settings, certificate, uploads, logs, Terraform state, git repository, version 1.0.
+"""What the shop's hosts hold on disk: settings, certificate, uploads, logs, Terraform state, git, version 1.0.
 
 Every function is safe to repeat: what is there stays as it is, so that a sandbox can be stopped and started again.
 Starts nothing, apart from ``git``.
@@ -114,7 +114,8 @@ def logs(folder: Path) -> None:
         lines = []
         for number in range(900):
             when = start + timedelta(days=part, seconds=61 * number)
-            lines.append(f'{when.isoformat()} 127.0.0.1 "GET /orders/{number + 1}" {500 if number % 211 == 0 else 200}\n')
+            code = 500 if number % 211 == 0 else 200
+            lines.append(f'{when.isoformat()} 127.0.0.1 "GET /orders/{number + 1}" {code}\n')
         parts.append("".join(lines).encode())
     _write(folder / "access.log.3.gz", gzip.compress(parts[0], mtime=0), 0o640)
     _write(folder / "access.log.2", parts[1], 0o640)
@@ -150,7 +151,9 @@ def terraform(layout: Layout) -> None:
                 {"index_key": 0, "attributes": {"id": "i-0a1", "ami": "ami-1"}},
                 {"index_key": 1, "attributes": {"id": "i-0a2", "ami": "ami-1"}},
             ),
-            resource("aws_route53_record", "names", {"index_key": "www", "attributes": {"ttl": 300}}, module="module.dns"),
+            resource(
+                "aws_route53_record", "names", {"index_key": "www", "attributes": {"ttl": 300}}, module="module.dns"
+            ),
         ],
         "check_results": None,
     }
@@ -171,7 +174,9 @@ def repository(layout: Layout) -> None:
         "name: ci\non: [push]\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps:\n"
         "      - uses: actions/checkout@v4\n      - run: make test\n"
     )
-    release = "name: release\non:\n  push:\n    tags: ['v*']\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps: []\n"
+    release = (
+        "name: release\non:\n  push:\n    tags: ['v*']\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps: []\n"
+    )
     _commit(tree, "Open the shop", {"README.md": "# Shop\n", ".github/workflows/ci.yaml": workflow})
     _commit(tree, "Take orders", {"shop/__main__.py": "print('shop 1.0')\n", "Makefile": "test:\n\ttrue\n"})
     _git("-C", str(tree), "tag", "--force", "-a", "v1.0", "-m", "Version 1.0")

@@ -40,7 +40,7 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO shop_app;
 """
 _FIRST = ("Ada", "Björn", "Chloé", "Dimitri", "Emre", "Fatima", "Grace", "Hiroshi", "Ines", "Jürgen")
 _LAST = ("Almeida", "Brandt", "Çelik", "Dubois", "Eriksen", "Fischer", "García", "Horváth", "Ito", "Jansen")
-_ITEMS = ("teapot", "lamp", "notebook", "fountain pen", "mug \"large\"", "Fußmatte", "globe", "kettle; steel")
+_ITEMS = ("teapot", "lamp", "notebook", "fountain pen", 'mug "large"', "Fußmatte", "globe", "kettle; steel")
 
 
 def ensure_role(server: Postgres, role: str, password: str) -> None:
@@ -51,9 +51,7 @@ def ensure_role(server: Postgres, role: str, password: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
         verb = sql.SQL("ALTER ROLE" if known else "CREATE ROLE")
-        connection.execute(
-            sql.SQL("{} {} LOGIN PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password))
-        )
+        connection.execute(sql.SQL("{} {} LOGIN PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password)))
 
 
 def give(server: Postgres, database: str, role: str) -> None:
@@ -68,7 +66,7 @@ def give(server: Postgres, database: str, role: str) -> None:
 
 
 def seed(server: Postgres, environment: str) -> bool:
-    """Fill the database of *environment* unless it is filled; the role ``shop_app`` must exist. True if it was filled."""
+    """Fill the database of *environment* unless it is filled; True if it was. The role ``shop_app`` must exist."""
     import psycopg
 
     with psycopg.connect(server.dsn(DATABASES[environment])) as connection:

@@ -1,4 +1,4 @@
-"""Starts and stops the whole sandbox in the right order, as much as possible at the same time. Knows no server's inside."""
+"""Starts and stops the whole sandbox in the right order, as much as possible at once. Knows no server's inside."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ from sandbox.layout import ENVIRONMENTS, Layout
 Progress = Callable[[str], None]
 AIRFLOW = tuple(f"airflow-{component}" for component in airflow.COMPONENTS)
 # Ended in this order; each row at the same time. What uses others goes first, the database last.
-STOP_ORDER = (("traffic", *AIRFLOW, "airflow-migrate"), ("supervisor", "envoy", "kubernetes", "moto", "openbao"), ("postgres",))
+STOP_ORDER = (
+    ("traffic", *AIRFLOW, "airflow-migrate"),
+    ("supervisor", "envoy", "kubernetes", "moto", "openbao"),
+    ("postgres",),
+)
 SERVERS = tuple(name for row in STOP_ORDER for name in row if name != "airflow-migrate")
 HEALTHY_SECONDS = 120.0
 
@@ -169,7 +173,11 @@ def _steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list
         Step("migrate", ("postgres",), migrate),
         Step("shop databases", ("postgres",), fill_databases),
         Step("envoy", ("files",), lambda: void(envoy.start(layout))),
-        Step("supervisor", ("files", "shop databases"), lambda: void(supervisor.start(layout, "airlock", held.supervisor))),
+        Step(
+            "supervisor",
+            ("files", "shop databases"),
+            lambda: void(supervisor.start(layout, "airlock", held.supervisor)),
+        ),
         *(Step(f"airflow-{name}", ready, component(name)) for name in airflow.COMPONENTS),
         Step("airflow", AIRFLOW, lambda: _healthy(layout)),
         # Last: its requests would take the time that the others need to start.

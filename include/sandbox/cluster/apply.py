@@ -113,14 +113,17 @@ def server_side_apply(live: Document | None, given: Document, manager: str, *, f
     if conflicts and not force:
         raise Conflict(conflicts)
     for path in before - wanted - others:
-        _remove(result, path)
+        if not any(other[: len(path)] == path for other in wanted | others):
+            _remove(result, path)
     for path in wanted:
-        _set(result, path, copy.deepcopy(_get(given, path)))
+        value = _get(given, path)
+        if value != {} or not isinstance(_get(result, path), dict):  # an empty map does not empty what others filled
+            _set(result, path, copy.deepcopy(value))
     return result
 
 
 def record_owner(document: Document, manager: str, operation: str, paths: set[Path], when: str) -> None:
-    """Write, in place, that *manager* owns *paths* by *operation*; by ``Apply`` and ``Update`` it takes them from others."""
+    """Write, in place, that *manager* owns *paths* by *operation*; others lose them."""
     entries = []
     for entry in document["metadata"].get("managedFields", []):
         same = entry["manager"] == manager and entry["operation"] == operation

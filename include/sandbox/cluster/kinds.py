@@ -81,12 +81,20 @@ def resource_list(group: str, version: str) -> Document | None:
             row["shortNames"] = list(kind.short)
         rows.append(row)
         if kind.plural in WITH_STATUS:
-            rows.append({"name": f"{kind.plural}/status", **base, "singularName": "", "verbs": ["get", "patch", "update"]})
+            rows.append(
+                {"name": f"{kind.plural}/status", **base, "singularName": "", "verbs": ["get", "patch", "update"]}
+            )
     if not rows:
         return None
     if not group:
         # Listed by every real server, and cannot be read: a client has to look at the verbs.
-        row = {"name": "bindings", "singularName": "binding", "namespaced": True, "kind": "Binding", "verbs": ["create"]}
+        row = {
+            "name": "bindings",
+            "singularName": "binding",
+            "namespaced": True,
+            "kind": "Binding",
+            "verbs": ["create"],
+        }
         rows.append(row)
     name = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": rows}
@@ -138,8 +146,9 @@ def _fill_pod(template: Any) -> None:
     pod = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(pod, dict):
         return
-    for key, value in (("restartPolicy", "Always"), ("dnsPolicy", "ClusterFirst"), ("schedulerName", "default-scheduler")):
-        pod.setdefault(key, value)
+    pod.setdefault("restartPolicy", "Always")
+    pod.setdefault("dnsPolicy", "ClusterFirst")
+    pod.setdefault("schedulerName", "default-scheduler")
     pod.setdefault("securityContext", {})
     pod.setdefault("terminationGracePeriodSeconds", 30)
     for container in pod.get("containers") or []:

@@ -224,8 +224,8 @@ class Store:
             for key, other in held.items():
                 taken = other["kind"] == "Service" and other["spec"].get("clusterIP") == address and address != "None"
                 if taken and key != identity:
-                    text = f'Service "{identity[1]}" is invalid: spec.clusterIPs: Invalid value: ["{address}"]: '
-                    raise Refused(422, "Invalid", f"{text}failed to allocate IP {address}: provided IP is already allocated")
+                    text = f'Service "{identity[1]}" is invalid: spec.clusterIPs: failed to allocate IP {address}: '
+                    raise Refused(422, "Invalid", f"{text}provided IP is already allocated")
         spec["clusterIP"], spec["clusterIPs"] = address, [address]
 
     def _keep(self, kind: Kind, document: Document) -> None:
