@@ -128,7 +128,7 @@ def test_nothing_listens_everywhere_or_names_a_machine(word: str) -> None:
 def asserts(node: ast.AST, module: ast.Module) -> bool:
     """Say whether *node* checks something: itself, with ``pytest.raises``, or in a function of its module.
 
-    ``wait_for`` of ``tests/shop_front.py`` fails the test when its time is over.
+    ``wait_for`` of ``tests/shop_front.py`` and ``refused`` of the drivers' contract assert.
     """
     called = set()
     for inner in ast.walk(node):
@@ -137,10 +137,8 @@ def asserts(node: ast.AST, module: ast.Module) -> bool:
         if isinstance(inner, ast.Attribute) and inner.attr in {"raises", "fail"}:
             return True
         if isinstance(inner, ast.Call):
-            if getattr(inner.func, "id", "") == "wait_for":
-                return True
             called.add(inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", ""))
-    return any(
+    return bool(called & {"wait_for", "refused"}) or any(
         isinstance(inner, ast.Assert)
         for function in functions(module) if function.name in called and function is not node
         for inner in ast.walk(function)
