@@ -6,6 +6,7 @@ Waiting never holds a worker: ``approve`` parks in ``awaiting_input``; the other
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airlock.deploy.strategy import CanaryProgress, Move
 from airlock.errors import AirlockError, GateRefused, InvalidInput, TemporaryError
 from airlock.flow.release import Release, release_id
 from airlock.flow.stages import backup, change, close, deploy, rollback
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
+DEFER_FROM_SECONDS = 20.0
+"""Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
+seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
 
 
 def release_of(environment: ServiceEnvironment, context: Context) -> Release:
@@ -56,10 +61,12 @@ class ReleaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.environment = environment
 
-    def pause(self, seconds: float, method: str = "execute") -> None:
-        """Give the worker back and run *method* again after *seconds*."""
-        moment = utc_now() + timedelta(seconds=seconds)
-        self.defer(trigger=DateTimeTrigger(moment=moment), method_name=method)
+    def pause(self, seconds: float) -> None:
+        """Wait: give the worker back and begin again after *seconds*, or, when that is soon, sleep and return."""
+        if seconds < DEFER_FROM_SECONDS:
+            time.sleep(max(0.0, seconds))
+            return
+        self.defer(trigger=DateTimeTrigger(moment=utc_now() + timedelta(seconds=seconds)), method_name="execute")
 
 
 class StageOperator(ReleaseOperator):
@@ -146,7 +153,7 @@ class TakeOperator(ReleaseOperator):
             handle = Handle.model_validate(kept) if kept else backup.start(release, self.resource)
             if not kept:
                 progress_store.set("handle", handle.model_dump(mode="json"))
-            if not backup.poll(release, self.resource, handle).done:
+            while not backup.poll(release, self.resource, handle).done:
                 self.pause(POLL_SECONDS)
             backup.finish(release, self.resource, handle)
 
@@ -155,27 +162,25 @@ class CanaryOperator(ReleaseOperator):
     """Repeats shift, look and judge for each step. A retry goes on from the step that was reached."""
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
-        from airlock.deploy.strategy import CanaryProgress, Move
-
         release = release_of(self.environment, context)
         progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
             interval = release.plan.analysis.look_every_seconds
             progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
-            if progress.shifted_at is not None:
-                decision = deploy.look(release, progress, utc_now())
-                progress = decision.progress
-                progress_store.set("progress", progress.model_dump(mode="json"))
-                if decision.move is Move.PASS:
-                    return
-                if decision.move is Move.ROLL_BACK:
-                    raise GateRefused(
-                        f"the canary of {release.plan.artifact.version} failed: {decision.why}; next: roll back"
-                    )
-            if progress.shifted_at is None:
-                progress = deploy.shift(release, progress)
-                progress_store.set("progress", progress.model_dump(mode="json"))
-            self.pause(interval)
+            while True:
+                if progress.shifted_at is not None:
+                    decision = deploy.look(release, progress, utc_now())
+                    progress = decision.progress
+                    progress_store.set("progress", progress.model_dump(mode="json"))
+                    if decision.move is Move.PASS:
+                        return
+                    if decision.move is Move.ROLL_BACK:
+                        version = release.plan.artifact.version
+                        raise GateRefused(f"the canary of {version} failed: {decision.why}; next: roll back")
+                if progress.shifted_at is None:
+                    progress = deploy.shift(release, progress)
+                    progress_store.set("progress", progress.model_dump(mode="json"))
+                self.pause(interval)
 
 
 class PromoteOperator(ReleaseOperator):
@@ -194,28 +199,21 @@ class BakeOperator(ReleaseOperator):
     """Watches the promoted version with the old one still warm, then stops the old one."""
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
-        from airlock.deploy.strategy import CanaryProgress
-        from airlock.models import Answer
-
         release = release_of(self.environment, context)
         progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
             plan = release.plan
             kept = progress_store.get("progress")
+            progress = CanaryProgress.model_validate(kept) if kept else deploy.bake_mark(release)
             if not kept:
-                progress = deploy.bake_mark(release)
                 progress_store.set("progress", progress.model_dump(mode="json"))
                 self.pause(min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
-                return
-            progress = CanaryProgress.model_validate(kept)
-            verdict = deploy.bake_look(release, progress)
-            if verdict.answer is Answer.FAIL:
-                deploy.settle_bake(release, verdict)
-            watched = (utc_now() - (progress.shifted_at or utc_now())).total_seconds()
-            patience = plan.rollout.bake_seconds + plan.analysis.look_every_seconds * plan.analysis.extend_looks
-            if watched < plan.rollout.bake_seconds or (verdict.answer is not Answer.PASS and watched < patience):
+            while True:
+                verdict = deploy.bake_look(release, progress)
+                if deploy.bake_over(plan, progress, verdict, utc_now()):
+                    deploy.settle_bake(release, verdict)
+                    return
                 self.pause(plan.analysis.look_every_seconds)
-            deploy.settle_bake(release, verdict)
 
 
 class RollbackTrafficOperator(ReleaseOperator):

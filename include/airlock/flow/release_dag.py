@@ -97,7 +97,14 @@ def _change(environment: ServiceEnvironment) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
         validate = ValidateOperator(environment=environment, task_id="validate")
         assess = StageOperator(environment=environment, task_id="assess", act=change.assess)
-        approve = ApproveOperator(environment=environment, task_id="approve")
+        approve = ApproveOperator(
+            environment=environment,
+            task_id="approve",
+            # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
+            retries=50,
+            retry_delay=timedelta(seconds=2),
+            retry_exponential_backoff=0,
+        )
         permit = StageOperator(environment=environment, task_id="permit", act=change.permit)
         window = WindowOperator(environment=environment, task_id="window")
         validate >> assess >> approve >> permit >> window

@@ -13,7 +13,7 @@ from airlock.analysis.judge import judge
 from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, begin_step, look_policy
 from airlock.errors import EffectMissing, GateRefused, NoData, TemporaryError
 from airlock.flow.release import Release
-from airlock.models import Answer, Sample, TargetState, Verdict, utc_now
+from airlock.models import Answer, Plan, Sample, TargetState, Verdict, utc_now
 from airlock.schedule.calendar import decide as ask_calendar
 
 log = logging.getLogger(__name__)
@@ -208,6 +208,15 @@ def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
     )
     log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence)
     return verdict
+
+
+def bake_over(plan: Plan, progress: CanaryProgress, verdict: Verdict, now: datetime) -> bool:
+    """Return whether the bake is over: at once on a failure, after its time on a pass, else when patience has run out."""
+    watched = (now - (progress.shifted_at or now)).total_seconds()
+    if verdict.answer is Answer.FAIL:
+        return True
+    patience = 0.0 if verdict.answer is Answer.PASS else plan.analysis.look_every_seconds * plan.analysis.extend_looks
+    return watched >= plan.rollout.bake_seconds + patience
 
 
 def settle_bake(release: Release, verdict: Verdict) -> None:
