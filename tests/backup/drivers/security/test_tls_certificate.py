@@ -28,7 +28,9 @@ def certificate(subject: str, key, begin: float = -1, days: float = 90) -> bytes
     """Return a PEM certificate that the authority issued, valid from *begin* for *days* days."""
     start = datetime.now(UTC) + timedelta(days=begin)
     return (
-        x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("authority"))
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name("authority"))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + timedelta(days=days))
         .sign(AUTHORITY, hashes.SHA256()).public_bytes(Encoding.PEM)
