@@ -32,7 +32,8 @@ def certificate(subject: str, key, begin: float = -1, days: float = 90) -> bytes
         .subject_name(name(subject))
         .issuer_name(name("authority"))
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(start + timedelta(days=days))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start).not_valid_after(start + timedelta(days=days))
         .sign(AUTHORITY, hashes.SHA256()).public_bytes(Encoding.PEM)
     )  # fmt: skip
 
