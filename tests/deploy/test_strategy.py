@@ -47,7 +47,8 @@ def test_next_step_begins_unshifted_so_that_a_retry_shifts_it() -> None:
 def test_no_data_extends_then_holds_then_rolls_back() -> None:
     progress, moves = started(), []
     for look in range(4):
-        decision = after_look(ROLLOUT, POLICY, progress, verdict(Answer.INCONCLUSIVE), NOW + timedelta(seconds=20 + look))
+        moment = NOW + timedelta(seconds=20 + look)
+        decision = after_look(ROLLOUT, POLICY, progress, verdict(Answer.INCONCLUSIVE), moment)
         moves.append(decision.move)
         progress = decision.progress
     assert moves == [Move.OBSERVE, Move.OBSERVE, Move.HOLD, Move.ROLL_BACK]

@@ -211,7 +211,7 @@ def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
 
 
 def bake_over(plan: Plan, progress: CanaryProgress, verdict: Verdict, now: datetime) -> bool:
-    """Return whether the bake is over: at once on a failure, after its time on a pass, else when patience has run out."""
+    """Return whether the bake is over: at once on a failure, in time on a pass, else when patience has run out."""
     watched = (now - (progress.shifted_at or now)).total_seconds()
     if verdict.answer is Answer.FAIL:
         return True
