@@ -226,7 +226,8 @@ class AwsIamDriver(DocumentDriver):
                 iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
 
     def _put_role(
-        self, iam: Any, names: tuple[str, str | None], document: Mapping[str, Any], arns: Mapping[str, str], place: Place
+        self, iam: Any, names: tuple[str, str | None], document: Mapping[str, Any], arns: Mapping[str, str],
+        place: Place,
     ) -> None:  # fmt: skip
         name, actual = names[0], names[1] or self._scratch_name(names[0], place)
         boundary = self._arn(document["boundary"], arns)
