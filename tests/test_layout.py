@@ -67,7 +67,7 @@ def test_modules_and_functions_fit_on_a_few_screens() -> None:
 
 def test_dag_files_read_build_and_do_nothing_else() -> None:
     files = modules("dags")
-    assert {path.name for path in files} >= {"releases.py", "settle.py"}
+    assert "releases.py" in {path.name for path in files}
     for path in files:
         assert len(path.read_text().splitlines()) <= 40, relative(path)
         logic = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef | ast.While | ast.Try)]

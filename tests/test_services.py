@@ -141,11 +141,10 @@ def test_all_faults_of_all_files_come_at_once(tmp_path):
 def test_typos_and_rules_are_reported_together(tmp_path):
     faults = faults_of(
         tmp_path,
-        TEXT.replace("keep_days", "x")
-        .replace("key_connection: key", "key_connection: key, keep_dayz: 3")
+        TEXT.replace("key_connection: key", "key_connection: key, replika: there")
         .replace("low: {service_owner: 1}", "low: {nobody: 1}"),
     )
-    assert any("did you mean 'keep_days'" in fault for fault in faults)
+    assert any("did you mean 'replica'" in fault for fault in faults)
     assert any("unknown group 'nobody'" in fault for fault in faults)
 
 

@@ -151,14 +151,15 @@ class Approvals(Frozen):
 
 
 class BackupPolicy(Frozen):
-    """Where backups go. ``maximum_skew_seconds``: most time between first and last recovery point of a release."""
+    """Where backups go. ``maximum_skew_seconds`` is the most time between first and last recovery point of a release;
+    ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back)."""
 
     store: Folder
     replica: Folder | None = None
     key_connection: Text
     scratch: Folder
-    keep_days: int = Field(30, ge=1)
     maximum_skew_seconds: float = Field(3600, gt=0)
+    restore_on_rollback: tuple[Name, ...] = ()
 
 
 class TargetSetting(Frozen):

@@ -34,6 +34,7 @@ def faults_of(
     """
     yield from _approvals(service, settings)
     yield from _resources(settings)
+    yield from _restored(settings)
     yield from _kinds(settings)
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
@@ -71,6 +72,14 @@ def _resources(settings: EnvironmentSettings) -> Iterator[Fault]:
                 f"driver {resource.driver!r} is of kind {belongs.value!r}, not {resource.kind.value!r}; "
                 f"write kind: {belongs.value}, or choose another driver"
             )
+
+
+def _restored(settings: EnvironmentSettings) -> Iterator[Fault]:
+    known = [resource.name for resource in settings.resources]
+    for index, name in enumerate(settings.backup.restore_on_rollback):
+        if name not in known:
+            yield (("backup", "restore_on_rollback", index),
+                   f"unknown resource {name!r}; declared are {', '.join(known)}")
 
 
 def _kinds(settings: EnvironmentSettings) -> Iterator[Fault]:

@@ -43,11 +43,15 @@ class AirflowClient:
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
-            raise TemporaryError(f"Airflow does not answer {method} {path}: {error}; look at the api-server's log") from error
+            raise TemporaryError(
+                f"Airflow does not answer {method} {path}: {error}; look at the api-server's log"
+            ) from error
         if answer.status_code >= 500 or answer.status_code == 429:
             raise TemporaryError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
         if answer.status_code >= 400:
-            raise PermanentError(f"Airflow refused {method} {path} for {self.user}: {answer.status_code} {answer.text[:300]}")
+            raise PermanentError(
+                f"Airflow refused {method} {path} for {self.user}: {answer.status_code} {answer.text[:300]}"
+            )
         return answer.json() if answer.content else None
 
     def wait_for_dag(self, dag_id: str, seconds: float) -> None:
@@ -62,12 +66,16 @@ class AirflowClient:
                 return
             time.sleep(0.5)
         errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
-        reasons = "; ".join(str(e["stack_trace"]).strip().splitlines()[-1] for e in errors) or "no import error is known"
+        reasons = (
+            "; ".join(str(e["stack_trace"]).strip().splitlines()[-1] for e in errors) or "no import error is known"
+        )
         raise TemporaryError(f"Airflow has not read the DAG {dag_id} after {seconds:.0f} s: {reasons}")
 
     def trigger(self, dag_id: str, form: Mapping[str, Any]) -> Run:
         """Start a run with *form* as the answers of the trigger form."""
-        return _run(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(form)}))
+        return _run(
+            self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(form)})
+        )
 
     def run(self, run: Run) -> Run:
         """Return *run* as it is now."""
@@ -75,19 +83,25 @@ class AirflowClient:
 
     def task_states(self, run: Run) -> dict[str, str]:
         """Return the state of every task of *run* (``none`` while it has none)."""
-        found = self._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", params={"limit": 500})
+        found = self._call(
+            "GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", params={"limit": 500}
+        )
         return {task["task_id"]: task["state"] or "none" for task in found["task_instances"]}
 
     def pending_request(self, run: Run) -> Mapping[str, Any] | None:
         """Return the request for input of *run* that waits for an answer, if any."""
-        found = self._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/hitlDetails",
-                           params={"response_received": "false"})
+        found = self._call(
+            "GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/hitlDetails", params={"response_received": "false"}
+        )
         return next((one for one in found["hitl_details"] if one["task_instance"]["state"] == "awaiting_input"), None)
 
     def answer(self, run: Run, task_id: str, option: str, reason: str) -> None:
         """Answer a request for input."""
-        self._call("PATCH", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
-                   json={"chosen_options": [option], "params_input": {"reason": reason}})
+        self._call(
+            "PATCH",
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
+            json={"chosen_options": [option], "params_input": {"reason": reason}},
+        )
 
 
 def _run(data: Mapping[str, Any]) -> Run:

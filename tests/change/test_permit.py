@@ -60,7 +60,7 @@ def make_plan(**changes) -> Plan:
             Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_prod"}),
             Resource(name="shop_env", kind="configuration", driver="env_file", options={"path": "/x"}),
         ),
-        "backup_policy": {"keep_days": 30},
+        "backup_policy": {"maximum_skew_seconds": 30},
         "calendar": {"windows": []},
         "approvals": (ApprovalRule(group="service_owner", quorum=1, members=("owner",)),),
         "risk": Risk(score=10, level="low", factors=()),

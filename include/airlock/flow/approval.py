@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 
-from airlock.change.approval import eligible, tally
+from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.difference import difference
 from airlock.change.text import approval_text
-from airlock.errors import GateRefused
+from airlock.errors import GateRefused, PermanentError
 from airlock.flow.operators import release_of, task_boundary
 from airlock.flow.release import Release
 from airlock.flow.stages.change import refreeze, votes_of
@@ -121,6 +121,12 @@ class ApproveOperator(HITLOperator):
             answer = super().execute_complete(context, event)
             request = self._request(context, plan)
             vote = self._vote(answer)
+            try:
+                check_vote(plan.approvals, vote, plan.rfc.requester)
+            except PermanentError as error:
+                log.warning("the answer of %s does not count: %s; next: ask again", vote.person, error)
+                release.record("vote_refused", vote.person, request=request, why=str(error))
+                self._ask(context, release, plan, plan)
             release.record(
                 "vote", vote.person, request=request, plan_digest=plan.digest, vote=vote.model_dump(mode="json")
             )

@@ -43,7 +43,7 @@ def seal(release: Release) -> Path:
         outcome, why = outcome_of(release)
         release.notify("end", f"Release {release.id}: {outcome}", why)
         release.record("outcome", outcome=outcome, why=why)
-        sign_seal(release.ledger, release.id, release.signer, utc_now())
+        sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)
     pack = Path(write_pack(release.ledger, release.id, Path(environment.evidence)))
     log.info("evidence sealed in %s; check it anywhere with: python -m airlock evidence verify %s", pack, pack.name)
     return pack

@@ -46,13 +46,19 @@ def stage(release: Release) -> None:
 
 
 def _smoke(release: Release, paths: tuple[str, ...]) -> None:
+    """Ask the new version for *paths*, again (``validation.attempts``) while one does not answer as it should."""
     version = release.plan.artifact.version
-    answers = release.target.smoke(version, paths)
-    release.record("smoke", version, answers=answers)
-    bad = {path: status for path, status in answers.items() if not 200 <= status < 400}
-    if bad:
-        raise GateRefused(f"smoke check of {version} failed: " + ", ".join(f"{p} answered {s}" for p, s in bad.items()))
-    log.info("smoke checks of %s: %s", version, ", ".join(f"{path} {status}" for path, status in answers.items()))
+    attempts = release.environment.validation.attempts
+    for attempt in range(1, attempts + 1):
+        answers = release.target.smoke(version, paths)
+        release.record("smoke", version, answers=answers, attempt=attempt)
+        bad = {path: status for path, status in answers.items() if not 200 <= status < 400}
+        if not bad:
+            log.info("smoke checks of %s: %s", version, ", ".join(f"{path} {code}" for path, code in answers.items()))
+            return
+        log.warning("smoke checks of %s, attempt %d of %d: %s", version, attempt, attempts, bad)
+    faults = ", ".join(f"{path} answered {status}" for path, status in bad.items())
+    raise GateRefused(f"smoke check of {version} failed {attempts} times: {faults}")
 
 
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:

@@ -1,0 +1,104 @@
+"""The release DAGs as Airflow reads them: complete, cheap to import, and the same for every run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airlock.models import Kind
+from airlock.services import ServiceEnvironment, load_services
+from sandbox import credentials
+from sandbox.environment import Seeded, airlock
+from sandbox.layout import Layout
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, ServiceEnvironment]:
+    layout = Layout(repository=ROOT, home=tmp_path, port_base=28000)
+    for name, value in airlock(layout, credentials.load(tmp_path), Seeded("token", "ZONE", {})).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    return {one.environment: one for one in load_services(ROOT / "include" / "services")}
+
+
+def test_each_environment_has_one_dag_and_no_import_error(shop: dict[str, ServiceEnvironment]) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"))
+    assert bag.import_errors == {}
+    assert {name for name in bag.dags if name.startswith("release.")} == {f"release.shop.{name}" for name in shop}
+
+
+def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow.release_dag import build
+
+    dag = build(shop["prod"])
+    groups = dag.task_group.get_task_group_dict()
+    assert {f"backup.{kind}" for kind in Kind} <= set(groups)
+    for resource in shop["prod"].resources:
+        stem = f"backup.{resource.kind}.{resource.name}"
+        assert dag.get_task(f"{stem}.prove").upstream_task_ids == {f"{stem}.take"}
+        assert "backup.restore_set" in dag.get_task(f"{stem}.prove").downstream_task_ids
+    order = ["change.validate", "change.assess", "change.approve", "change.permit", "change.window"]
+    for before, after in itertools.pairwise(order):
+        assert dag.get_task(after).upstream_task_ids == {before}
+    assert dag.get_task("deploy.stage").upstream_task_ids == {"backup.restore_set"}
+    assert dag.get_task("deploy.rollback.traffic").upstream_task_ids == {"deploy.decide", "deploy.bake"}
+    assert dag.get_task("close.outcome").downstream_task_ids == set()
+
+
+def test_policy_of_every_task(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow.release_dag import build
+
+    for environment in shop.values():
+        dag = build(environment)
+        assert (dag.catchup, dag.max_active_runs) == (False, 1)
+        assert dag.doc_md
+        for task in dag.tasks:
+            assert task.retries >= 2, task.task_id
+            assert task.owner == environment.owner, task.task_id
+        for name in ("deploy.decide", "deploy.rollback.traffic", "close.seal", "close.outcome"):
+            assert dag.get_task(name).trigger_rule == "all_done"
+        kinds = {resource.kind for resource in environment.resources}
+        assert all(dag.get_task(f"backup.{kind}.discard").is_teardown for kind in kinds)
+
+
+def test_the_approval_gate_never_answers_by_itself(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow.release_dag import build
+
+    approve = build(shop["prod"]).get_task("change.approve")
+    assert approve.defaults is None
+    assert approve.response_timeout is not None
+
+
+def test_a_scheduled_cycle_can_start_without_a_form(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow.release_dag import build
+    from airlock.service_model import Cycle
+
+    cycle = Cycle(cron="0 6 * * 2", timezone="Europe/Berlin")
+    dag = build(shop["prod"].model_copy(update={"cycle": cycle}))
+    dag.params.validate()
+    assert "Europe/Berlin" in str(dag.timetable.serialize())
+    with pytest.raises(ValueError, match="version"):
+        build(shop["prod"]).params.validate()
+
+
+@pytest.mark.usefixtures("shop")
+def test_reading_the_dag_file_loads_no_cloud_client_and_no_provider_but_standard() -> None:
+    check = (
+        "import sys; import airflow.sdk, airflow.timetables.trigger\n"
+        "import airlock.flow.release_dag, airlock.flow.cycle\n"
+        "heavy = ('boto3', 'botocore', 'kubernetes', 'hvac', 'scipy', 'psycopg', 'slack_sdk')\n"
+        "print([m for m in sys.modules if m in heavy or (m.startswith('airflow.providers.') and "
+        "m.split('.')[2] not in ('standard', 'common'))])"
+    )
+    known = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
+    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=known)
+    assert found.stdout.strip().splitlines()[-1] == "[]"
