@@ -15,6 +15,9 @@ import httpx
 from airlock.errors import PermanentError, TemporaryError
 
 
+GET_ATTEMPTS = 5
+
+
 @dataclass(frozen=True)
 class Run:
     """One DAG run. ``run_after`` is ISO 8601."""
@@ -40,6 +43,18 @@ class AirflowClient:
         self._http.headers["Authorization"] = f"Bearer {token}"
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call once; a question (GET) again, for a while, when the server is busy."""
+        attempts = GET_ATTEMPTS if method == "GET" else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._call_once(method, path, **arguments)
+            except TemporaryError:
+                if attempt == attempts:
+                    raise
+                time.sleep(attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _call_once(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
@@ -94,6 +109,14 @@ class AirflowClient:
             "GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/hitlDetails", params={"response_received": "false"}
         )
         return next((one for one in found["hitl_details"] if one["task_instance"]["state"] == "awaiting_input"), None)
+
+    def set_state(self, run: Run, task_id: str, state: str) -> None:
+        """Set the state of a task by hand, as the UI's "mark as" does."""
+        self._call(
+            "PATCH",
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}",
+            json={"new_state": state},
+        )
 
     def answer(self, run: Run, task_id: str, option: str, reason: str) -> None:
         """Answer a request for input."""

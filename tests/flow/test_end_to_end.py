@@ -1,0 +1,237 @@
+"""Whole releases in a real Airflow, on all servers of the sandbox: what the demo shows, and what must be refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.errors import PermanentError
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.pack import verify
+from airlock.flow.release import release_id
+from airlock.models import Kind, Record
+from airlock.services import ServiceEnvironment, find
+from airlock.signing import Signer
+from sandbox import credentials, reach, stack
+from sandbox.airflow_client import AirflowClient, Run
+from sandbox.demo import SCENARIOS, Demo, Scenario
+from sandbox.demo_view import DemoView
+from sandbox.layout import OFFSETS, Layout
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+ROOT = Path(__file__).resolve().parents[2]
+STAGING = "release.shop.staging"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox."""
+
+    layout: Layout
+    demo: Demo
+    early: Run
+
+    def environment(self, name: str) -> ServiceEnvironment:
+        return find(ROOT / "include" / "services", "shop", name)
+
+    def target(self, name: str) -> EnvoyTarget:
+        return EnvoyTarget(self.environment(name).target.options)
+
+    def wait(self, client: AirflowClient, run: Run, seconds: float = 300) -> Run:
+        deadline = time.monotonic() + seconds
+        while run.state in ("queued", "running"):
+            assert time.monotonic() < deadline, f"{run} did not end: {client.task_states(run)}"
+            time.sleep(0.5)
+            run = client.run(run)
+        return run
+
+    def wait_for(self, client: AirflowClient, run: Run, task: str, state: str) -> None:
+        deadline = time.monotonic() + 300
+        while (states := client.task_states(run)).get(task) != state:
+            assert time.monotonic() < deadline, f"{task} never was {state}: {states}"
+            time.sleep(0.3)
+
+    def records(self, run: Run) -> tuple[Record, ...]:
+        environment = self.environment(run.dag_id.rsplit(".", 1)[-1])
+        name = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
+        return Ledger(environment.ledger, "shop", environment.environment).read(name)
+
+    def outcome(self, run: Run) -> tuple[str, str]:
+        record = next(record for record in self.records(run) if record.type == "outcome")
+        return record.data["outcome"], record.data["why"]
+
+
+def form(version: str, **more: str) -> dict[str, str]:
+    return {
+        "version": version, "change_type": "normal", "title": "A test release", "reason": "It is tested end to end.",
+        "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    layout = Layout(repository=ROOT, home=tmp_path_factory.mktemp("airlock"), port_base=_free_port_base())
+    given = stack.start_all(layout)
+    patch = pytest.MonkeyPatch()
+    try:
+        for name, value in given.items():
+            if name.startswith(("AIRLOCK_", "AIRFLOW")):
+                patch.setenv(name, value)
+        demo = Demo(layout, DemoView(Console(file=io.StringIO()), ""))
+        requester = demo.client("release-manager")
+        requester.wait_for_dag(STAGING, 120)
+        # A standard change needs nobody: it goes its way while the releases of production are tested.
+        yield Sandbox(layout, demo, requester.trigger(STAGING, {"version": "1.1", "change_type": "standard"}))
+    finally:
+        patch.undo()
+        stack.stop_all(layout)
+
+
+def _free_port_base() -> int:
+    for _ in range(50):
+        base = random.randrange(20000, 60000, 100)
+        if not any(reach.listens(base + offset) for offset in OFFSETS.values()):
+            return base
+    pytest.fail("no free range of ports was found")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=["promoted", "rolled back", "refused"])
+def test_a_release_of_the_demo_ends_as_it_should(sandbox: Sandbox, scenario: Scenario) -> None:
+    result = sandbox.demo.release(scenario)
+    assert result.outcome == scenario.expected, result.reason
+    state = sandbox.target("prod").inspect()
+    assert (state.stable, state.weight_of("1.1")) == ("1.1", 100)
+    assert [version.version for version in state.versions if version.running] == ["1.1"]
+    scratch = Path(sandbox.environment("prod").backup.scratch)
+    assert not [path for path in scratch.glob("*") if path.is_dir() and any(path.iterdir())]
+    public = Signer.from_pem(credentials.load(sandbox.layout.sandbox).signing_key).public_pem
+    assert verify(result.evidence, (public,)).problems == ()
+    if scenario.damage:
+        assert scenario.damage in result.reason
+
+
+def test_every_kind_was_taken_and_proved(sandbox: Sandbox) -> None:
+    environment = sandbox.environment("prod")
+    ledger = Ledger(environment.ledger, "shop", "prod")
+    proofs = [record.data["proof"] for record in ledger.read(ledger.releases()[0]) if record.type == "proof"]
+    assert {proof["kind"] for proof in proofs} == {kind.value for kind in Kind}
+    assert len(proofs) == len(environment.resources)
+    assert all(proof["ok"] and proof["checks"] for proof in proofs)
+
+
+def test_high_risk_needs_the_board_and_the_requester_never_votes(sandbox: Sandbox) -> None:
+    environment = sandbox.environment("prod")
+    ledger = Ledger(environment.ledger, "shop", "prod")
+    records = ledger.read(ledger.releases()[1])
+    votes = [record.data["vote"]["person"] for record in records if record.type == "vote"]
+    assert "owner" in votes
+    assert len({person for person in votes if person.startswith("board-")}) == 2
+    requests = [record.data["eligible"] for record in records if record.type == "approval_request"]
+    assert requests and "release-manager" not in requests[0]
+
+
+def test_a_standard_change_passes_by_written_policy(sandbox: Sandbox) -> None:
+    client = sandbox.demo.client("release-manager")
+    run = sandbox.wait(client, sandbox.early)
+    assert (run.state, sandbox.outcome(run)[0]) == ("success", "promoted")
+    assert not [record for record in sandbox.records(run) if record.type == "vote"]
+    assert sandbox.target("staging").inspect().stable == "1.1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        (form("9.9"), "9.9"),
+        (form("1.1"), "nothing to release"),
+        (form("1.2", title="{{ conn.shop_vault.password }}"), "title"),
+        (form("1.2", rollback_plan=""), "ollback"),
+        (form("1.2", change_type="emergency"), "ncident"),
+    ],
+    ids=["unknown version", "already stable", "template", "no way back", "emergency without incident"],
+)
+def test_a_wrong_request_is_refused_in_a_sentence(sandbox: Sandbox, answers: dict[str, str], sentence: str) -> None:
+    client = sandbox.demo.client("release-manager")
+    before = sandbox.target("staging").inspect()
+    try:
+        run = client.trigger(STAGING, answers)
+    except PermanentError as error:  # the form's own schema says no
+        assert sentence in str(error)
+        return
+    run = sandbox.wait(client, run)
+    outcome, why = sandbox.outcome(run)
+    assert (run.state, outcome) == ("failed", "refused")
+    assert sentence in why
+    assert sandbox.target("staging").inspect() == before
+
+
+def test_a_rejection_ends_it_and_strangers_cannot_answer(sandbox: Sandbox) -> None:
+    client = sandbox.demo.client("release-manager")
+    run = client.trigger(STAGING, form("1.2"))
+    sandbox.wait_for(client, run, "change.approve", "awaiting_input")
+    for stranger in ("release-manager", "viewer", "board-1"):
+        with pytest.raises(PermanentError, match="403"):
+            sandbox.demo.client(stranger).answer(run, "change.approve", "Approve", "let me")
+    sandbox.demo.client("owner").answer(run, "change.approve", "Reject", "not on a Sunday")
+    run = sandbox.wait(client, run)
+    outcome, why = sandbox.outcome(run)
+    assert outcome == "refused"
+    assert "not on a Sunday" in why
+    assert not [record for record in sandbox.records(run) if record.type in ("permit", "act")]
+
+
+def test_marking_gates_as_success_by_hand_changes_nothing(sandbox: Sandbox) -> None:
+    client = sandbox.demo.client("admin")
+    before = sandbox.target("staging").inspect()
+    run = client.trigger(STAGING, form("1.2", reason="Somebody is in a hurry."))
+    sandbox.wait_for(client, run, "change.approve", "awaiting_input")
+    client.set_state(run, "change.approve", "success")
+    sandbox.wait_for(client, run, "change.permit", "failed")
+    run = sandbox.wait(client, run)
+    outcome, why = sandbox.outcome(run)
+    assert (run.state, outcome) == ("failed", "refused")
+    assert "do not carry the plan" in why
+    assert sandbox.target("staging").inspect() == before
+
+
+def test_no_secret_is_in_logs_ledger_or_evidence(sandbox: Sandbox) -> None:
+    layout = sandbox.layout
+    held = credentials.load(layout.sandbox)
+    values = [line.partition("=")[2] for line in (layout.host("prod") / ".env").read_text().splitlines() if "=" in line]
+    secrets = [*held.people.values(), held.postgres, held.shop_app, held.vault, held.supervisor, held.backup_identity]
+    secrets += [value.strip("'\"") for value in values if len(value) >= 12]
+    secrets += [held.signing_key.splitlines()[1]]
+    assert len(secrets) > 12
+    searched = 0
+    for folder in (layout.airflow_home / "logs", layout.home / "ledger", layout.home / "evidence"):
+        for root, _, files in os.walk(folder):
+            for name in files:
+                searched += 1
+                text = (Path(root) / name).read_bytes().decode(errors="replace")
+                assert not [secret for secret in secrets if secret in text], f"{root}/{name}"
+    assert searched > 200
+
+
+def test_task_logs_tell_on_call_what_was_done_and_what_comes_next(sandbox: Sandbox) -> None:
+    logs = sandbox.layout.airflow_home / "logs"
+    first = sorted(logs.glob("dag_id=release.shop.prod/run_id=*"))[0]
+
+    def events(task: str) -> str:
+        lines = (first / f"task_id={task}" / "attempt=1.log").read_text().splitlines()
+        return "\n".join(str(json.loads(line).get("event")) for line in lines)
+
+    assert "next: assess the risk" in events("change.validate")
+    assert "risk factor" in events("change.assess")
+    assert "proved" in events("backup.databases.shop_db.prove")
+    assert "1.0 95 %" in events("deploy.canary")
+    assert "PROMOTED" in events("close.outcome")
