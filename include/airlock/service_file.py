@@ -118,6 +118,7 @@ class _Builder:
         self.variables = variables
         self.count = 0
         self.open: set[int] = set()
+        self.unset: set[str] = set()
 
     def value(self, node: yaml.Node, place: Place) -> Any:
         line = node.start_mark.line + 1
@@ -191,8 +192,10 @@ class _Builder:
                                     "rename the variable, or write $${ for a literal ${", line)
                 return ""
             if name not in self.variables:
-                self.document.fault(place, f"environment variable {name} is not set; set it where Airflow "
-                                    "and this command run", line)
+                if name not in self.unset:  # named once: a file uses the same variable in many places
+                    self.document.fault(place, f"environment variable {name} is not set; set it where Airflow "
+                                        "and this command run", line)
+                self.unset.add(name)
                 return ""
             return self.variables[name]
 

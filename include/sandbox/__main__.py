@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import signal
 import sys
 import time
 from types import FrameType
 
-from airlock.errors import AirlockError
+from airlock.errors import AirlockError, InvalidInput
 from sandbox import credentials, stack
 from sandbox.layout import Layout
 
@@ -33,12 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
         ("demo", "start the sandbox, take three releases through every stage, stop it again"),
     ):
         commands.add_parser(name, help=text, description=text)
-    given = parser.parse_args(arguments)
+    text = "run the airlock command line with the variables of the sandbox as it was started last"
+    commands.add_parser("exec", help=text, description=text, add_help=False)
+    given, rest = parser.parse_known_args(arguments)
+    if rest and given.command != "exec":
+        parser.error(f"unknown arguments: {' '.join(rest)}")
     logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         layout = Layout.from_environment()
-        return {"up": up, "down": down, "status": status, "demo": demo}[given.command](layout)
+        return _COMMANDS[given.command](layout) if given.command != "exec" else execute(layout, rest)
     except AirlockError as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -81,6 +87,19 @@ def demo(layout: Layout) -> int:
     return int(run(layout))
 
 
+def execute(layout: Layout, arguments: list[str]) -> int:
+    """Become ``python -m airlock ARGUMENTS`` with the variables that the sandbox's Airflow has.
+
+    :raises InvalidInput: the sandbox was never started in this home
+    """
+    path = layout.sandbox / "environment.json"
+    try:
+        own = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InvalidInput(f"no sandbox was ever started in {layout.home}: run make up, or set AIRLOCK_HOME") from None
+    os.execve(sys.executable, [sys.executable, "-m", "airlock", *arguments], {**os.environ, **own})  # noqa: S606
+
+
 def _greet(layout: Layout) -> None:
     print(f"\n  Airflow   {layout.url('airflow')}")
     print(f"  the shop  {layout.url('envoy')}/orders   (staging: {layout.url('envoy_staging')}/orders)\n")
@@ -92,6 +111,9 @@ def _greet(layout: Layout) -> None:
 
 def _say(line: str) -> None:
     print(f"  {line}", flush=True)
+
+
+_COMMANDS = {"up": up, "down": down, "status": status, "demo": demo}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

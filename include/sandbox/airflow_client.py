@@ -14,7 +14,6 @@ import httpx
 
 from airlock.errors import PermanentError, TemporaryError
 
-
 GET_ATTEMPTS = 5
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -132,19 +133,25 @@ class DemoView:
             self._live = None
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print the closing table."""
+        """Print the closing table; the path of each evidence pack stands on a line of its own, whole, to be copied."""
         table = Table(title="Releases", show_lines=True)
-        for head in ("release", "outcome", "why", "duration", "evidence pack"):
-            table.add_column(head, overflow="fold")
+        for head in ("release", "outcome", "duration"):
+            table.add_column(head, no_wrap=True)
+        table.add_column("why, and the evidence pack", overflow="fold")
         for row in rows:
             table.add_row(
                 Text(f"{row['service']} {row['version']} to {row['environment']}"),
                 Text(str(row["outcome"]).replace("_", " "), style="green" if row["as_expected"] else "bold red"),
-                Text(str(row["reason"])),
-                f"{row['duration_s']:.0f} s",
-                Text(str(row["evidence"])),
+                Text(f"{row['duration_s']:.0f} s", justify="right"),
+                Text.assemble(str(row["reason"]), "\n", (_near(row["evidence"]), "dim")),
             )
         self._console.print(table)
+
+
+def _near(path: str) -> str:
+    """Return *path* as it is seen from here, when it is below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _kind_state(kind: Kind, states: Mapping[str, str]) -> str:

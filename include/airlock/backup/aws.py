@@ -1,4 +1,4 @@
-"""What the AWS drivers share: a client from an Airflow connection, pages, and AWS errors in our words.
+"""What the AWS drivers share: one client from an Airflow connection, pages, and AWS errors in our words.
 
 Knows the Amazon provider's hook and botocore's errors; knows no service's resources.
 """
@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
+from pydantic import Field
+
+from airlock.backup.driver import DocumentDriver, Options
 from airlock.connections import connection as airflow_connection
 from airlock.errors import PermanentError, TemporaryError
 
@@ -55,6 +59,27 @@ def client(connection: str, service: str) -> Any:
     config = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=10, read_timeout=30)
     hook: Any = AwsBaseHook(aws_conn_id=connection, client_type=service, config=config)
     return hook.get_client_type()
+
+
+class AwsOptions(Options):
+    """What every AWS driver is told."""
+
+    connection: str = Field(description="Airflow connection of AWS")
+
+
+class AwsDriver(DocumentDriver):
+    """A driver of one AWS service. Its client is made once, for that costs more than most requests."""
+
+    service: ClassVar[str]
+    options: AwsOptions
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client of the service.
+
+        :raises UnknownName: Airflow has no such connection
+        """
+        return client(self.options.connection, self.service)
 
 
 @contextmanager

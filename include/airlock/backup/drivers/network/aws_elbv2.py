@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup import aws
-from airlock.backup.driver import Capabilities, DocumentDriver, Place
-from airlock.backup.driver import Options as DriverOptions
+from airlock.backup.driver import Capabilities, Place
 from airlock.backup.drivers.network import elbv2_documents as forms
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind
@@ -25,17 +24,17 @@ _GROUP, _BALANCER, _LISTENER = "target-group/", "load-balancer/", "listener/"
 _PROTECTED = "deletion_protection.enabled"
 
 
-class AwsElbv2Options(DriverOptions):
+class AwsElbv2Options(aws.AwsOptions):
     """Options of the driver ``aws_elbv2``."""
 
-    connection: str = Field(description="Airflow connection of AWS")
     load_balancers: tuple[str, ...] = Field(min_length=1, description="names of the load balancers")
 
 
-class AwsElbv2Driver(DocumentDriver):
+class AwsElbv2Driver(aws.AwsDriver):
     """Load balancers, their listeners with rules, and every target group that they forward to; not the targets."""
 
     kind: ClassVar[Kind] = Kind.NETWORK
+    service = "elbv2"
     Options = AwsElbv2Options
     options: AwsElbv2Options
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -45,7 +44,7 @@ class AwsElbv2Driver(DocumentDriver):
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with aws.aws_errors(f"{self.label}: read load balancers {', '.join(self.options.load_balancers)}"):
-            elbv2 = aws.client(self.options.connection, "elbv2")
+            elbv2 = self.client
             documents: dict[str, Any] = {}
             balancers, groups = self._balancers(elbv2, place), self._groups(elbv2, place)
             names = {group["TargetGroupArn"]: name for name, group in groups.items()}
@@ -70,7 +69,7 @@ class AwsElbv2Driver(DocumentDriver):
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         with aws.aws_errors(f"{self.label}: restore load balancers into {place.name or 'the origin'}"):
-            elbv2 = aws.client(self.options.connection, "elbv2")
+            elbv2 = self.client
             held_groups = self._groups(elbv2, place)
             arns = {name: group["TargetGroupArn"] for name, group in held_groups.items()}
             for key in sorted(documents):
@@ -92,7 +91,7 @@ class AwsElbv2Driver(DocumentDriver):
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         with aws.aws_errors(f"{self.label}: discard scratch place {place.name}"):
-            elbv2 = aws.client(self.options.connection, "elbv2")
+            elbv2 = self.client
             for balancer in self._balancers(elbv2, place).values():
                 for listener in self._listeners(elbv2, balancer["LoadBalancerArn"]):
                     elbv2.delete_listener(ListenerArn=listener["ListenerArn"])

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup import aws
-from airlock.backup.driver import Capabilities, DocumentDriver, Place
-from airlock.backup.driver import Options as DriverOptions
+from airlock.backup.driver import Capabilities, Place
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, canonical_json
 
@@ -26,17 +25,17 @@ _INSYNC_SECONDS = 120
 _HERE = "{zone}"
 
 
-class AwsRoute53Options(DriverOptions):
+class AwsRoute53Options(aws.AwsOptions):
     """Options of the driver ``aws_route53``."""
 
-    connection: str = Field(description="Airflow connection of AWS")
     zone: str = Field(min_length=2, description="name of the hosted zone, or its id when several have the name")
 
 
-class AwsRoute53Driver(DocumentDriver):
+class AwsRoute53Driver(aws.AwsDriver):
     """Every record of one hosted zone but the zone's own NS and SOA, which belong to AWS."""
 
     kind: ClassVar[Kind] = Kind.NETWORK
+    service = "route53"
     Options = AwsRoute53Options
     options: AwsRoute53Options
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -45,7 +44,7 @@ class AwsRoute53Driver(DocumentDriver):
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with aws.aws_errors(f"{self.label}: read hosted zone {self.options.zone}"):
-            route53 = aws.client(self.options.connection, "route53")
+            route53 = self.client
             zone = self._zone_of(route53, place)
             if zone is None:
                 return {}
@@ -60,7 +59,7 @@ class AwsRoute53Driver(DocumentDriver):
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         with aws.aws_errors(f"{self.label}: restore records of {self.options.zone} into {place.name or 'the origin'}"):
-            route53 = aws.client(self.options.connection, "route53")
+            route53 = self.client
             zone = self._zone_of(route53, place) or self._create(route53, place)
             held = {
                 self._key(document): document
@@ -88,7 +87,7 @@ class AwsRoute53Driver(DocumentDriver):
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         with aws.aws_errors(f"{self.label}: discard scratch zone of {place.name}"):
-            route53 = aws.client(self.options.connection, "route53")
+            route53 = self.client
             zone = self._zone_of(route53, place)
             if zone is None:
                 return

@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from airlock.backup import aws
-from airlock.backup.driver import Capabilities, DocumentDriver, Place
-from airlock.backup.driver import Options as DriverOptions
+from airlock.backup.driver import Capabilities, Place
 from airlock.errors import InvalidInput
 from airlock.models import Kind
 
@@ -25,10 +24,9 @@ _DENY_ALL = "airlock-deny-all"
 _NOTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
 
 
-class AwsIamOptions(DriverOptions):
+class AwsIamOptions(aws.AwsOptions):
     """Options of the driver ``aws_iam``; the prefixes together say which roles and policies belong to the service."""
 
-    connection: str = Field(description="Airflow connection of AWS")
     name_prefix: str = Field("", pattern=r"^[\w+=,.@-]*$", description="only roles and policies whose names begin so")
     path_prefix: str = Field("/", pattern=r"^/([!-~]*/)?$", description="only roles and policies below this IAM path")
 
@@ -42,10 +40,11 @@ class AwsIamOptions(DriverOptions):
         return self
 
 
-class AwsIamDriver(DocumentDriver):
+class AwsIamDriver(aws.AwsDriver):
     """Roles (trust, attached and inline policies, boundary, tags) and managed policies with all their versions."""
 
     kind: ClassVar[Kind] = Kind.SECURITY
+    service = "iam"
     Options = AwsIamOptions
     options: AwsIamOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -54,7 +53,7 @@ class AwsIamDriver(DocumentDriver):
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with aws.aws_errors(f"{self.label}: read roles and policies"):
-            iam = aws.client(self.options.connection, "iam")
+            iam = self.client
             policies = self._policies(iam, place)
             documents = {f"policy/{name}": self._policy_document(iam, arn) for name, arn in policies.items()}
             names_by_arn = {arn: name for name, arn in policies.items()}
@@ -65,7 +64,7 @@ class AwsIamDriver(DocumentDriver):
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         with aws.aws_errors(f"{self.label}: restore roles and policies into {place.name or 'the origin'}"):
-            iam = aws.client(self.options.connection, "iam")
+            iam = self.client
             arns = self._policies(iam, place)
             for key, document in sorted(documents.items()):
                 sort, _, name = key.partition("/")
@@ -88,7 +87,7 @@ class AwsIamDriver(DocumentDriver):
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         with aws.aws_errors(f"{self.label}: discard scratch place {place.name}"):
-            iam = aws.client(self.options.connection, "iam")
+            iam = self.client
             self._remove(iam, self._roles(iam, place), self._policies(iam, place))
 
     # --- names --------------------------------------------------------------------------------------------------------
