@@ -191,12 +191,14 @@ class Release:
     # --- people -------------------------------------------------------------------------------------------------------
 
     def notify(self, event: str, title: str, text: str, link: str = "", **fields: str) -> None:
-        """Tell people. A message that cannot be delivered is logged and never stops a release."""
+        """Tell people, once for each *title*. A message that cannot be delivered is logged and never stops a release."""
         from airlock.notify.notifier import Message
 
-        if self.latest("notification", event) is not None:
+        if any(told.subject == event and told.data["title"] == title for told in self.recorded("notification")):
             return
         begun = self.latest("notification", "start")
+        if begun is not None and not begun["delivered"]:
+            return  # there is no connection, which was said when the release began
         message = Message(
             release=self.id,
             event=event,
