@@ -191,7 +191,7 @@ class Release:
     # --- people -------------------------------------------------------------------------------------------------------
 
     def notify(self, event: str, title: str, text: str, link: str = "", **fields: str) -> None:
-        """Tell people, once for each *title*. A message that cannot be delivered is logged and never stops a release."""
+        """Tell people, once for each *title*. What cannot be delivered is logged and never stops a release."""
         from airlock.notify.notifier import Message
 
         if any(told.subject == event and told.data["title"] == title for told in self.recorded("notification")):
