@@ -27,8 +27,8 @@ up: install ## Start the sandbox and leave it running
 down: install ## Stop the sandbox
 	@$(PYTHON) -m sandbox down
 
-test: install ## Run the tests on real servers (ARGS="..." goes to pytest)
-	@$(TOOLS) $(PYTHON) -m pytest $(ARGS)
+test: install ## Run the tests on real servers, two files at a time (ARGS="..." goes to pytest)
+	@$(TOOLS) $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, types, layers and the service files
 	@$(PYTHON) -m ruff check

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,16 @@ from sandbox import kubernetes_api, moto, openbao, postgres, reach
 
 
 @pytest.fixture(scope="module")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
-    with postgres.start(tmp_path_factory.mktemp("postgres"), reach.free_port()) as server:
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can reach when root runs the tests: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="airlock-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def postgres_server(open_folder: Path) -> Iterator[postgres.Postgres]:
+    with postgres.start(open_folder / "server", reach.free_port()) as server:
         yield server
 
 

@@ -108,13 +108,13 @@ def wait_for(seen: Any, seconds: float = 10) -> None:
 
 
 @pytest.fixture(scope="module")
-def running_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def running_front(tmp_path_factory: pytest.TempPathFactory, open_folder: Path) -> Iterator[Front]:
     layout = FreeLayout(REPOSITORY, tmp_path_factory.mktemp("front"), 28000)
     assert {layout.port(name) for name in OFFSETS}
     layout.create()
     with ExitStack() as stack:
         database = stack.enter_context(
-            postgres.start(tmp_path_factory.mktemp("postgres"), reach.free_port(), databases=["shop_prod"])
+            postgres.start(open_folder / "postgres", reach.free_port(), databases=["shop_prod"])
         )
         shop_database.ensure_role(database, shop_database.ROLE, "orders")
         shop_database.seed(database, "prod")

@@ -28,7 +28,7 @@ def airlock(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"},
     )
 
@@ -126,7 +126,7 @@ def test_checking_evidence_needs_no_airflow_and_loads_none(pack):
         check=False,
         capture_output=True,
         env=os.environ | {"PYTHONPATH": str(INCLUDE)},
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0
 

@@ -64,7 +64,7 @@ def test_every_component_of_airflow_is_there() -> None:
 @pytest.mark.parametrize("command", ["api-server", "dag-processor", "db", "jobs", "scheduler", "triggerer"])
 def test_the_commands_exist_in_the_pinned_airflow(command: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", command, "--help"], capture_output=True, text=True, timeout=100, check=False,
+        [sys.executable, "-m", "airflow", command, "--help"], capture_output=True, text=True, timeout=240, check=False,
         env={"PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr

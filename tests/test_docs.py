@@ -46,7 +46,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in *folder*, with the code of *folder*."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "include")}
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=100, check=False)
+                          timeout=240, check=False)
 
 
 def test_the_example_driver_keeps_the_contract(copy_with_the_example: Path) -> None:

@@ -12,10 +12,13 @@ import pytest
 
 from airlock.errors import TemporaryError
 from sandbox import moto, openbao, postgres, reach, shop_database
+from tests.real_servers import open_folder
+
+__all__ = ["open_folder"]
 
 
-def test_postgres_keeps_its_data_and_takes_a_new_password(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder, port = tmp_path_factory.mktemp("postgres"), reach.free_port()
+def test_postgres_keeps_its_data_and_takes_a_new_password(open_folder: Path) -> None:
+    folder, port = open_folder / "kept", reach.free_port()
     with postgres.start(folder, port, "first", databases=["shop_staging"]) as server:
         shop_database.ensure_role(server, shop_database.ROLE, "app")
         assert shop_database.seed(server, "staging")
@@ -28,8 +31,8 @@ def test_postgres_keeps_its_data_and_takes_a_new_password(tmp_path_factory: pyte
             psycopg.connect(server.dsn().replace("it%27s%20another", "first"))
 
 
-def test_the_shop_may_write_orders_and_nothing_else(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with postgres.start(tmp_path_factory.mktemp("postgres"), reach.free_port(), databases=["shop_prod"]) as server:
+def test_the_shop_may_write_orders_and_nothing_else(open_folder: Path) -> None:
+    with postgres.start(open_folder / "shop", reach.free_port(), databases=["shop_prod"]) as server:
         shop_database.ensure_role(server, shop_database.ROLE, "app-secret")
         shop_database.seed(server, "prod")
         url = f"postgresql://{shop_database.ROLE}:app-secret@127.0.0.1:{server.port}/shop_prod"
@@ -45,8 +48,8 @@ def test_the_shop_may_write_orders_and_nothing_else(tmp_path_factory: pytest.Tem
                 shop.execute("CREATE TABLE mine (id integer)")
 
 
-def test_postgres_after_a_hard_end(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder, port = tmp_path_factory.mktemp("postgres"), reach.free_port()
+def test_postgres_after_a_hard_end(open_folder: Path) -> None:
+    folder, port = open_folder / "ended", reach.free_port()
     server = postgres.start(folder, port, "secret", databases=["kept"])
     os.kill(server.pid, 9)
     os.waitpid(server.pid, 0)

@@ -10,33 +10,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from airlock.errors import InvalidInput
 from airlock.models import Sample
-
-
-class MetricOptions(BaseModel):
-    """Base of a source's options. Secrets are given only as ids of Airflow connections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from airlock.options import Options, validated
 
 
 class MetricSource(ABC):
     """Counts of requests, errors and latencies per version."""
 
-    Options: ClassVar[type[MetricOptions]]
+    Options: ClassVar[type[Options]]
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Validate the options.
 
         :raises InvalidInput: an option is missing, unknown or of the wrong type
         """
-        try:
-            self.options = self.Options.model_validate(options)
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'metrics'}: {f['msg']}" for f in error.errors())
-            raise InvalidInput(f"wrong options for metric source {type(self).__name__}: {faults}") from error
+        self.options = validated(self.Options, options, f"metric source {type(self).__name__}")
 
     @abstractmethod
     def online(self) -> str:

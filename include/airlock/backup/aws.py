@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from airlock.backup.driver import DocumentDriver, Options
+from airlock.backup.driver import DocumentDriver
 from airlock.connections import connection as airflow_connection
 from airlock.errors import PermanentError, TemporaryError
+from airlock.options import Options
 
 _TEMPORARY_CODES = frozenset(
     {

@@ -35,8 +35,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput
 from airlock.models import (
@@ -53,16 +51,11 @@ from airlock.models import (
     digest_of,
     utc_now,
 )
+from airlock.options import Options, validated
 
 log = logging.getLogger(__name__)
 Write = Callable[[str, Iterable[bytes]], StoredObject]
 """Write one named stream of bytes into the recovery point that is being taken."""
-
-
-class Options(BaseModel):
-    """Base of a driver's options. Secrets are given only as ids of Airflow connections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Capabilities(Frozen):
@@ -97,13 +90,7 @@ class Driver(ABC):
         """
         self.resource = resource
         self.store = store
-        try:
-            self.options = self.Options.model_validate(resource.options)
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'options'}: {fault['msg']}" for fault in error.errors()
-            )
-            raise InvalidInput(f"{self.label}: wrong options for driver {resource.driver!r}: {faults}") from error
+        self.options = validated(self.Options, resource.options, f"{self.label}: driver {resource.driver!r}")
 
     @property
     def label(self) -> str:

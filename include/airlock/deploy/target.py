@@ -14,33 +14,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from airlock.errors import InvalidInput
 from airlock.models import Artifact, TargetState
-
-
-class TargetOptions(BaseModel):
-    """Base of a target's options. Secrets are given only as ids of Airflow connections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from airlock.options import Options, validated
 
 
 class Target(ABC):
     """Where a version runs."""
 
-    Options: ClassVar[type[TargetOptions]]
+    Options: ClassVar[type[Options]]
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Validate the options.
 
         :raises InvalidInput: an option is missing, unknown or of the wrong type
         """
-        try:
-            self.options = self.Options.model_validate(options)
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'target'}: {f['msg']}" for f in error.errors())
-            raise InvalidInput(f"wrong options for target {type(self).__name__}: {faults}") from error
+        self.options = validated(self.Options, options, f"target {type(self).__name__}")
 
     @abstractmethod
     def inspect(self) -> TargetState:

@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from airlock.analysis.metrics import MetricOptions, MetricSource
+from airlock.analysis.metrics import MetricSource
 from airlock.analysis.statistics import quantile
 from airlock.errors import NoData, TemporaryError
 from airlock.fetch import Address, fetch_json
 from airlock.models import ArmSample, Name, Sample, utc_now
+from airlock.options import Options
 
 _COUNTERS = {"upstream_rq_completed": "requests", "upstream_rq_5xx": "errors"}
 _HISTOGRAM = "upstream_rq_time"
@@ -36,7 +37,7 @@ class SlotOptions(BaseModel):
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
-class EnvoyOptions(MetricOptions):
+class EnvoyOptions(Options):
     """Options of the source."""
 
     admin: Address

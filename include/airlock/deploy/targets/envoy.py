@@ -18,20 +18,21 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from airlock.deploy.target import Target, TargetOptions
+from airlock.deploy.target import Target
 from airlock.deploy.targets.envoy_runtime import Weights
 from airlock.deploy.targets.slots import Slot, mark_stable, stable_slot
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
 from airlock.errors import EffectMissing, PermanentError, TemporaryError
 from airlock.fetch import Address, fetch
 from airlock.models import Artifact, Name, TargetState, VersionState
+from airlock.options import Options
 
 logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _WHOLE = 100
 
 
-class SlotOptions(TargetOptions):
+class SlotOptions(Options):
     """Where one slot is reached, which program runs it, and which of Envoy's runtime keys is its weight (0 to 100)."""
 
     address: Address
@@ -39,7 +40,7 @@ class SlotOptions(TargetOptions):
     runtime_key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
-class EnvoyOptions(TargetOptions):
+class EnvoyOptions(Options):
     """Options of the target. ``folder`` holds the slots' folders and is the root of Envoy's disk layer."""
 
     admin: Address

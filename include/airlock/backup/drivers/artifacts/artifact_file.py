@@ -20,6 +20,7 @@ from airlock.backup.files import discard_folder, read_exactly, regular, replace_
 from airlock.connections import connection
 from airlock.errors import BackupDamaged, InvalidInput
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _OK = 200
@@ -32,7 +33,7 @@ class ArtifactFileDriver(StreamDriver):
     kind = Kind.ARTIFACTS
     capabilities = contract.Capabilities(consistent="one reading of the file")
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="the installed artifact; links are followed")
         command: tuple[str, ...] = Field(
             ("{python}", "{artifact}"), min_length=1, description="starts it; {python}, {artifact}, {port} are replaced"

@@ -18,6 +18,7 @@ from airlock.backup.drivers.cicd.git_program import git, stream
 from airlock.backup.files import discard_folder, fault, replace_file, scratch_folder
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _FORMAT = "%(objectname) %(refname)"
@@ -29,7 +30,7 @@ class GitDriver(StreamDriver):
     kind = Kind.CICD
     capabilities = contract.Capabilities(consistent="all refs at one moment", needs_programs=("git",))
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="the repository")
         pipelines: tuple[str, ...] = Field(
             (".github/workflows/*", ".gitlab-ci.yml", "Jenkinsfile"),

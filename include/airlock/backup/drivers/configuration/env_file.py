@@ -16,6 +16,7 @@ from airlock.backup.files import discard_folder, read_whole, regular, replace_fi
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.errors import InvalidInput
 from airlock.models import Kind
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(.*)", re.DOTALL)
@@ -79,7 +80,7 @@ class EnvFileDriver(SecretDocumentDriver):
     kind = Kind.CONFIGURATION
     capabilities = contract.Capabilities(consistent="one reading of the file")
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="the file")
 
     options: Options

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place
-from airlock.backup.driver import Options as DriverOptions
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _UPGRADE_SECONDS = 20  # a new KV v2 mount refuses requests for a moment while it prepares itself

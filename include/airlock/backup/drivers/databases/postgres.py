@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place, StreamDriver, Write
-from airlock.backup.driver import Options as DriverOptions
 from airlock.backup.drivers.databases import postgres_facts as measure
 from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, StoredObject, canonical_json, digest_of
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _COMPARED = ("tables", "constraints", "grants", "owners", "roles", "database")

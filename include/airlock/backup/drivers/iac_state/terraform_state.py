@@ -18,6 +18,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import discard_folder, scratch_folder
 from airlock.errors import InvalidInput
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _FORMAT = 4
@@ -72,7 +73,7 @@ class TerraformStateDriver(StreamDriver):
     kind = Kind.IAC_STATE
     capabilities = contract.Capabilities(consistent="one reading of the state file")
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="local path, or URL of an object storage, of the state file")
         connection: str | None = Field(None, description="Airflow connection of the object storage")
 

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place
-from airlock.backup.driver import Options as DriverOptions
 from airlock.backup.drivers.kubernetes import cleaning
 from airlock.backup.drivers.kubernetes.cluster import ApiResource, Cluster
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _SKIPPED = frozenset({

@@ -18,6 +18,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import CHUNK, discard_folder, fault, scratch_folder
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class LogFilesDriver(StreamDriver):
     kind = Kind.LOGS
     capabilities = contract.Capabilities(consistent="each file up to its size when the backup began")
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
         patterns: tuple[str, ...] = Field(("*.log*",), min_length=1, description="which files, relative to the folder")
 

@@ -22,6 +22,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _LIMIT = 1 << 20
@@ -88,7 +89,7 @@ class TlsCertificateDriver(StreamDriver):
     kind = Kind.SECURITY
     capabilities = contract.Capabilities(consistent="both files, which must match each other")
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         certificate: str = Field(min_length=1, description="PEM file: the certificate, then its chain")
         key: str = Field(min_length=1, description="PEM file of the private key, without passphrase")
         minimum_days: float = Field(0, ge=0, description="days that the certificate must still be valid")

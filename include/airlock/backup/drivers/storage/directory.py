@@ -21,6 +21,7 @@ from airlock.backup.drivers.storage.tree import CHUNK, Entry, manifest, walk
 from airlock.backup.files import discard_folder, fault, read_exactly, scratch_folder
 from airlock.errors import InvalidInput
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
+from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _SHOWN = 5
@@ -37,7 +38,7 @@ class DirectoryDriver(StreamDriver):
         consistent="each file by itself; a file that changes while it is read is refused"
     )
 
-    class Options(contract.Options):
+    class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
 
     options: Options
