@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +12,6 @@ from upath import UPath
 
 from airlock.backup.store import BackupStore
 from sandbox import kubernetes_api, moto, openbao, postgres, reach
-
-
-@pytest.fixture(scope="module")
-def open_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's user can reach when root runs the tests: pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="airlock-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,6 @@ import pytest
 
 from airlock.errors import TemporaryError
 from sandbox import moto, openbao, postgres, reach, shop_database
-from tests.real_servers import open_folder
-
-__all__ = ["open_folder"]
 
 
 def test_postgres_keeps_its_data_and_takes_a_new_password(open_folder: Path) -> None:

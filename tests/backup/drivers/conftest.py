@@ -1,5 +1,5 @@
 """The real servers, for all driver tests."""
 
-from tests.real_servers import kubernetes_server, moto_server, open_folder, openbao_server, postgres_server, store
+from tests.real_servers import kubernetes_server, moto_server, openbao_server, postgres_server, store
 
-__all__ = ["kubernetes_server", "moto_server", "open_folder", "openbao_server", "postgres_server", "store"]
+__all__ = ["kubernetes_server", "moto_server", "openbao_server", "postgres_server", "store"]

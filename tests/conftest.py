@@ -1,0 +1,33 @@
+"""What holds for all tests: a home of Airflow's for each process, no deadlines of the clock, long tests first."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Airflow writes into its home when it is first imported: never into the caller's, and no two processes into the same.
+_TOOLS = os.environ.get("AIRFLOW_HOME") or str(Path(__file__).parents[1] / ".airlock" / "tools")
+os.environ["AIRFLOW_HOME"] = f"{_TOOLS}/{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+
+# How long an example takes says more about the machine's load than about the code.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start whole releases first, so that the other process does all the rest meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can reach when root runs the tests: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="airlock-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
