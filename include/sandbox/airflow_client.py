@@ -117,12 +117,12 @@ class AirflowClient:
             json={"new_state": state},
         )
 
-    def answer(self, run: Run, task_id: str, option: str, reason: str) -> None:
-        """Answer a request for input."""
+    def approve(self, run: Run, option: str, reason: str) -> None:
+        """Answer the request for approval of *run*."""
         self._call(
             "PATCH",
-            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
-            json={"chosen_options": [option], "params_input": {"reason": reason}},
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/change.approve/-1/hitlDetails",
+            json={"chosen_options": [option], "params_input": {"answer_reason": reason}},
         )
 
 

@@ -51,7 +51,7 @@ def judge(policy: AnalysisPolicy, sample: Sample) -> Verdict:
     if worst.log_evidence >= proof:
         sentence = (
             f"{worst.sentence} Chance alone would show this in at most 1 of {_evidence(worst):.0f} good releases, "
-            f"however often it is looked at; {math.exp(proof):.0f} was the line."
+            f"however often it is looked at; the policy rolls back from 1 of {math.exp(proof):.0f} on."
         )
         return Verdict(answer=Answer.FAIL, sentence=sentence, numbers=numbers)
     doubt = _doubt(policy, sample, worst, proof)

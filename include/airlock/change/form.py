@@ -17,6 +17,7 @@ CHANGE_TYPES = ("normal", "standard", "emergency")
 IMPACTS = ("low", "medium", "high")
 _ALL = ("standard", "normal", "emergency")
 _WRITTEN = ("normal", "emergency")
+_MANY_LINES_FROM = 2000
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class FormField:
 
 
 def _text(longest: int, shortest: int = 1, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "minLength": shortest, "maxLength": longest, **more}
+    lines = {"format": "multiline"} if longest >= _MANY_LINES_FROM else {}
+    return {"type": "string", "minLength": shortest, "maxLength": longest, **lines, **more}
 
 
 FIELDS: tuple[FormField, ...] = (

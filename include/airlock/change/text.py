@@ -54,9 +54,9 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
           for number, step in enumerate(plan.rollout.steps, start=1)),
         f"{len(plan.rollout.steps) + 1}. 100 %, then {plan.rollout.bake_seconds:g} s with the version before kept warm",
         "",
-        f"The canary must answer at least {plan.analysis.minimum_requests} requests; above "
-        f"{plan.analysis.max_error_rate * 100:g} % errors, or with a p95 latency of more than "
-        f"{plan.analysis.latency_ratio:g} times the stable one, it is rolled back.",
+        f"The canary must answer at least {plan.analysis.minimum_requests} requests. It is rolled back when it fails "
+        f"more often than the stable version beyond chance, above {plan.analysis.max_error_rate * 100:g} % "
+        f"errors, or with a p95 latency of more than {plan.analysis.latency_ratio:g} times the stable one.",
         "",
         "#### Backups to be taken and restored as a test before anything is changed",
         "",

@@ -64,7 +64,7 @@ class Ledger:
         if self.sealed(record.release) and name.encode() not in _payload(objects.read(folder / SEAL)):
             objects.withdraw(path)
             raise GateRefused(_sealed_message(record))
-        log.info("ledger: release %s: recorded %s %s by %s as %s", record.release, record.type, record.subject or "-",
+        log.debug("ledger: release %s: recorded %s %s by %s as %s", record.release, record.type, record.subject or "-",
                  record.actor, name)
         return name
 

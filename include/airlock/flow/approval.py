@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 APPROVE, REJECT = "Approve", "Reject"
+ANSWER_REASON = "answer_reason"
+"""The approver's reason. Not ``reason``: Airflow would fill it in with the requester's, from the trigger form."""
 
 
 class ApproveOperator(HITLOperator):
@@ -41,10 +43,11 @@ class ApproveOperator(HITLOperator):
             subject=f"Release {environment.service} to {environment.environment}?",
             options=[APPROVE, REJECT],
             params={
-                "reason": Param(
+                ANSWER_REASON: Param(
                     "",
                     type=["null", "string"],
                     maxLength=2000,
+                    format="multiline",
                     source="task",
                     title="Reason",
                     description="Needed when you reject; welcome when you approve.",
@@ -131,13 +134,7 @@ class ApproveOperator(HITLOperator):
                 "vote", vote.person, request=request, plan_digest=plan.digest, vote=vote.model_dump(mode="json")
             )
             result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
-            log.info(
-                "%s answered %s%s; %s",
-                vote.person,
-                vote.choice,
-                f": {vote.reason}" if vote.reason else "",
-                result.sentence,
-            )
+            log.info("%s answered %s; %s", vote.person, vote.choice, result.sentence)
             if result.decided == "waiting":
                 self._ask(context, release, plan, plan)
             store.delete("request")
@@ -152,7 +149,7 @@ class ApproveOperator(HITLOperator):
         if not person:
             raise GateRefused("an answer without a person is no approval; clear this task to ask again")
         choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
-        reason = str((answer["params_input"] or {}).get("reason") or "")[:2000]
+        reason = str((answer["params_input"] or {}).get(ANSWER_REASON) or "")[:2000]
         return Vote(person=str(person), choice=choice, at=utc_now(), reason=reason)
 
 

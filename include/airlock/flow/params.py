@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from airlock.change.form import FIELDS
+from airlock.change.form import CHANGE_TYPES, FIELDS, FormField
 
 
 def form_params(scheduled: bool) -> dict[str, Param]:
@@ -18,6 +18,13 @@ def form_params(scheduled: bool) -> dict[str, Param]:
         schema = field.json_schema(optional=scheduled)
         empty = {} if field.default is None and "null" not in schema["type"] else {"default": field.default}
         params[field.name] = Param(
-            **empty, title=field.title, description_md=field.description, section=field.section, **schema
+            **empty, title=field.title, description_md=_description(field), section=field.section, **schema
         )
     return params
+
+
+def _description(field: FormField) -> str:
+    needed = [one for one in CHANGE_TYPES if one in field.needed_for]
+    if not needed or len(needed) == len(CHANGE_TYPES):
+        return field.description
+    return f"{field.description} *Needed for a change of type {' or '.join(needed)}.*"

@@ -186,7 +186,8 @@ class Release:
     def announce(self, act: str, **data: Any) -> None:
         """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""
         self.record("act", act, **data)
-        log.info("%s: begins on target %s %s", act, self.environment.target.name, data or "")
+        detail = ", ".join(f"{name} {value}" for name, value in data.items())
+        log.info("%s: begins on target %s: %s", act, self.environment.target.name, detail)
 
     # --- people -------------------------------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ DOCUMENT = """
    baked, or everything goes back.
 4. **close**: the evidence is sealed. The run fails unless the release was promoted.
 
-**On call:** read the log of the first red task: its last line says what stopped and what to do next. A release that
-began always lands: if `close.seal` is red, clear `deploy.rollback.traffic` with downstream.
+**On call:** in the log of the first red task, the line with `stopped:` says what stopped and what to do next. A release
+that began always lands: if `close.seal` is red, clear `deploy.rollback.traffic` with downstream.
 """
 
 

@@ -118,7 +118,7 @@ def look(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
         percent,
         progress.looks + 1,
         verdict.answer.upper(),
-        verdict.sentence,
+        verdict.sentence.rstrip("."),
         decision.move,
     )
     if decision.move in (Move.PASS, Move.ROLL_BACK):
@@ -212,7 +212,7 @@ def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
         verdict=verdict.model_dump(mode="json"),
         sample=None if sample is None else sample.model_dump(mode="json"),
     )
-    log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence)
+    log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence.rstrip("."))
     return verdict
 
 
