@@ -55,8 +55,8 @@ class Front:
             "listener": layout.url("envoy"),
             "folder": str(layout.host("prod") / "slots"),
             "supervisor_connection": "shop_supervisor",
-            "start_seconds": 20,
-            "effect_seconds": 5,
+            "start_seconds": 60,
+            "effect_seconds": 30,
             "slots": {
                 slot: {
                     "address": layout.url(f"prod_{slot}"),
@@ -100,7 +100,7 @@ class Front:
         self.target().abort("1.0")
 
 
-def wait_for(seen: Any, seconds: float = 10) -> None:
+def wait_for(seen: Any, seconds: float = 60) -> None:
     limit = time.monotonic() + seconds
     while not seen():
         assert time.monotonic() < limit, "did not happen in time"

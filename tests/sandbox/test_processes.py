@@ -20,7 +20,7 @@ SERVE = "import http.server as h, sys; h.test(h.SimpleHTTPRequestHandler, port=i
 FORK = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 
 
-def program(folder: Path, name: str, code: str, port: int = 0, deadline: float = 15) -> processes.Program:
+def program(folder: Path, name: str, code: str, port: int = 0, deadline: float = 60) -> processes.Program:
     return processes.Program(
         name=name,
         command=(sys.executable, "-c", code, str(port)),
@@ -28,7 +28,7 @@ def program(folder: Path, name: str, code: str, port: int = 0, deadline: float =
         ready=lambda: not port or reach.listens(port),
         folder=folder,
         deadline=deadline,
-        grace=3,
+        grace=1,
     )
 
 
@@ -63,8 +63,8 @@ def test_a_server_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
 
 def test_a_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:
     code = f"{FORK}print('thinking', flush=True); time.sleep(600)"
-    with pytest.raises(TemporaryError, match=r"slow was not ready within 1 s(?s:.*)thinking"):
-        processes.start(program(tmp_path, "slow", code, reach.free_port(), deadline=1), tmp_path)
+    with pytest.raises(TemporaryError, match=r"slow was not ready within 3 s(?s:.*)thinking"):
+        processes.start(program(tmp_path, "slow", code, reach.free_port(), deadline=3), tmp_path)
     assert not list(sessions(str(tmp_path / "slow.log")))
 
 
@@ -157,7 +157,7 @@ def sessions(log: str) -> Iterator[int]:
             continue
 
 
-def wait_for(condition: object, seconds: float = 10) -> None:
+def wait_for(condition: object, seconds: float = 60) -> None:
     assert callable(condition)
     limit = time.monotonic() + seconds
     while not condition():

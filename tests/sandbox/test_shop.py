@@ -32,7 +32,7 @@ def test_an_empty_slot_starts_nothing_and_ends_in_order(tmp_path: Path) -> None:
     include = Path(shop.__file__).parents[2]
     (tmp_path / "slots" / "a").mkdir(parents=True)
     command = [sys.executable, "-m", "sandbox.launch", str(tmp_path), "a", "1"]
-    ended = subprocess.run(command, cwd=include, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(command, cwd=include, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0
     assert "nothing to start" in ended.stdout
     shutil.rmtree(tmp_path)

@@ -13,6 +13,7 @@ from airlock.models import AnalysisPolicy, Answer, Sample
 from tests.shop_front import Front, front, running_front, wait_for
 
 __all__ = ["front", "running_front"]
+Look = Callable[[], Sample]
 POLICY = AnalysisPolicy(alpha=0.01 / 3)
 
 
@@ -21,38 +22,41 @@ def staged(front: Front, version: str, percent: int) -> None:
     front.target().shift(version, percent)
 
 
-def look_until(front: Front, version: str, percent: int, wanted: Callable[[Sample], bool], seconds: float) -> Sample:
-    """Look twice a second at real traffic until the sample is as *wanted*."""
+def look_until(front: Front, version: str, percent: int, wanted: Callable[[Sample], bool]) -> tuple[Sample, Look]:
+    """Look twice a second at real traffic until the sample is as *wanted*; return it and a way to look again."""
     source = front.source()
     staged(front, version, percent)
+    mark = source.begin("1.0", version)
+
+    def look() -> Sample:
+        return source.sample(mark, "1.0", version, percent / 100)
+
     with front.traffic(120):
-        time.sleep(1)
-        mark = source.begin("1.0", version)
-        limit = time.monotonic() + seconds
+        limit = time.monotonic() + 200
         while True:
             time.sleep(0.5)
-            found = source.sample(mark, "1.0", version, percent / 100)
+            found = look()
             if wanted(found) or time.monotonic() > limit:
-                return found
+                return found, look
 
 
 def test_counts_follow_the_split_and_a_good_version_passes(front: Front) -> None:
-    found = look_until(
-        front, "1.1", 25, lambda look: look.canary.requests >= 150 and judge(POLICY, look).answer is Answer.PASS, 20
+    found, look = look_until(
+        front, "1.1", 25, lambda look: look.canary.requests >= 150 and judge(POLICY, look).answer is Answer.PASS
     )
     total = found.canary.requests + found.stable.requests
     assert 0.15 < found.canary.requests / total < 0.35
     assert (found.canary.errors, found.stable.errors) == (0, 0)
     assert found.canary.latency_p95_ms is not None
     assert found.canary.latency_p50_ms <= found.canary.latency_p95_ms
-    # The histogram may lag behind the counter by a flush, never lead it by more than the reads are apart.
-    assert 0.7 * found.canary.requests <= found.canary.latency_buckets[-1][1] <= 1.1 * found.canary.requests + 5
+    # Envoy adds to its histogram every few seconds, later than to its counters: they agree when all is quiet.
+    wait_for(lambda: look().canary.latency_buckets[-1][1] == look().canary.requests >= found.canary.requests)
     assert judge(POLICY, found).answer is Answer.PASS
 
 
 @pytest.mark.parametrize("percent", [5, 50])
 def test_a_failing_version_is_caught(front: Front, percent: int) -> None:
-    found = look_until(front, "1.2", percent, lambda look: judge(POLICY, look).answer is Answer.FAIL, 60)
+    found, _ = look_until(front, "1.2", percent, lambda look: judge(POLICY, look).answer is Answer.FAIL)
     verdict = judge(POLICY, found)
     assert verdict.answer is Answer.FAIL
     assert found.stable.errors == 0
@@ -60,11 +64,13 @@ def test_a_failing_version_is_caught(front: Front, percent: int) -> None:
 
 
 def test_a_slow_version_is_caught(front: Front) -> None:
-    found = look_until(front, "1.3", 25, lambda look: judge(POLICY, look).answer is Answer.FAIL, 30)
+    found, _ = look_until(front, "1.3", 25, lambda look: judge(POLICY, look).answer is Answer.FAIL)
     verdict = judge(POLICY, found)
     assert verdict.answer is Answer.FAIL
     assert "took longer than" in verdict.sentence
-    assert found.canary.latency_p50_ms == pytest.approx(155, abs=40)
+    # It waits 150 ms before each answer; a busy machine adds to both versions.
+    assert found.canary.latency_p50_ms >= 115
+    assert found.canary.latency_p50_ms >= found.stable.latency_p50_ms + 50
 
 
 def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
@@ -74,7 +80,7 @@ def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
     with front.traffic(60):
         mark = source.begin("1.0", "1.1")
         Supervisor("shop_supervisor").stop(f"shop-prod-{'b' if stable == 'a' else 'a'}")
-        wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.FAIL, 20)
+        wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.FAIL, 120)
 
 
 def test_no_requests_are_no_pass(front: Front) -> None:

@@ -276,8 +276,7 @@ class EnvoyTarget(Target):
             view = self._view(name)
             if view.healthy and view.version == version and (not digest or view.claimed == digest):
                 return
-            state = self._supervisor.state(program)
-            if state in GIVEN_UP:
+            if (state := self._supervisor.state(program)) in GIVEN_UP:
                 raise PermanentError(
                     f"version {version} does not start in slot {name}: supervisord says {state} of {program}; "
                     f"read {self._supervisor.log_of(program)}"

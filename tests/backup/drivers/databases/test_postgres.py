@@ -254,6 +254,9 @@ def test_inspect_tells_absence_and_notices_writes(
     assert not driver(store, "nowhere").inspect().present
     before = driver(store).inspect()
     assert before.present and before.size_bytes and before.detail["database"] == "origin"
+    with psycopg.connect(postgres_server.dsn("origin"), autocommit=True) as database:
+        database.execute("UPDATE sales.orders SET cents = cents + 1 WHERE id = 7")
+    assert driver(store).inspect().fingerprint != before.fingerprint
 
 
 def test_a_server_that_is_down_is_temporary_and_a_missing_database_is_not(
