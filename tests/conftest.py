@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 _TOOLS = os.environ.get("AIRFLOW_HOME") or str(Path(__file__).parents[1] / ".airlock" / "tools")
 os.environ["AIRFLOW_HOME"] = f"{_TOOLS}/{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+# Some tests start Python processes that import Airlock: they find it as these do.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "include")
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
