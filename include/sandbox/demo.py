@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from airlock.services import ServiceEnvironment, find
 from sandbox import credentials, stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo_view import DemoView
-from sandbox.layout import Layout
+from sandbox.layout import ENVIRONMENTS, Layout
 
 REQUESTER = "release-manager"
 APPROVERS = ("owner", "board-1", "board-2", "board-3")
@@ -191,6 +192,13 @@ class Demo:
         )
 
 
+def _begin_at_the_first_version(layout: Layout) -> None:
+    """Forget which versions an earlier demo left installed: 1.1 cannot be released where it runs already."""
+    if not stack.running(layout):
+        for environment in ENVIRONMENTS:
+            shutil.rmtree(layout.host(environment) / "slots", ignore_errors=True)
+
+
 def write_summary(path: Path, results: list[Result]) -> bool:
     """Write ``summary.json`` and return whether every release ended as it should."""
     ok = len(results) == len(SCENARIOS) and all(result.as_expected for result in results)
@@ -208,6 +216,7 @@ def run(layout: Layout) -> int:
     console = Console()
     view = DemoView(console, layout.url("airflow"))
     begun = time.monotonic()
+    _begin_at_the_first_version(layout)
     given = stack.start_all(layout, view.say)
     # The service file names the sandbox's ports and ids by these variables; this process reads it too.
     os.environ.update({name: value for name, value in given.items() if name.startswith("AIRLOCK_")})
