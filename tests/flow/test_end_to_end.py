@@ -80,8 +80,8 @@ def form(version: str, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    layout = Layout(repository=ROOT, home=tmp_path_factory.mktemp("airlock"), port_base=_free_port_base())
+def sandbox(open_folder: Path) -> Iterator[Sandbox]:
+    layout = Layout(repository=ROOT, home=open_folder, port_base=_free_port_base())
     given = stack.start_all(layout)
     patch = pytest.MonkeyPatch()
     try:
@@ -100,7 +100,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 def _free_port_base() -> int:
     for _ in range(50):
-        base = random.randrange(20000, 60000, 100)
+        base = random.randrange(10000, 19900, 100)  # below the ports that the system hands out
         if not any(reach.listens(base + offset) for offset in OFFSETS.values()):
             return base
     pytest.fail("no free range of ports was found")
