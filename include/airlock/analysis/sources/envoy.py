@@ -25,7 +25,7 @@ _HISTOGRAM = "upstream_rq_time"
 # Exists from the start; the others appear with the first request that they count.
 _ALWAYS = "upstream_rq_total"
 # Envoy tells its uptime in whole seconds, and the two clocks are read at slightly different moments.
-_RESTART_TOLERANCE_SECONDS = 10.0
+_RESTART_TOLERANCE_SECONDS = 5.0
 
 
 class SlotOptions(BaseModel):
