@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from airlock.errors import AirlockError, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify
 from airlock.flow.release import release_id
-from airlock.models import Outcome, RecoveryPoint
+from airlock.models import Outcome, Record, RecoveryPoint
 from airlock.services import ServiceEnvironment, find
 from sandbox import credentials, stack
 from sandbox.airflow_client import AirflowClient, Run
@@ -30,6 +31,7 @@ from sandbox.layout import ENVIRONMENTS, Layout
 REQUESTER = "release-manager"
 APPROVERS = ("owner", "board-1", "board-2", "board-3")
 LONGEST_SECONDS = 600.0
+PATIENCE_SECONDS = 15.0
 DAG = "release.shop.prod"
 DAMAGED = "storage.uploads"
 
@@ -113,7 +115,7 @@ class Demo:
         run = requester.trigger(DAG, scenario.form())
         identity = release_id(self.environment, run.run_id, datetime.fromisoformat(run.run_after))
         self.view.begin(identity, scenario.version, scenario.story)
-        answered: set[str] = set()
+        answered: dict[str, float] = {}
         damaged = not scenario.damage
         look_at_airflow = 0.0
         while run.state in ("queued", "running"):
@@ -123,9 +125,10 @@ class Demo:
                 look_at_airflow = time.monotonic() + 0.7
                 run = requester.run(run)
                 states = requester.task_states(run)
-                self.view.show(states, self.ledger.read(identity))
+                records = self.ledger.read(identity)
+                self.view.show(states, records)
                 if states.get("change.approve") == "awaiting_input":
-                    self._answer(run, answered)
+                    self._answer(run, records, answered)
             if time.monotonic() - begun > LONGEST_SECONDS:
                 raise TemporaryError(
                     f"release {identity} did not end within {LONGEST_SECONDS:.0f} s; look at its run in "
@@ -137,25 +140,30 @@ class Demo:
         self.view.end(result.outcome, result.reason)
         return result
 
-    def _answer(self, run: Run, answered: set[str]) -> None:
-        """Let the next person who was asked, and has not answered, answer."""
+    def _answer(self, run: Run, records: Sequence[Record], answered: dict[str, float]) -> None:
+        """Let the next person who was asked, and whose vote is not on record, answer.
+
+        An answer can meet the task still ending its try, and be lost: then the person answers again after a while.
+        """
         request = self.client(REQUESTER).pending_request(run)
         if request is None:
             return
         asked = {user["id"] for user in request["assigned_users"]}
+        voted = {record.subject for record in records if record.type == "vote"}
         for person in APPROVERS:
-            if person in asked and person not in answered:
-                try:
-                    self.client(person).approve(run, "Approve", f"read and agreed by {person}")
-                except (
-                    AirlockError
-                ) as error:  # the request was renewed, or the server is busy: the next look tries again
-                    self.view.say(f"the answer of {person} was not taken: {error}")
-                    return
-                answered.add(person)
-                self.view.say(f"{person} approves")
-                time.sleep(2)  # a second answer within a second of the first can meet the task still ending its try
+            if person not in asked - voted:
+                continue
+            if time.monotonic() - answered.get(person, -PATIENCE_SECONDS) < PATIENCE_SECONDS:
                 return
+            try:
+                self.client(person).approve(run, "Approve", f"read and agreed by {person}")
+            except AirlockError as error:  # the request was renewed, or the server is busy: the next look tries again
+                self.view.say(f"the answer of {person} was not taken: {error}")
+                return
+            answered[person] = time.monotonic()
+            self.view.say(f"{person} approves")
+            time.sleep(2)
+            return
 
     def _damage(self, identity: str, subject: str) -> bool:
         """Flip one byte of the backup of *subject* as soon as it is on record; return whether it was done."""

@@ -21,7 +21,7 @@ from airlock.change.text import approval_text
 from airlock.errors import GateRefused, PermanentError
 from airlock.flow.operators import release_of, task_boundary
 from airlock.flow.release import Release
-from airlock.flow.stages.change import refreeze, votes_of
+from airlock.flow.stages.change import open_request, refreeze, votes_of
 from airlock.models import Plan, Vote, utc_now
 from airlock.services import ServiceEnvironment
 
@@ -59,7 +59,7 @@ class ApproveOperator(HITLOperator):
         self.environment = environment
 
     def execute(self, context: Context) -> None:
-        """Ask, or go on asking after a retry."""
+        """Ask, or go on asking after a retry; end at once when the votes on record carry the plan already."""
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
             before, plan = refreeze(release)
@@ -70,20 +70,16 @@ class ApproveOperator(HITLOperator):
                     plan.risk.score,
                 )
                 return
-            if not self._request(context, plan):
+            request = open_request(release, plan, utc_now())
+            if request is None:
                 request = uuid.uuid4().hex
-                context["task_state_store"].set("request", {"id": request, "plan": plan.digest})
-                release.record(
-                    "approval_request",
-                    request=request,
-                    plan_digest=plan.digest,
-                    eligible=list(eligible(plan.approvals, plan.rfc.requester)),
-                )
+                people = list(eligible(plan.approvals, plan.rfc.requester))
+                release.record("approval_request", request=request, plan_digest=plan.digest, eligible=people)
+            result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
+            if result.decided == "approved":
+                log.info("approved by the votes on record: %s; next: the permit is signed", result.sentence)
+                return
             self._ask(context, release, before, plan)
-
-    def _request(self, context: Context, plan: Plan) -> str:
-        kept = context["task_state_store"].get("request")
-        return str(kept["id"]) if isinstance(kept, dict) and kept["plan"] == plan.digest else ""
 
     def _ask(self, context: Context, release: Release, before: Plan, plan: Plan) -> None:
         people = eligible(plan.approvals, plan.rfc.requester)
@@ -92,52 +88,41 @@ class ApproveOperator(HITLOperator):
         what = f"{plan.service} {plan.artifact.version} to {plan.environment}"
         self.subject = f"Release {what}? Risk {plan.risk.score} ({plan.risk.level})"
         self.body = approval_text(plan, changed)
-        votes = votes_of(release, self._request(context, plan))
-        log.info(
-            "asking %s to approve plan %s; %s",
-            ", ".join(people),
-            plan.digest,
-            tally(plan.approvals, votes, plan.rfc.requester).sentence,
-        )
+        log.info("asking %s to approve plan %s", ", ".join(people), plan.digest)
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
-        release.notify(
-            "approval_wanted",
-            f"Approval wanted: {self.subject}",
-            f"plan {plan.digest}",
-            link=link,
-            approvers=", ".join(people),
-        )
+        title = f"Approval wanted: {self.subject}"
+        text = f"plan {plan.digest}"
+        release.notify("approval_wanted", title, text, link=link, approvers=", ".join(people))
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Count the vote; ask again while seats are open."""
         release = release_of(self.environment, context)
-        store = context["task_state_store"]
         with task_boundary(release, self.task_id):
             plan = release.plan
             if event.get("error_type") == "timeout":
-                store.delete("request")
+                hours = self.environment.approvals.timeout_hours
                 raise GateRefused(
-                    f"nobody decided within {self.environment.approvals.timeout_hours:g} h; silence is not consent: "
-                    "clear this task to ask again"
+                    f"nobody decided within {hours:g} h; silence is not consent: clear this task to ask again"
                 )
-            answer = super().execute_complete(context, event)
-            request = self._request(context, plan)
-            vote = self._vote(answer)
+            vote = self._vote(super().execute_complete(context, event))
+            request = open_request(release, plan, utc_now())
+            if request is None:
+                raise GateRefused(
+                    f"the answer of {vote.person} belongs to no open request; clear this task to ask again"
+                )
             try:
                 check_vote(plan.approvals, vote, plan.rfc.requester)
             except PermanentError as error:
                 log.warning("the answer of %s does not count: %s; next: ask again", vote.person, error)
                 release.record("vote_refused", vote.person, request=request, why=str(error))
                 self._ask(context, release, plan, plan)
-            release.record(
-                "vote", vote.person, request=request, plan_digest=plan.digest, vote=vote.model_dump(mode="json")
-            )
+            data = vote.model_dump(mode="json")
+            release.record("vote", vote.person, request=request, plan_digest=plan.digest, vote=data)
             result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
             log.info("%s answered %s; %s", vote.person, vote.choice, result.sentence)
             if result.decided == "waiting":
                 self._ask(context, release, plan, plan)
-            store.delete("request")
             if result.decided == "rejected":
                 raise GateRefused(f"rejected: {result.sentence}; nothing was changed")
             log.info("approved; next: the permit is signed")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from airlock.change.approval import eligible, rules_for, tally
@@ -102,6 +103,23 @@ def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
     """Return the votes that answered one approval *request*, oldest first."""
     records: tuple[Record, ...] = release.recorded("vote")
     return tuple(Vote.model_validate(record.data["vote"]) for record in records if record.data["request"] == request)
+
+
+def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
+    """Return the approval request that votes on *plan* belong to, or ``None`` when people must be asked anew.
+
+    They are asked anew when the plan changed, when the newest request was rejected, and when its votes are older than a
+    permit may be. A retry goes on with the request it had, so that nobody is asked twice for the same.
+    """
+    asked = release.latest("approval_request")
+    if asked is None or asked["plan_digest"] != plan.digest:
+        return None
+    request = str(asked["request"])
+    votes = votes_of(release, request)
+    oldest = now - timedelta(hours=release.environment.approvals.valid_hours)
+    if any(vote.at < oldest for vote in votes):
+        return None
+    return None if tally(plan.approvals, votes, plan.rfc.requester).decided == "rejected" else request
 
 
 def permit(release: Release) -> None:
