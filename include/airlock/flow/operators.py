@@ -54,6 +54,14 @@ def task_boundary(release: Release, task_id: str) -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
+def pause(task: BaseOperator, seconds: float) -> None:
+    """Wait: give the worker back and begin *task* again after *seconds*, or, when that is soon, sleep and return."""
+    if seconds < DEFER_FROM_SECONDS:
+        time.sleep(max(0.0, seconds))
+        return
+    task.defer(trigger=DateTimeTrigger(moment=utc_now() + timedelta(seconds=seconds)), method_name="execute")
+
+
 class ReleaseOperator(BaseOperator):
     """Base of the operators: knows its service environment and opens the release of the run."""
 
@@ -61,19 +69,17 @@ class ReleaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.environment = environment
 
-    def pause(self, seconds: float) -> None:
-        """Wait: give the worker back and begin again after *seconds*, or, when that is soon, sleep and return."""
-        if seconds < DEFER_FROM_SECONDS:
-            time.sleep(max(0.0, seconds))
-            return
-        self.defer(trigger=DateTimeTrigger(moment=utc_now() + timedelta(seconds=seconds)), method_name="execute")
 
+class StageOperator(BaseOperator):
+    """Runs one stage that needs neither people nor time: ``act(release)``.
 
-class StageOperator(ReleaseOperator):
-    """Runs one stage that needs neither people nor time: ``act(release)``."""
+    Most tasks are of this class or take a backup. Both derive from Airflow's own, because Airflow merges all
+    defaults anew for each ``__init__`` on the way, which is most of what a parse costs.
+    """
 
-    def __init__(self, *, act: Callable[[Release], Any], **kwargs: Any) -> None:
+    def __init__(self, *, environment: ServiceEnvironment, act: Callable[[Release], Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.environment = environment
         self.act = act
 
     def execute(self, context: Context) -> None:
@@ -138,11 +144,12 @@ class WindowOperator(ReleaseOperator):
             self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
 
 
-class TakeOperator(ReleaseOperator):
+class TakeOperator(BaseOperator):
     """Takes one backup: start, look, finish. A retry goes on with the backup that was begun."""
 
-    def __init__(self, *, resource: Resource, **kwargs: Any) -> None:
+    def __init__(self, *, environment: ServiceEnvironment, resource: Resource, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.environment = environment
         self.resource = resource
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
@@ -154,7 +161,7 @@ class TakeOperator(ReleaseOperator):
             if not kept:
                 progress_store.set("handle", handle.model_dump(mode="json"))
             while not backup.poll(release, self.resource, handle).done:
-                self.pause(POLL_SECONDS)
+                pause(self, POLL_SECONDS)
             backup.finish(release, self.resource, handle)
 
 
@@ -180,7 +187,7 @@ class CanaryOperator(ReleaseOperator):
                 if progress.shifted_at is None:
                     progress = deploy.shift(release, progress)
                     progress_store.set("progress", progress.model_dump(mode="json"))
-                self.pause(interval)
+                pause(self, interval)
 
 
 class PromoteOperator(ReleaseOperator):
@@ -207,13 +214,13 @@ class BakeOperator(ReleaseOperator):
             progress = CanaryProgress.model_validate(kept) if kept else deploy.bake_mark(release)
             if not kept:
                 progress_store.set("progress", progress.model_dump(mode="json"))
-                self.pause(min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
+                pause(self, min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
             while True:
                 verdict = deploy.bake_look(release, progress)
                 if deploy.bake_over(plan, progress, verdict, utc_now()):
                     deploy.settle_bake(release, verdict)
                     return
-                self.pause(plan.analysis.look_every_seconds)
+                pause(self, plan.analysis.look_every_seconds)
 
 
 class RollbackTrafficOperator(ReleaseOperator):
