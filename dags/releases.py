@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import get_parsing_context
 
-from airlock.flow.cycle import services_folder
 from airlock.flow.release_dag import build, dag_id
-from airlock.services import load_services
+from airlock.services import load_services, services_folder
 
 wanted = get_parsing_context().dag_id
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from airlock.errors import InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.models import Outcome, Rfc
 from airlock.schedule.cycle import NothingNew, Promotion, candidate, standard_form
-from airlock.services import ServiceEnvironment, find
-
-
-def services_folder() -> Path:
-    """Return the folder of service files: ``AIRLOCK_SERVICES``, else ``include/services``."""
-    return Path(os.environ.get("AIRLOCK_SERVICES") or Path(__file__).resolve().parents[2] / "services")
+from airlock.services import ServiceEnvironment, find, services_folder
 
 
 def form_of_cycle(environment: ServiceEnvironment) -> tuple[Mapping[str, Any] | None, str]:
