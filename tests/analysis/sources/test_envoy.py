@@ -73,6 +73,22 @@ def test_a_slow_version_is_caught(front: Front) -> None:
     assert found.canary.latency_p50_ms >= found.stable.latency_p50_ms + 50
 
 
+def test_what_the_slot_answered_before_is_not_counted(front: Front) -> None:
+    """Envoy adds to its histogram late: the answers of 1.1 must not pass for fast answers of the slow 1.3."""
+    source = front.source()
+    staged(front, "1.1", 50)
+    with front.traffic(120):
+        mark = source.begin("1.0", "1.1")
+        wait_for(lambda: source.sample(mark, "1.0", "1.1", 0.5).canary.requests >= 100)
+        front.target().shift("1.1", 0)
+        staged(front, "1.3", 50)
+        mark = source.begin("1.0", "1.3")
+        wait_for(lambda: source.sample(mark, "1.0", "1.3", 0.5).canary.latency_buckets[-1][1] >= 20)
+        canary = source.sample(mark, "1.0", "1.3", 0.5).canary
+    fast = max((count for bound, count in canary.latency_buckets if bound <= 100), default=0)
+    assert fast == 0
+
+
 def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
     source = front.source()
     staged(front, "1.1", 50)

@@ -26,6 +26,8 @@ _HISTOGRAM = "upstream_rq_time"
 _ALWAYS = "upstream_rq_total"
 # Envoy tells its uptime in whole seconds, and the two clocks are read at slightly different moments.
 _RESTART_TOLERANCE_SECONDS = 5.0
+# Longer than Envoy's default stats_flush_interval of 5 s.
+_HISTOGRAM_LAG_SECONDS = 7.0
 
 
 class SlotOptions(BaseModel):
@@ -70,7 +72,7 @@ class EnvoySource(MetricSource):
                     f"version {version} answers in {len(slots)} slots of {running}, not in one: inspect the target"
                 )
             cluster = self.options.slots[slots[0]].cluster
-            mark[arm] = {"version": version, "slot": slots[0], "cluster": cluster, **self._counts(cluster)}
+            mark[arm] = {"version": version, "slot": slots[0], "cluster": cluster, **self._settled_counts(cluster)}
         return mark
 
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
@@ -139,6 +141,20 @@ class EnvoySource(MetricSource):
             raise TemporaryError(f"Envoy at {self.options.admin} does not tell its uptime: check the address")
         return time.time() - float(found[1])
 
+    def _settled_counts(self, cluster: str) -> dict[str, Any]:
+        """The counts now, with a histogram that has every request counted so far.
+
+        What the slot answered before, perhaps as another version, would else be added later and be taken for the
+        version that is watched.
+        """
+        first = self._counts(cluster)
+        limit = time.monotonic() + _HISTOGRAM_LAG_SECONDS
+        now = first
+        while _timed(now) < first["requests"] and time.monotonic() < limit:
+            time.sleep(0.2)
+            now = self._counts(cluster)
+        return {**first, "buckets": now["buckets"]}
+
     def _counts(self, cluster: str) -> dict[str, Any]:
         """Counters and the cumulative latency histogram of *cluster* since Envoy started."""
         wanted = "|".join((*_COUNTERS, _HISTOGRAM, _ALWAYS))
@@ -161,6 +177,11 @@ class EnvoySource(MetricSource):
                 f"Envoy at {self.options.admin} counts nothing for cluster {cluster!r}: check the option cluster"
             )
         return counts
+
+
+def _timed(counts: dict[str, Any]) -> int:
+    """How many requests the histogram knows."""
+    return int(counts["buckets"][-1][1]) if counts["buckets"] else 0
 
 
 def _release(info: dict[str, Any]) -> str:
