@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from airlock.change.basis import Ground
 from airlock.errors import GateRefused, InvalidInput, UnknownName
 from airlock.models import ApprovalRule, Rfc, Risk, Vote
-from airlock.services import ServiceEnvironment
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Tally:
     seats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def rules_for(risk: Risk, rfc: Rfc, environment: ServiceEnvironment) -> tuple[ApprovalRule, ...]:
+def rules_for(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, ...]:
     """Return the seats that must be filled; none for a standard change whose risk its template allows.
 
     :raises GateRefused: a standard change is riskier than its template allows, or the environment has no template

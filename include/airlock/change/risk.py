@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from airlock.change.basis import Ground
 from airlock.models import Rfc, Risk, RiskFactor
-from airlock.services import ServiceEnvironment
 
 MEDIUM_FROM = 40
 HIGH_FROM = 70
@@ -26,7 +26,7 @@ def level_of(score: int) -> str:
     return "low" if score < MEDIUM_FROM else "medium" if score < HIGH_FROM else "high"
 
 
-def assess(rfc: Rfc, environment: ServiceEnvironment, facts: Mapping[str, Any]) -> Risk:
+def assess(rfc: Rfc, environment: Ground, facts: Mapping[str, Any]) -> Risk:
     """Return the risk of carrying out *rfc*.
 
     :param facts: what is known besides: ``now`` (aware datetime; ``start_after`` of the RFC wins when it is later),
@@ -59,7 +59,7 @@ def _impact(rfc: Rfc) -> RiskFactor:
     return RiskFactor(name="impact", points=_IMPACT["medium"], reason="the impact is not rated, so it counts as medium")
 
 
-def _hours(rfc: Rfc, environment: ServiceEnvironment, now: datetime | None) -> Iterator[RiskFactor]:
+def _hours(rfc: Rfc, environment: Ground, now: datetime | None) -> Iterator[RiskFactor]:
     moments = [moment for moment in (now, rfc.start_after) if moment is not None]
     if not moments:
         yield RiskFactor(name="hours", points=10, reason="the time is unknown, so it counts as out of hours")

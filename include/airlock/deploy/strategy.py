@@ -87,3 +87,14 @@ def after_look(
         return Decision(move=Move.HOLD, why=why, progress=unanswered)
     why = f"still no answer after {unanswered.looks} looks, which is never a pass: {verdict.sentence}"
     return Decision(move=Move.ROLL_BACK, why=why, progress=unanswered)
+
+
+def bake_over(
+    rollout: Rollout, policy: AnalysisPolicy, progress: CanaryProgress, verdict: Verdict, now: datetime
+) -> bool:
+    """Return whether the bake is over: at once on a failure, in time on a pass, else when patience has run out."""
+    if verdict.answer is Answer.FAIL:
+        return True
+    watched = (now - (progress.shifted_at or now)).total_seconds()
+    patience = 0.0 if verdict.answer is Answer.PASS else policy.look_every_seconds * policy.extend_looks
+    return watched >= rollout.bake_seconds + patience

@@ -130,7 +130,7 @@ class WindowOperator(ReleaseOperator):
                 until: datetime | None = start
                 why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
             elif decision.open:
-                release.record("window", sentence=decision.sentence, code=decision.code)
+                release.record("window", sentence=decision.sentence, code=decision.code, at=now.isoformat())
                 log.info("window open: %s; next: back up every resource", decision.sentence)
                 return
             else:
@@ -216,8 +216,8 @@ class BakeOperator(ReleaseOperator):
                 progress_store.set("progress", progress.model_dump(mode="json"))
                 pause(self, min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
             while True:
-                verdict = deploy.bake_look(release, progress)
-                if deploy.bake_over(plan, progress, verdict, utc_now()):
+                verdict, over = deploy.bake_look(release, progress, utc_now())
+                if over:
                     deploy.settle_bake(release, verdict)
                     return
                 pause(self, plan.analysis.look_every_seconds)

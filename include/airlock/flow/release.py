@@ -68,9 +68,13 @@ class Release:
         found = self.ledger.latest(self.id, kind, subject)
         return None if found is None else found.data
 
+    def records(self) -> tuple[Record, ...]:
+        """Return everything on record, oldest first."""
+        return self.ledger.read(self.id)
+
     def recorded(self, kind: str) -> tuple[Record, ...]:
         """Return every record of *kind*, oldest first."""
-        return tuple(record for record in self.ledger.read(self.id) if record.type == kind)
+        return tuple(record for record in self.records() if record.type == kind)
 
     @property
     def rfc(self) -> Rfc:

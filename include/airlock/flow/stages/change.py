@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airlock.change.approval import eligible, rules_for, tally
+from airlock.change.basis import basis_of
 from airlock.change.permit import issue
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
@@ -65,7 +66,8 @@ def assess(release: Release) -> Plan:
         )
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
-    risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": utc_now()})
+    now = utc_now()
+    risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": now})
     rules = rules_for(risk, rfc, release.environment)
     plan = build_plan(
         release.id,
@@ -78,7 +80,8 @@ def assess(release: Release) -> Plan:
     )
     if rules:
         eligible(rules, rfc.requester)
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    basis = basis_of(release.environment).model_dump(mode="json")
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis, at=now.isoformat())
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
@@ -94,7 +97,10 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
     before = release.plan
     now = release.present_plan(before)
     if now.digest != before.digest:
-        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, replaces=before.digest)
+        basis = basis_of(release.environment).model_dump(mode="json")
+        release.record(
+            "plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=basis, replaces=before.digest
+        )
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
 

@@ -5,42 +5,30 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from airlock.deploy.landing import outcome_of
 from airlock.errors import PermanentError
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal as sign_seal
 from airlock.flow.release import Release
-from airlock.flow.stages.deploy import reason_of
 from airlock.models import Outcome, utc_now
 
 log = logging.getLogger(__name__)
 
 
-def outcome_of(release: Release) -> tuple[Outcome, str]:
-    """Return how the release ended, by what is on record, and why.
-
-    :raises PermanentError: it has not landed: something was changed, and neither promotion nor rollback is complete
-    """
-    skipped = release.latest("skipped")
-    if skipped is not None:
-        return Outcome.SKIPPED, str(skipped["why"])
-    if not release.acts():
-        return Outcome.REFUSED, reason_of(release)
-    rolled_back = release.latest("rolled_back")
-    if rolled_back is not None:
-        return Outcome.ROLLED_BACK, str(rolled_back["why"])
-    if release.latest("baked") is not None:
-        return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
-    raise PermanentError(
-        f"{release.id} has not landed: the target was changed, but neither promotion nor rollback is "
-        "complete; clear the task deploy.rollback.traffic, with downstream"
-    )
-
-
 def seal(release: Release) -> Path:
-    """Record the outcome, seal the ledger of the release, and write its evidence pack; idempotent."""
+    """Record the outcome, seal the ledger of the release, and write its evidence pack; idempotent.
+
+    :raises PermanentError: the release has not landed: something was changed, and neither way is complete
+    """
     environment = release.environment
     if not release.ledger.sealed(release.id):
-        outcome, why = outcome_of(release)
+        landed = outcome_of(release.records())
+        if landed is None:
+            raise PermanentError(
+                f"{release.id} has not landed: the target was changed, but neither promotion nor rollback is "
+                "complete; clear the task deploy.rollback.traffic, with downstream"
+            )
+        outcome, why = landed
         release.notify("end", f"Release {release.id}: {outcome}", why)
         release.record("outcome", outcome=outcome, why=why)
         sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)

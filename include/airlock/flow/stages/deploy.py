@@ -10,10 +10,11 @@ import logging
 from datetime import datetime
 
 from airlock.analysis.judge import judge
-from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, begin_step, look_policy
+from airlock.deploy.landing import choose
+from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, bake_over, begin_step, look_policy
 from airlock.errors import EffectMissing, GateRefused, NoData, TemporaryError
 from airlock.flow.release import Release
-from airlock.models import Answer, Plan, Sample, TargetState, Verdict, utc_now
+from airlock.models import Answer, Sample, TargetState, Verdict, utc_now
 from airlock.schedule.calendar import decide as ask_calendar
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,10 @@ def look(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
     release.record(
         "verdict",
         f"step-{progress.step + 1}",
+        at=now.isoformat(),
         percent=percent,
-        look=decision.progress.looks or progress.looks + 1,
+        progress=progress.model_dump(mode="json", exclude={"mark"}),
+        look=progress.looks + 1,
         verdict=verdict.model_dump(mode="json"),
         policy=policy.model_dump(mode="json"),
         sample=None if sample is None else sample.model_dump(mode="json"),
@@ -161,24 +164,10 @@ def validate(release: Release) -> None:
 
 def decide(release: Release) -> str:
     """Choose by what is on record, whatever happened upstream: ``promote``, ``roll_back`` or ``refuse``."""
-    if not release.acts():
-        choice, why = "refuse", "nothing was changed"
-    elif release.latest("validated") is not None:
-        choice, why = "promote", "the canary passed and the release was validated"
-    else:
-        choice, why = "roll_back", reason_of(release)
+    choice, why = choose(release.records())
     release.record("decision", choice=choice, why=why)
     log.info("decision: %s, because %s", choice, why)
     return choice
-
-
-def reason_of(release: Release) -> str:
-    """Return the first fault on record, or what else is known."""
-    canary = release.latest("canary")
-    if canary is not None and canary["move"] == Move.ROLL_BACK:
-        return str(canary["why"])
-    faults = release.recorded("fault")
-    return str(faults[0].data["message"]) if faults else "the release was interrupted before it was validated"
 
 
 def promote(release: Release) -> TargetState:
@@ -203,26 +192,23 @@ def bake_mark(release: Release) -> CanaryProgress:
     return begin_step(CanaryProgress(), mark, utc_now())
 
 
-def bake_look(release: Release, progress: CanaryProgress) -> Verdict:
-    """Judge the promoted version, which now has all traffic, and record the verdict."""
-    verdict, sample = _verdict(release, progress, 1.0, release.plan.current_version)
+def bake_look(release: Release, progress: CanaryProgress, now: datetime) -> tuple[Verdict, bool]:
+    """Judge the promoted version, which now has all traffic; record and return the verdict and whether it is over."""
+    plan = release.plan
+    verdict, sample = _verdict(release, progress, 1.0, plan.current_version)
+    over = bake_over(plan.rollout, plan.analysis, progress, verdict, now)
     release.record(
         "verdict",
         "bake",
+        at=now.isoformat(),
+        progress=progress.model_dump(mode="json", exclude={"mark"}),
+        over=over,
+        policy=look_policy(plan.rollout, plan.analysis).model_dump(mode="json"),
         verdict=verdict.model_dump(mode="json"),
         sample=None if sample is None else sample.model_dump(mode="json"),
     )
     log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence.rstrip("."))
-    return verdict
-
-
-def bake_over(plan: Plan, progress: CanaryProgress, verdict: Verdict, now: datetime) -> bool:
-    """Return whether the bake is over: at once on a failure, in time on a pass, else when patience has run out."""
-    watched = (now - (progress.shifted_at or now)).total_seconds()
-    if verdict.answer is Answer.FAIL:
-        return True
-    patience = 0.0 if verdict.answer is Answer.PASS else plan.analysis.look_every_seconds * plan.analysis.extend_looks
-    return watched >= plan.rollout.bake_seconds + patience
+    return verdict, over
 
 
 def settle_bake(release: Release, verdict: Verdict) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 
 from airlock.backup.driver import Place
+from airlock.deploy.landing import reason_of
 from airlock.errors import EffectMissing, PermanentError
 from airlock.flow.release import Release
-from airlock.flow.stages.deploy import reason_of, show
+from airlock.flow.stages.deploy import show
 from airlock.models import TargetState
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def needed(release: Release) -> str:
     """Return why the release must be rolled back; empty when it must not."""
     if not release.acts() or release.latest("baked") is not None:
         return ""
-    return reason_of(release)
+    return reason_of(release.records())
 
 
 def traffic(release: Release, why: str) -> TargetState:
@@ -65,5 +66,5 @@ def verify(release: Release) -> None:
             f"after the rollback the target shows {show(state)}; expected {stable} with 100 % and no other "
             "version running; clear the task deploy.rollback.traffic"
         )
-    release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(release))
+    release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(release.records()))
     log.info("verified on the target: %s; next: seal the evidence", show(state))

@@ -1,0 +1,74 @@
+"""What the rules of risk and approval read of a service file: kept with each plan, so that both can be computed again
+from the evidence alone, when the file has long changed. Knows no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import Protocol
+
+from airlock.models import Frozen, Name, Plan
+from airlock.service_model import Approvals, Calendar, Person, StandardChange
+
+
+class Ground(Protocol):
+    """What risk and approval rules look at. A ``ServiceEnvironment`` is one; a plan with its basis another."""
+
+    @property
+    def environment(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def tier(self) -> int: ...
+    @property
+    def production(self) -> bool: ...
+    @property
+    def groups(self) -> dict[Name, tuple[Person, ...]]: ...
+    @property
+    def approvals(self) -> Approvals: ...
+    @property
+    def standard_change(self) -> StandardChange | None: ...
+    @property
+    def calendar(self) -> Calendar: ...
+    @property
+    def resources(self) -> Sized: ...
+
+
+class Basis(Frozen):
+    """What of a ground is not in the plan itself."""
+
+    source: str
+    tier: int
+    production: bool
+    groups: dict[Name, tuple[Person, ...]]
+    approvals: Approvals
+    standard_change: StandardChange | None
+
+
+@dataclass(frozen=True)
+class RecordedGround:
+    """The ground of a plan on record."""
+
+    environment: str
+    source: str
+    tier: int
+    production: bool
+    groups: dict[Name, tuple[Person, ...]]
+    approvals: Approvals
+    standard_change: StandardChange | None
+    calendar: Calendar
+    resources: Sized
+
+
+def basis_of(ground: Ground) -> Basis:
+    """Return what to keep of *ground* beside the plan."""
+    return Basis(source=ground.source, tier=ground.tier, production=ground.production, groups=ground.groups,
+                 approvals=ground.approvals, standard_change=ground.standard_change)
+
+
+def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
+    """Return what the rules saw when *plan* was made."""
+    return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
+                          production=basis.production, groups=basis.groups, approvals=basis.approvals,
+                          standard_change=basis.standard_change, calendar=Calendar.model_validate(plan.calendar),
+                          resources=plan.resources)

@@ -1,0 +1,57 @@
+"""How a release goes on and how it ended, by what is on record alone: whatever state a task shows does not matter.
+
+Pure: the same records give the same answer, in a task and years later from an evidence pack. Knows no target, no
+ledger and no Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airlock.deploy.strategy import Move
+from airlock.models import Outcome, Record
+
+
+def newest(records: Sequence[Record], kind: str, subject: str = "") -> Record | None:
+    """Return the newest of *records* (oldest first) of *kind* about *subject*, or ``None``."""
+    found = (record for record in reversed(records) if (record.type, record.subject) == (kind, subject))
+    return next(found, None)
+
+
+def acted(records: Sequence[Record]) -> bool:
+    """Return whether the release announced any act on its target. If not, nothing was changed."""
+    return any(record.type == "act" for record in records)
+
+
+def reason_of(records: Sequence[Record]) -> str:
+    """Return why the release did not go on: the canary's reason, else the first fault, else what else is known."""
+    canary = newest(records, "canary")
+    if canary is not None and canary.data["move"] == Move.ROLL_BACK:
+        return str(canary.data["why"])
+    faults = [record for record in records if record.type == "fault"]
+    return str(faults[0].data["message"]) if faults else "the release was interrupted before it was validated"
+
+
+def choose(records: Sequence[Record]) -> tuple[str, str]:
+    """Return ``promote``, ``roll_back`` or ``refuse``, and why."""
+    if not acted(records):
+        return "refuse", "nothing was changed"
+    if newest(records, "validated") is not None:
+        return "promote", "the canary passed and the release was validated"
+    return "roll_back", reason_of(records)
+
+
+def outcome_of(records: Sequence[Record]) -> tuple[Outcome, str] | None:
+    """Return how the release ended, and why; ``None`` if it has not landed: something was changed, and neither
+    promotion nor rollback is complete."""
+    skipped = newest(records, "skipped")
+    if skipped is not None:
+        return Outcome.SKIPPED, str(skipped.data["why"])
+    if not acted(records):
+        return Outcome.REFUSED, reason_of(records)
+    rolled_back = newest(records, "rolled_back")
+    if rolled_back is not None:
+        return Outcome.ROLLED_BACK, str(rolled_back.data["why"])
+    if newest(records, "baked") is not None:
+        return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
+    return None
