@@ -21,7 +21,12 @@ def difference(approved: Plan, present: Plan) -> tuple[str, ...]:
 
     Members of lists are told apart by their name where they have one (``resources.shop_db.options.database``).
     """
-    lines = sorted(_walk("", approved.model_dump(mode="json"), present.model_dump(mode="json"), 0))
+    return differences(approved.model_dump(mode="json"), present.model_dump(mode="json"))
+
+
+def differences(old: Any, new: Any) -> tuple[str, ...]:
+    """Return the same for any two values of JSON data."""
+    lines = sorted(_walk("", old, new, 0))
     if len(lines) > _LINES:
         return (*lines[:_LINES], f"... and {len(lines) - _LINES} further differences")
     return tuple(lines)

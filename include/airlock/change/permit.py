@@ -55,10 +55,9 @@ def check(envelope: Mapping[str, Any] | None, plan: Plan, now: datetime, keyring
     if envelope is None:
         raise PermitInvalid(f"{plan.release}: there is no permit, so nothing may be changed; {_ASK_AGAIN}")
     try:
-        permit = Permit.model_validate_json(keyring.verify(envelope, PAYLOAD_TYPE))
-    except (EvidenceInvalid, ValidationError) as error:
-        reason = error if isinstance(error, EvidenceInvalid) else "its content is not a permit"
-        raise PermitInvalid(f"{plan.release}: the permit cannot be trusted: {reason}; {_ASK_AGAIN}") from error
+        permit = opened(envelope, keyring)
+    except EvidenceInvalid as error:
+        raise PermitInvalid(f"{plan.release}: the permit cannot be trusted: {error}; {_ASK_AGAIN}") from error
     if permit.release != plan.release:
         raise PermitInvalid(f"{plan.release}: the permit is for the release {permit.release}; {_ASK_AGAIN}")
     if permit.plan_digest != plan.digest:
@@ -74,6 +73,17 @@ def check(envelope: Mapping[str, Any] | None, plan: Plan, now: datetime, keyring
             "clear this task after that time"
         )
     return permit
+
+
+def opened(envelope: Mapping[str, Any], keyring: Keyring) -> Permit:
+    """Return the permit in *envelope*, whether or not it still holds.
+
+    :raises EvidenceInvalid: it is signed by an unknown key, altered, or no permit
+    """
+    try:
+        return Permit.model_validate_json(keyring.verify(envelope, PAYLOAD_TYPE))
+    except ValidationError as error:
+        raise EvidenceInvalid("its content is not a permit") from error
 
 
 def _stale(permit: Permit, plan: Plan, approved_plan: Plan | None) -> str:

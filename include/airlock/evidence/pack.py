@@ -9,15 +9,17 @@ import io
 import logging
 import zipfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import chain, comparison, container, objects
-from airlock.evidence.ledger import SEAL, Ledger
+from airlock.evidence.ledger import SEAL, Ledger, parse_record
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal, open_seal
+from airlock.models import Record
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,55 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     """
     keys = tuple(trusted_public_keys)
     trusted = Keyring(keys) if keys else None
+    found = _contents(path)
+    if found is not None:
+        contents, packed, folder = found
+        return _verify_release(contents, packed, trusted, folder)[0]
+    place = objects.root_path(path)
+    environments = chain.environments(place)
+    if not environments:
+        return make_report([f"{path} holds no evidence: no seal and no record"])
+    return _verify_environments(environments, trusted, anchor)
+
+
+@dataclass(frozen=True)
+class OpenRelease:
+    """One release's evidence: what its check found, its readable records with their names, in order, and the public
+    key that its seal names (empty without a seal that fits)."""
+
+    report: Report
+    records: tuple[tuple[str, Record], ...]
+    public_key: str
+
+
+def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = ()) -> OpenRelease:
+    """Check the evidence of one release, as ``verify`` does, and read its records.
+
+    :param path: a pack (zip), an unpacked pack, or the ledger's folder of a release
+    :raises InvalidInput: there is nothing at *path*, or not one release
+    """
+    keys = tuple(trusted_public_keys)
+    found = _contents(path)
+    if found is None:
+        raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
+    contents, packed, place = found
+    report, opened = _verify_release(contents, packed, Keyring(keys) if keys else None, place)
+    records = []
+    for name, data in sorted(contents.files.items()):
+        own = name.removeprefix(f"{_RECORDS}/")[5:] if packed else name
+        if name != SEAL and name.startswith(f"{_RECORDS}/") == packed:
+            try:
+                records.append((own, parse_record(data or b"", own)))
+            except EvidenceInvalid:
+                continue  # the report names it
+    return OpenRelease(report, tuple(records), opened.predicate.public_key if opened else "")
+
+
+def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath | None] | None:
+    """Return the files of one release, whether they are a pack, and its folder; ``None`` for a folder above releases.
+
+    :raises InvalidInput: there is nothing at *path*
+    """
     place = objects.root_path(path)
     if not objects.exists(place):
         raise InvalidInput(f"{path} does not exist: give a pack, an unpacked pack, or a folder of the ledger")
@@ -72,16 +123,12 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
         here = objects.local(place)
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
-        return _verify_release(container.read_zip(here), True, trusted)[0]
-    names = set(objects.names(place))
-    if names & {_RECORDS, README, PUBLIC_KEY}:
-        return _verify_release(container.read_folder(place, (_RECORDS,)), True, trusted)[0]
+        return container.read_zip(here), True, None
+    if set(objects.names(place)) & {_RECORDS, README, PUBLIC_KEY}:
+        return container.read_folder(place, (_RECORDS,)), True, None
     if chain.is_release(place):
-        return _verify_release(container.read_folder(place), False, trusted, place)[0]
-    environments = chain.environments(place)
-    if not environments:
-        return make_report([f"{path} holds no evidence: no seal and no record"])
-    return _verify_environments(environments, trusted, anchor)
+        return container.read_folder(place), False, place
+    return None
 
 
 def _verify_release(contents: container.Contents, packed: bool, trusted: Keyring | None,

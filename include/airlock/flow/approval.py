@@ -115,7 +115,8 @@ class ApproveOperator(HITLOperator):
                 check_vote(plan.approvals, vote, plan.rfc.requester)
             except PermanentError as error:
                 log.warning("the answer of %s does not count: %s; next: ask again", vote.person, error)
-                release.record("vote_refused", vote.person, request=request, why=str(error))
+                refused = vote.model_dump(mode="json")
+                release.record("vote_refused", vote.person, request=request, vote=refused, why=str(error))
                 self._ask(context, release, plan, plan)
             data = vote.model_dump(mode="json")
             release.record("vote", vote.person, request=request, plan_digest=plan.digest, vote=data)

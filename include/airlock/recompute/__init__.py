@@ -1,0 +1,1 @@
+"""Every decision of a release, computed again from its evidence alone and compared with what is on record."""

@@ -1,0 +1,111 @@
+"""Every look at the canary and at the bake: its verdict, and what followed from it, computed again from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airlock.analysis.judge import judge
+from airlock.deploy.strategy import CanaryProgress, Move, after_look, bake_over, look_policy
+from airlock.models import AnalysisPolicy, Answer, Plan, Sample, Verdict
+from airlock.recompute.history import Entry, History, Recomputed, again, compared
+
+BAKE = "bake"
+_UNJUDGED = (Answer.INCONCLUSIVE, Answer.ERROR)
+
+
+def decisions(history: History) -> Iterator[Recomputed]:
+    """Yield every verdict, every move after one, and how canary and bake ended."""
+    for entry in history.of("verdict"):
+        subject, verdict = entry.record.subject, entry.data.get("verdict")
+        answer = str(verdict.get("answer")) if isinstance(verdict, dict) else ""
+        yield again(history, entry, f"verdict {subject}", answer, _verdict)
+        if subject == BAKE:
+            over = f"over: {entry.data.get('over')}"
+            yield again(history, entry, "bake", over, _bake)
+        else:
+            move = str(entry.data.get("move"))
+            yield again(history, entry, f"move {subject}", move, _move)
+    for entry in history.of("canary"):
+        yield again(history, entry, "canary", str(entry.data.get("move")), _canary)
+    for entry in history.of("baked"):
+        yield again(history, entry, "baked", "", _baked)
+
+
+def _verdict(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = history.plan(entry)
+    policy = look_policy(plan.rollout, plan.analysis)
+    recorded = Verdict.model_validate(entry.data["verdict"])
+    if entry.data["sample"] is None:
+        if recorded.answer in _UNJUDGED:
+            return _policy(entry, policy)
+        return (f"verdict.answer: {recorded.answer} -> inconclusive or error, because there was no sample",)
+    sample = Sample.model_validate(entry.data["sample"])
+    computed = judge(policy, sample).model_dump(mode="json")
+    arms = {"canary_share": sample.canary_share, "stable": sample.stable.version, "canary": sample.canary.version}
+    found = compared({"sample": arms}, {"sample": _expected_arms(plan, entry)})
+    return (*found, *_policy(entry, policy), *compared({"verdict": entry.data["verdict"]}, {"verdict": computed}))
+
+
+def _expected_arms(plan: Plan, entry: Entry) -> dict[str, Any]:
+    share = 1.0 if entry.record.subject == BAKE else plan.rollout.steps[_progress(entry).step].percent / 100
+    return {"canary_share": share, "stable": plan.current_version, "canary": plan.artifact.version}
+
+
+def _policy(entry: Entry, policy: AnalysisPolicy) -> tuple[str, ...]:
+    return compared({"policy": entry.data["policy"]}, {"policy": policy.model_dump(mode="json")})
+
+
+def _progress(entry: Entry) -> CanaryProgress:
+    return CanaryProgress.model_validate(entry.data["progress"])
+
+
+def _move(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, progress = history.plan(entry), _progress(entry)
+    verdict = Verdict.model_validate(entry.data["verdict"])
+    decision = after_look(plan.rollout, plan.analysis, progress, verdict, entry.moment())
+    percent = plan.rollout.steps[progress.step].percent
+    computed = {"subject": f"step-{progress.step + 1}", "percent": percent, "look": progress.looks + 1,
+                "move": decision.move.value, "why": decision.why}
+    found = compared({**entry.data, "subject": entry.record.subject}, computed)
+    shifted = history.needed("act", entry, "shift")
+    return (*found, *compared({"shifted to": shifted.data["percent"]}, {"shifted to": percent}),
+            *_continued(history, entry, progress))
+
+
+def _continued(history: History, entry: Entry, progress: CanaryProgress) -> tuple[str, ...]:
+    """Check that the counts before this look are those that an earlier look left: a retry may repeat one, no more."""
+    reached = {(0, 0, 0)}
+    for earlier in history.of("verdict"):
+        if earlier.position >= entry.position or earlier.record.subject == BAKE:
+            continue
+        plan, verdict = history.plan(earlier), Verdict.model_validate(earlier.data["verdict"])
+        after = after_look(plan.rollout, plan.analysis, _progress(earlier), verdict, earlier.moment()).progress
+        reached.add((after.step, after.looks, after.unanswered))
+    if (progress.step, progress.looks, progress.unanswered) in reached:
+        return ()
+    return (f"progress: step {progress.step + 1} after {progress.looks} looks, {progress.unanswered} of them without "
+            "an answer -> no earlier look on record leads there",)
+
+
+def _canary(history: History, entry: Entry) -> tuple[str, ...]:
+    looks = [one for one in history.of("verdict")
+             if one.position < entry.position and one.record.subject != BAKE]
+    if not looks:
+        return ("move: there is no look on record",)
+    newest = looks[-1].data
+    move = newest["move"] if newest["move"] in (Move.PASS, Move.ROLL_BACK) else "none: the canary was not over"
+    return compared(entry.data, {"move": move, "why": newest["why"]})
+
+
+def _bake(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = history.plan(entry)
+    verdict = Verdict.model_validate(entry.data["verdict"])
+    over = bake_over(plan.rollout, plan.analysis, _progress(entry), verdict, entry.moment())
+    return compared({"over": entry.data["over"]}, {"over": over})
+
+
+def _baked(history: History, entry: Entry) -> tuple[str, ...]:
+    newest = history.needed("verdict", entry, BAKE)
+    return compared({"answer": newest.data["verdict"]["answer"], "over": newest.data["over"]},
+                    {"answer": Answer.PASS.value, "over": True})

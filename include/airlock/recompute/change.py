@@ -1,0 +1,156 @@
+"""Risk, approval rules, votes, permits, and whether each act lay within its permit: computed again from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from airlock.change.approval import check_vote, eligible, rules_for, tally
+from airlock.change.basis import Basis, RecordedGround, ground_of
+from airlock.change.permit import check, opened
+from airlock.change.risk import assess
+from airlock.errors import InvalidInput, PermanentError, PermitInvalid
+from airlock.models import Permit, Plan, Vote
+from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.signing import Keyring
+
+# An act is announced a moment after its permit was checked; a slow server may lie between.
+ACT_LEEWAY = timedelta(minutes=2)
+WAY_BACK = ("roll_back", "restore")
+"""Acts that need no permit that is still valid: the way back is part of the approved plan."""
+
+
+def decisions(history: History) -> Iterator[Recomputed]:
+    """Yield every decision of change management."""
+    for entry in history.of("plan"):
+        yield from _plan(history, entry)
+    for entry in history.of("approval_request"):
+        yield again(history, entry, "who may vote", _listed(entry, "eligible"), _eligible)
+    for entry in history.of("vote"):
+        yield again(history, entry, "vote counts", entry.record.subject, _vote)
+    for entry in history.of("vote_refused"):
+        yield again(history, entry, "vote refused", entry.record.subject, _refused)
+    for entry in history.of("permit"):
+        yield again(history, entry, "permit", str(entry.data.get("plan_digest"))[:19], _permit)
+    for entry in history.of("act"):
+        yield again(history, entry, "permitted", entry.record.subject, permitted)
+
+
+def _plan(history: History, entry: Entry) -> Iterator[Recomputed]:
+    plan_data = entry.data.get("plan") or {}
+    risk = plan_data.get("risk") or {} if isinstance(plan_data, dict) else {}
+    yield again(history, entry, "plan digest", str(entry.data.get("digest"))[:19], _digest)
+    answer = f"{risk.get('score')} ({risk.get('level')})" if isinstance(risk, dict) else ""
+    yield again(history, entry, "risk", answer, _risk)
+    yield again(history, entry, "approval rules", "", _rules)
+
+
+def _digest(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = Plan.model_validate(entry.data["plan"])
+    request = history.needed("rfc", entry).data
+    asked = {"rfc": request["rfc"], "digest": plan.digest}
+    return compared({"rfc": plan.rfc.model_dump(mode="json"), "digest": entry.data["digest"]}, asked)
+
+
+def _risk(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = Plan.model_validate(entry.data["plan"])
+    if "replaces" in entry.data:  # the plan was frozen anew with the risk that it had
+        earlier = history.needed("plan", entry)
+        expected = Plan.model_validate(earlier.data["plan"]).risk
+        kept = compared({"replaces": entry.data["replaces"]}, {"replaces": earlier.data["digest"]})
+        return kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
+    facts = {"now": entry.moment(), "current_version": plan.current_version}
+    risk = assess(plan.rfc, _ground(plan, entry), facts)
+    return compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
+
+
+def _rules(_: History, entry: Entry) -> tuple[str, ...]:
+    plan = Plan.model_validate(entry.data["plan"])
+    rules = rules_for(plan.risk, plan.rfc, _ground(plan, entry))
+    return compared({"approvals": plan.model_dump(mode="json")["approvals"]},
+                    {"approvals": [rule.model_dump(mode="json") for rule in rules]})
+
+
+def _ground(plan: Plan, entry: Entry) -> RecordedGround:
+    return ground_of(plan, Basis.model_validate(entry.data["basis"]))
+
+
+def _eligible(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = history.plan(entry)
+    return compared(entry.data, {"plan_digest": plan.digest,
+                                 "eligible": list(eligible(plan.approvals, plan.rfc.requester))})
+
+
+def _vote(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
+    check_vote(plan.approvals, vote, plan.rfc.requester)
+    asked = history.needed("approval_request", entry)
+    return compared({**entry.data, "person": entry.record.subject},
+                    {"plan_digest": plan.digest, "request": asked.data["request"], "person": vote.person})
+
+
+def _refused(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
+    try:
+        check_vote(plan.approvals, vote, plan.rfc.requester)
+    except PermanentError as error:
+        return compared(entry.data, {"why": str(error)})
+    return ("why: the vote counts by the rules on record",)
+
+
+def _permit(history: History, entry: Entry) -> tuple[str, ...]:
+    permit, plan = opened(entry.data["envelope"], _keyring(history)), history.plan(entry)
+    votes: list[Vote] = []
+    if plan.approvals:
+        asked = history.needed("approval_request", entry)
+        votes = [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
+                 if record.type == "vote" and record.data["request"] == asked.data["request"]]
+        result = tally(plan.approvals, votes, plan.rfc.requester)
+        if result.decided != "approved":
+            return (f"votes: the votes on record do not carry the plan: {result.sentence}",)
+    found = compared(permit.model_dump(mode="json"), {
+        "release": entry.record.release, "plan_digest": plan.digest,
+        "votes": [vote.model_dump(mode="json") for vote in votes],
+    })
+    return (*found, *compared(entry.data, {"plan_digest": plan.digest}), *_time(history, entry, permit))
+
+
+def _time(history: History, entry: Entry, permit: Permit) -> Iterator[str]:
+    frozen = history.needed("plan", entry)
+    hours = Basis.model_validate(frozen.data["basis"]).approvals.valid_hours
+    ends = permit.not_before + timedelta(hours=hours)
+    if permit.expires_at != ends:
+        yield f"expires_at: {permit.expires_at.isoformat()} -> {ends.isoformat()}"
+    start = history.plan(entry).rfc.start_after
+    begins = max(entry.at - ACT_LEEWAY, start or entry.at - ACT_LEEWAY)
+    if not begins <= permit.not_before <= max(entry.at, start or entry.at):
+        yield f"not_before: {permit.not_before.isoformat()} -> {max(entry.at, start or entry.at).isoformat()}"
+
+
+def permitted(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return what is wrong with the permit of the act *entry*."""
+    if entry.record.subject in WAY_BACK:
+        return () if entry.record.subject == "roll_back" or history.newest("act", entry, "roll_back") else (
+            "the data was restored although nothing was rolled back",)
+    plan, permit = history.plan(entry), history.newest("permit", entry)
+    envelope = permit.data["envelope"] if permit else None
+    try:
+        check(envelope, plan, entry.at - ACT_LEEWAY, _keyring(history), approved_plan=plan)
+    except PermitInvalid:
+        # The permit may have been signed within that time: then the act's own moment must fit.
+        try:
+            check(envelope, plan, entry.at, _keyring(history), approved_plan=plan)
+        except PermitInvalid as error:
+            return (f"permit: {error}",)
+    return ()
+
+
+def _keyring(history: History) -> Keyring:
+    if history.keyring is None:
+        raise InvalidInput("no key is known to check the permit's signature with; give --public-key")
+    return history.keyring
+
+
+def _listed(entry: Entry, field: str) -> str:
+    value = entry.data.get(field)
+    return ", ".join(map(str, value)) if isinstance(value, list) else ""

@@ -1,0 +1,134 @@
+"""Window, proofs, restore set, decision and outcome, and that no act went before its gate: computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airlock.backup.run import restore_set
+from airlock.deploy.landing import choose, outcome_of, reason_of
+from airlock.deploy.strategy import Move
+from airlock.models import Proof, RecoveryPoint, TargetState
+from airlock.recompute.change import ACT_LEEWAY
+from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.schedule.calendar import decide
+from airlock.service_model import Calendar
+
+
+def decisions(history: History) -> Iterator[Recomputed]:
+    """Yield every decision of a gate, and how the release landed."""
+    for entry in history.of("window"):
+        yield again(history, entry, "window", str(entry.data.get("code")), _window)
+    for entry in history.of("proof"):
+        proof = entry.data.get("proof")
+        answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
+        yield again(history, entry, f"proof {entry.record.subject}", answer, _proof)
+    for entry in history.of("restore_set"):
+        skew = f"skew {entry.data.get('skew_seconds')} s"
+        yield again(history, entry, "restore set", skew, _restore_set)
+    for entry in history.of("act"):
+        yield again(history, entry, "act after its gate", entry.record.subject, _gate)
+    for kind in ("staged", "validated"):
+        for entry in history.of(kind):
+            yield again(history, entry, f"{kind} digest", "", _approved_content)
+    for entry in history.of("decision"):
+        yield again(history, entry, "decision", str(entry.data.get("choice")), _decision)
+    for entry in history.of("rolled_back"):
+        yield again(history, entry, "rolled back", "", _rolled_back)
+    for entry in history.of("outcome"):
+        yield again(history, entry, "outcome", str(entry.data.get("outcome")), _outcome)
+
+
+def _window(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = history.plan(entry)
+    decision = decide(Calendar.model_validate(plan.calendar), entry.moment())
+    found = compared(entry.data, {"code": decision.code, "sentence": decision.sentence})
+    if not decision.open:
+        found += ("code: the calendar of the plan is closed at that moment",)
+    if plan.rfc.start_after is not None and entry.moment() < plan.rfc.start_after:
+        found += (f"at: {entry.data['at']} -> not before {plan.rfc.start_after.isoformat()}, which the RFC asks for",)
+    return found
+
+
+def _proof(history: History, entry: Entry) -> tuple[str, ...]:
+    proof = Proof.model_validate(entry.data["proof"])
+    point = RecoveryPoint.model_validate(history.needed("recovery_point", entry, entry.record.subject).data["point"])
+    return compared(
+        {"subject": entry.record.subject, "recovery_point": proof.recovery_point, "ok": proof.ok},
+        {"subject": f"{proof.kind}.{proof.resource}", "recovery_point": point.id,
+         "ok": bool(proof.checks) and all(check.ok for check in proof.checks) and not proof.reason},
+    )
+
+
+def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
+    plan = history.plan(entry)
+    points, slowest, found = [], 0.0, []
+    for resource in plan.resources:
+        label = f"{resource.kind}.{resource.name}"
+        point = RecoveryPoint.model_validate(history.needed("recovery_point", entry, label).data["point"])
+        proof = Proof.model_validate(history.needed("proof", entry, label).data["proof"])
+        if not proof.ok or proof.recovery_point != point.id:
+            found.append(f"points: {label} is not proved")
+        points.append(point)
+        slowest = max(slowest, proof.restore_seconds)
+    skew = restore_set(points).skew_seconds
+    if skew > plan.backup_policy["maximum_skew_seconds"]:
+        found.append(f"skew_seconds: {skew} is more than the plan's {plan.backup_policy['maximum_skew_seconds']}")
+    computed = {"points": [point.id for point in points], "skew_seconds": skew, "slowest_restore_seconds": slowest}
+    return (*found, *compared(entry.data, computed))
+
+
+def _gate(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return what is missing of that which must be on record before the act."""
+    act, before = entry.record.subject, history.before(entry)
+    if act == "stage":
+        history.needed("restore_set", entry)
+        return compared(entry.data, {"digest": history.plan(entry).artifact.digest})
+    if act == "shift":
+        history.needed("staged", entry)
+        return _open(history, entry)
+    if act == "promote":
+        decided = history.needed("decision", entry)
+        return compared({"choice": decided.data["choice"]}, {"choice": "promote"})
+    if act == "retire":
+        newest = history.needed("verdict", entry, "bake").data
+        return compared({"answer": newest["verdict"]["answer"]}, {"answer": "pass"})
+    return () if any(record.type == "act" for record in before) else ("there was nothing to go back from",)
+
+
+def _open(history: History, entry: Entry) -> tuple[str, ...]:
+    calendar = Calendar.model_validate(history.plan(entry).calendar)
+    asked = (decide(calendar, entry.at), decide(calendar, entry.at - ACT_LEEWAY))
+    return () if any(one.open for one in asked) else (f"calendar: {asked[0].sentence}",)
+
+
+def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
+    artifact, state = history.plan(entry).artifact, TargetState.model_validate(entry.data["state"])
+    seen = next((one.digest for one in state.versions if one.version == artifact.version), "")
+    found = compared({"digest": seen}, {"digest": artifact.digest})
+    if entry.record.type == "validated":
+        move = history.needed("canary", entry).data["move"]
+        found += compared({"canary": move}, {"canary": Move.PASS.value})
+    return found
+
+
+def _decision(history: History, entry: Entry) -> tuple[str, ...]:
+    choice, why = choose(history.before(entry))
+    return compared(entry.data, {"choice": choice, "why": why})
+
+
+def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
+    stable, state = history.plan(entry).current_version, TargetState.model_validate(entry.data["state"])
+    others = sorted(one.version for one in state.versions if one.version != stable and one.running)
+    return compared({**entry.data, "weight": state.weight_of(stable), "others": others},
+                    {"why": reason_of(history.before(entry)), "weight": 100, "others": []})
+
+
+def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
+    landed = outcome_of(tuple(record for record in history.before(entry) if record.type != "outcome"))
+    if landed is None:
+        return (f"outcome: {entry.data['outcome']} -> none, neither promotion nor rollback is complete on record",)
+    found = compared(entry.data, {"outcome": landed[0].value, "why": landed[1]})
+    is_last = entry.position == max(one.position for one in history.of("outcome"))
+    if is_last and history.outcome:
+        found += compared({"outcome in the seal": history.outcome}, {"outcome in the seal": landed[0].value})
+    return found
