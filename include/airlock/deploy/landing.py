@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Record
 
+WAY_BACK = "roll_back"
+"""The act after which a release only goes back."""
+
 
 def newest(records: Sequence[Record], kind: str, subject: str = "") -> Record | None:
     """Return the newest of *records* (oldest first) of *kind* about *subject*, or ``None``."""
@@ -21,6 +24,16 @@ def newest(records: Sequence[Record], kind: str, subject: str = "") -> Record | 
 def acted(records: Sequence[Record]) -> bool:
     """Return whether the release announced any act on its target. If not, nothing was changed."""
     return any(record.type == "act" for record in records)
+
+
+def goes_back(records: Sequence[Record]) -> bool:
+    """Return whether the way back was begun."""
+    return newest(records, "act", WAY_BACK) is not None
+
+
+def landed(records: Sequence[Record]) -> bool:
+    """Return whether the release has no way to go: it changed nothing, is back, or its new version is baked."""
+    return not acted(records) or any(newest(records, kind) is not None for kind in ("rolled_back", "baked"))
 
 
 def reason_of(records: Sequence[Record]) -> str:
@@ -36,7 +49,7 @@ def choose(records: Sequence[Record]) -> tuple[str, str]:
     """Return ``promote``, ``roll_back`` or ``refuse``, and why."""
     if not acted(records):
         return "refuse", "nothing was changed"
-    if newest(records, "validated") is not None:
+    if not goes_back(records) and newest(records, "validated") is not None:
         return "promote", "the canary passed and the release was validated"
     return "roll_back", reason_of(records)
 

@@ -10,6 +10,8 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
@@ -101,6 +103,16 @@ class Ledger:
     def sealed(self, release: str) -> bool:
         """Return whether *release* is closed: its seal is set and nothing can be appended."""
         return objects.exists(self.release_folder(release) / SEAL)
+
+    @contextmanager
+    def acting(self, patience: float) -> Iterator[None]:
+        """Let one process at a time act on what the service environment releases; see ``objects.locked``.
+
+        :param patience: seconds to wait for another process
+        :raises TemporaryError: another process did not leave in that time
+        """
+        with objects.locked(self.folder, "act", patience):
+            yield
 
     def record_names(self, release: str) -> tuple[str, ...]:
         """Return the names of the release's record objects, in order."""

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,22 +147,44 @@ def parse_json(data: bytes, what: str) -> Any:
 
 
 @contextmanager
-def locked(folder: UPath) -> Iterator[None]:
-    """Let one process at a time into *folder*, if it is local; an object store has no locks."""
+def locked(folder: UPath, name: str = "seal", patience: float = 600.0) -> Iterator[None]:
+    """Let one process at a time into what *name* stands for in *folder*, if it is local; an object store has no locks.
+
+    The lock ends with the process that holds it, however that dies.
+
+    :param patience: seconds to wait for another process
+    :raises TemporaryError: another process did not leave in that time, or the folder cannot be reached
+    """
     here = local(folder)
     if here is None:
         yield
         return
-    import fcntl
-
+    path = here / f".{name}.lock"
     with _clear_errors("locked", folder):
         here.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(here / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _await_lock(descriptor, path, patience)
         yield
     finally:
         os.close(descriptor)
+
+
+def _await_lock(descriptor: int, path: Path, patience: float) -> None:
+    import fcntl
+
+    limit = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise TemporaryError(
+                    f"another process has held {path} for {patience:.0f} s: look for a task that hangs"
+                ) from None
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _create_file(path: Path, data: bytes) -> bool:

@@ -16,9 +16,11 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Move
 from airlock.errors import AirlockError, GateRefused, InvalidInput, TemporaryError
-from airlock.flow.release import Release, release_id
+from airlock.flow import attempts
+from airlock.flow.release import Attempt, Release, release_id
 from airlock.flow.stages import backup, change, close, deploy, rollback
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.services import ServiceEnvironment
@@ -35,22 +37,35 @@ seconds can overtake the executor's report of its first exit, which Airflow then
 
 def release_of(environment: ServiceEnvironment, context: Context) -> Release:
     """Return the release that the running task belongs to."""
-    run = context["dag_run"]
-    return Release(environment, release_id(environment, run.run_id, run.run_after), f"task {context['ti'].task_id}")
+    run, task = context["dag_run"], context["ti"]
+    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
+    identity = release_id(environment, run.run_id, run.run_after)
+    return Release(environment, identity, f"task {task.task_id}", attempt)
+
+
+def own_address() -> str:
+    """Return the address of this Airflow, which tells it from another one that shares the ledger; empty if not set."""
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback=None) or "")
 
 
 @contextmanager
-def task_boundary(release: Release, task_id: str) -> Iterator[None]:
-    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later."""
+def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -> Iterator[None]:
+    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later.
+
+    :param after_seal: whether the task may run again when the release has ended and is sealed
+    """
     try:
+        attempts.begin(release, task_id, after_seal=after_seal)
         yield
     except TemporaryError as error:
         log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
-        release.record("retry", task_id, message=str(error))
+        attempts.tell(release, "retry", task_id, str(error))
         raise
     except AirlockError as error:
         log.error("%s: stopped: %s", task_id, error)
-        release.record("fault", task_id, error=type(error).__name__, message=str(error))
+        attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
         raise AirflowFailException(str(error)) from None
 
 
@@ -77,14 +92,22 @@ class StageOperator(BaseOperator):
     defaults anew for each ``__init__`` on the way, which is most of what a parse costs.
     """
 
-    def __init__(self, *, environment: ServiceEnvironment, act: Callable[[Release], Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        environment: ServiceEnvironment,
+        act: Callable[[Release], Any],
+        after_seal: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.environment = environment
         self.act = act
+        self.after_seal = after_seal
 
     def execute(self, context: Context) -> None:
         release = release_of(self.environment, context)
-        with task_boundary(release, self.task_id):
+        with task_boundary(release, self.task_id, after_seal=self.after_seal):
             self.act(release)
 
 
@@ -209,6 +232,9 @@ class BakeOperator(ReleaseOperator):
         release = release_of(self.environment, context)
         progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
+            if release.latest("baked") is not None:
+                log.info("the bake is over already, as recorded; next: seal the evidence")
+                return
             plan = release.plan
             kept = progress_store.get("progress")
             progress = CanaryProgress.model_validate(kept) if kept else deploy.bake_mark(release)
@@ -232,7 +258,8 @@ class RollbackTrafficOperator(ReleaseOperator):
             why = rollback.needed(release)
             if not why:
                 raise AirflowSkipException(
-                    "nothing to roll back: " + ("the release was promoted" if release.acts() else "nothing was changed")
+                    "nothing to roll back: the release "
+                    + ("has landed" if acted(release.records()) else "changed nothing")
                 )
             rollback.traffic(release, why)
 
@@ -254,7 +281,7 @@ class OutcomeOperator(ReleaseOperator):
 
     def execute(self, context: Context) -> str:
         release = release_of(self.environment, context)
-        with task_boundary(release, self.task_id):
+        with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
             log.info("%s: %s: %s", release.id, result.upper(), why)
         if result not in (Outcome.PROMOTED, Outcome.SKIPPED):

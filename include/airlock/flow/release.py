@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -41,14 +42,30 @@ def release_id(environment: ServiceEnvironment, run_id: str, run_after: datetime
     return f"{environment.service}-{environment.environment}-{run_after:%Y%m%dT%H%M%S}-{short}"
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a task: of which DAG run, in which Airflow (its address), and the how many-th it is, from 1."""
+
+    dag_id: str
+    run_id: str
+    airflow: str
+    number: int
+
+
 class Release:
     """The release that one DAG run carries out."""
 
-    def __init__(self, environment: ServiceEnvironment, identity: str, actor: str) -> None:
-        """Bind the release *identity*; *actor* is who records are written by (a task, a person)."""
+    def __init__(
+        self, environment: ServiceEnvironment, identity: str, actor: str, attempt: Attempt | None = None
+    ) -> None:
+        """Bind the release *identity*; *actor* is who records are written by (a task, a person).
+
+        :param attempt: the try of the task that works on it, if it is a task of the release's own run
+        """
         self.environment = environment
         self.id = identity
         self.actor = actor
+        self.attempt = attempt
 
     # --- what was recorded --------------------------------------------------------------------------------------------
 
@@ -182,10 +199,6 @@ class Release:
     def _envelope(self) -> Mapping[str, Any] | None:
         data = self.latest("permit")
         return None if data is None else data["envelope"]
-
-    def acts(self) -> tuple[Record, ...]:
-        """Return every act that this release announced before it did it. None means that nothing was changed."""
-        return self.recorded("act")
 
     def announce(self, act: str, **data: Any) -> None:
         """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""

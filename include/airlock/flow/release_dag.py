@@ -96,7 +96,8 @@ def build(environment: ServiceEnvironment) -> DAG:
 def _change(environment: ServiceEnvironment) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
         validate = ValidateOperator(environment=environment, task_id="validate")
-        assess = StageOperator(environment=environment, task_id="assess", act=change.assess)
+        # It waits while an earlier release is being brought back: see flow.acting.
+        assess = StageOperator(environment=environment, task_id="assess", act=change.assess, retries=30)
         approve = ApproveOperator(
             environment=environment,
             task_id="approve",
@@ -124,6 +125,7 @@ def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
                     environment=environment,
                     task_id="discard",
                     act=partial(backup.discard, resources=tuple(resources)),
+                    after_seal=True,
                 )
                 proofs >> discard.as_teardown()
                 proofs >> restore_set
@@ -160,6 +162,8 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
 
 def _close(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("close", tooltip="Evidence"):
-        seal = StageOperator(environment=environment, task_id="seal", act=close.seal, trigger_rule="all_done")
+        seal = StageOperator(
+            environment=environment, task_id="seal", act=close.seal, after_seal=True, trigger_rule="all_done"
+        )
         outcome = OutcomeOperator(environment=environment, task_id="outcome", trigger_rule="all_done")
     return seal, outcome

@@ -17,6 +17,7 @@ from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.errors import GateRefused, InvalidInput
+from airlock.flow.acting import await_earlier
 from airlock.flow.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.services import check_deep
@@ -57,8 +58,10 @@ def assess(release: Release) -> Plan:
     """Score the risk and freeze the plan.
 
     :raises GateRefused: the version is already stable, or no quorum of approvers can be met
+    :raises TemporaryError: an earlier release has not landed
     """
     rfc = release.rfc
+    await_earlier(release)
     state = release.target.inspect()
     if state.stable == rfc.version:
         raise InvalidInput(

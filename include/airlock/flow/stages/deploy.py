@@ -13,6 +13,7 @@ from airlock.analysis.judge import judge
 from airlock.deploy.landing import choose
 from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, bake_over, begin_step, look_policy
 from airlock.errors import EffectMissing, GateRefused, NoData, TemporaryError
+from airlock.flow.acting import forward
 from airlock.flow.release import Release
 from airlock.models import Answer, Sample, TargetState, Verdict, utc_now
 from airlock.schedule.calendar import decide as ask_calendar
@@ -31,19 +32,32 @@ def show(state: TargetState) -> str:
 def stage(release: Release) -> None:
     """Start the new version beside the stable one with no traffic, and smoke test it.
 
-    :raises GateRefused: the restore set is not on record, or a smoke check failed
+    :raises GateRefused: the restore set is not on record, another version became stable, or a smoke check failed
     """
     plan = release.plan
-    release.permitted("stage")
     if release.latest("restore_set") is None:
         raise GateRefused(
             f"{release.id}: no proof, no deploy: the gate restore_set has not passed; clear the task backup.restore_set"
         )
-    release.announce("stage", version=plan.artifact.version, digest=plan.artifact.digest)
-    state = release.target.stage(plan.artifact)
+    _same_stable(release)
+    with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
+        state = release.target.stage(plan.artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
     log.info("staged: %s; next: the canary gets its first traffic", show(state))
+
+
+def _same_stable(release: Release) -> None:
+    """Check that the plan's way back leads to what is stable now.
+
+    :raises GateRefused: somebody released another version since the plan was made
+    """
+    planned, found = release.plan.current_version, release.target.inspect().stable
+    if found != planned:
+        raise GateRefused(
+            f"the plan goes from {planned} to {release.plan.artifact.version}, but {found} is stable on the target "
+            "now: somebody released past Airlock; trigger a new run"
+        )
 
 
 def _smoke(release: Release, paths: tuple[str, ...]) -> None:
@@ -73,8 +87,8 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     _obey_calendar(release, plan.rollout.on_freeze)
     percent = plan.rollout.steps[progress.step].percent
     log.info("metrics: %s", release.metrics.online())
-    release.announce("shift", version=plan.artifact.version, percent=percent)
-    state = release.target.shift(plan.artifact.version, percent)
+    with forward(release, "shift", version=plan.artifact.version, percent=percent):
+        state = release.target.shift(plan.artifact.version, percent)
     mark = release.metrics.begin(plan.current_version, plan.artifact.version)
     log.info(
         "step %d of %d: %s; next: watch for %.0f s",
@@ -173,9 +187,8 @@ def decide(release: Release) -> str:
 def promote(release: Release) -> TargetState:
     """Give the new version all traffic; the version before stays warm."""
     plan = release.plan
-    release.permitted("promote")
-    release.announce("promote", version=plan.artifact.version)
-    state = release.target.promote(plan.artifact.version)
+    with forward(release, "promote", version=plan.artifact.version):
+        state = release.target.promote(plan.artifact.version)
     log.info(
         "promoted: %s; next: bake for %.0f s with %s still warm",
         show(state),
@@ -221,8 +234,7 @@ def settle_bake(release: Release, verdict: Verdict) -> None:
         raise GateRefused(
             f"bake of {plan.artifact.version} ended {verdict.answer}: {verdict.sentence}; next: roll back"
         )
-    release.permitted("retire")
-    release.announce("retire", version=plan.current_version)
-    state = release.target.retire(plan.current_version)
+    with forward(release, "retire", version=plan.current_version):
+        state = release.target.retire(plan.current_version)
     release.record("baked", state=state.model_dump(mode="json"))
     log.info("%s is stopped; %s; next: seal the evidence", plan.current_version, show(state))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 
 from airlock.backup.driver import Place
-from airlock.deploy.landing import reason_of
+from airlock.deploy.landing import WAY_BACK, landed, reason_of
 from airlock.errors import EffectMissing, PermanentError
+from airlock.flow.acting import backward
 from airlock.flow.release import Release
 from airlock.flow.stages.deploy import show
 from airlock.models import TargetState
@@ -19,16 +20,15 @@ log = logging.getLogger(__name__)
 
 def needed(release: Release) -> str:
     """Return why the release must be rolled back; empty when it must not."""
-    if not release.acts() or release.latest("baked") is not None:
-        return ""
-    return reason_of(release.records())
+    records = release.records()
+    return "" if landed(records) else reason_of(records)
 
 
 def traffic(release: Release, why: str) -> TargetState:
     """Give the version before all traffic and stop the new one."""
     plan = release.plan
-    release.announce("roll_back", version=plan.current_version, why=why)
-    state = release.target.abort(plan.current_version)
+    with backward(release, WAY_BACK, version=plan.current_version, why=why):
+        state = release.target.abort(plan.current_version)
     log.info("rolled back because %s; now: %s", why, show(state))
     return state
 
@@ -46,8 +46,8 @@ def data(release: Release) -> tuple[str, ...]:
             raise PermanentError(
                 f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand"
             )
-        release.announce("restore", resource=resource.name, recovery_point=point.id)
-        release.driver(resource).restore(point, Place(origin=True))
+        with backward(release, "restore", resource=resource.name, recovery_point=point.id):
+            release.driver(resource).restore(point, Place(origin=True))
         restored.append(resource.name)
         log.info("%s.%s: origin restored from %s", resource.kind, resource.name, point.id)
     return tuple(restored)

@@ -1,0 +1,113 @@
+"""Builds the DAG ``settle``, the safety net behind every release: one task, every minute. Holds no rules."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.timetables.trigger import DeltaTriggerTimetable
+
+from airlock.errors import AirlockError, InvalidInput
+from airlock.evidence.ledger import Ledger
+from airlock.flow.operators import own_address
+from airlock.flow.release import Release
+from airlock.flow.stages.settle import RunState, settle
+from airlock.models import utc_now
+from airlock.services import ServiceEnvironment, load_file, service_files
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+log = logging.getLogger(__name__)
+DAG_ID = "settle"
+INTERVAL = "AIRLOCK_SETTLE_SECONDS"
+DOCUMENT = """
+### A release always lands
+
+Every {seconds} s: looks for releases whose DAG run is over or deleted but which are not sealed, brings all their
+traffic back to the version before (unless they were promoted), removes what restore tests left, and seals the evidence.
+
+**On call:** safe to trigger at any time. If it is red, the line with `not settled` in the log says which release, why,
+and what to do; it tries again at its next run.
+"""
+
+
+class SettleOperator(BaseOperator):
+    """Settles every service environment; a fault of one does not keep the others waiting.
+
+    Reads the service files when it runs: a file with a fault must not stop the safety net of the other services.
+    """
+
+    def __init__(self, *, folder: Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder = folder
+
+    def execute(self, context: Context) -> None:
+        faults: list[str] = []
+        for path in service_files(self.folder):
+            try:
+                environments = load_file(path)
+            except InvalidInput as error:
+                log.error("releases of %s cannot be settled: %s; next: mend the file", path.name, error)
+                faults.append(str(error))
+                continue
+            for environment in environments:
+                faults += self._settle(environment, context["ti"])
+        if faults:
+            raise AirflowFailException(f"not settled: {'; '.join(faults)}")
+
+    def _settle(self, environment: ServiceEnvironment, task: RuntimeTaskInstanceProtocol) -> list[str]:
+        def state_of(dag_id: str, run_id: str) -> RunState:
+            def count(*states: str) -> int:
+                return int(task.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=list(states)))
+
+            if count("queued", "running"):
+                return RunState.ALIVE
+            return next((state for state in (RunState.FAILED, RunState.SUCCESS) if count(state)), RunState.GONE)
+
+        faults = []
+        for identity in Ledger(environment.ledger, environment.service, environment.environment).unsettled():
+            release = Release(environment, identity, f"task {self.task_id}")
+            try:
+                log.info("%s", settle(release, own_address(), state_of, utc_now()))
+            except AirlockError as error:
+                log.error("%s is not settled: %s; next: tried again at the next run", identity, error)
+                faults.append(f"{identity}: {error}")
+        return faults
+
+
+def interval_seconds() -> int:
+    """Return how often releases are settled, in seconds: ``AIRLOCK_SETTLE_SECONDS``, else 60.
+
+    :raises InvalidInput: it is no whole number from 5 to 3600
+    """
+    text = os.environ.get(INTERVAL) or "60"
+    if not (text.isascii() and text.isdigit() and 5 <= int(text) <= 3600):
+        raise InvalidInput(f"{INTERVAL} is {text[:40]!r}: give the seconds between two runs of settle, from 5 to 3600")
+    return int(text)
+
+
+def build(folder: Path) -> DAG:
+    """Return the DAG that settles the services whose files lie in *folder*. Reads only ``AIRLOCK_SETTLE_SECONDS``.
+
+    :raises InvalidInput: the interval is wrong
+    """
+    seconds = interval_seconds()
+    with DAG(
+        dag_id=DAG_ID,
+        description="Brings back every release whose run is over but which has not landed",
+        doc_md=DOCUMENT.format(seconds=seconds),
+        schedule=DeltaTriggerTimetable(timedelta(seconds=seconds)),
+        catchup=False,
+        max_active_runs=1,
+        tags=["airlock"],
+        is_paused_upon_creation=False,
+    ) as dag:
+        SettleOperator(folder=folder, task_id="settle", retries=0)
+    return dag

@@ -1,0 +1,102 @@
+"""The safety net: bring back, and seal, every release whose DAG run is over or gone. Knows no Airflow.
+
+Level-triggered: it compares what is on record with the state of the runs, so that it may run at any time, be killed at
+any time, and need not know what happened. A release whose run still works is left to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from airlock.deploy.landing import acted, landed
+from airlock.errors import PermanentError
+from airlock.flow.release import Release
+from airlock.flow.stages import backup, close, rollback
+
+log = logging.getLogger(__name__)
+QUIET_LIMIT = timedelta(minutes=30)
+
+
+class RunState(StrEnum):
+    """What Airflow says of the DAG run of a release."""
+
+    ALIVE = "alive"
+    SUCCESS = "success"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+def settle(release: Release, own_airflow: str, state_of: Callable[[str, str], RunState], now: datetime) -> str:
+    """Land and seal *release* if its run is over; return what was done, in a sentence.
+
+    :param own_airflow: address of the Airflow that asks; runs of another one are left alone
+    :param state_of: state of a run, by DAG id and run id
+    :raises AirlockError: it could not be landed, or not be sealed, now
+    """
+    run = release.latest("run")
+    if run is None:
+        return f"{release.id}: no run is on record yet: left alone"
+    if run["airflow"] != own_airflow:
+        log.warning("%s belongs to the Airflow at %s, not to this one: left alone", release.id, run["airflow"])
+        return f"{release.id}: belongs to another Airflow: left alone"
+    state = state_of(run["dag_id"], run["run_id"])
+    if state is RunState.ALIVE:
+        _ask_for_help_if_quiet(release, now)
+        return f"{release.id}: its run works: left alone"
+    return _land(release, state, run["run_id"])
+
+
+def _land(release: Release, state: RunState, run_id: str) -> str:
+    _record_why(release, state, run_id)
+    why = rollback.needed(release)
+    if why:
+        release.notify("fault", f"{release.id} is brought back", why)
+        rollback.traffic(release, why)
+        rollback.data(release)
+        rollback.verify(release)
+    _discard_scratch(release)
+    close.seal(release)
+    outcome, reason = close.outcome(release)
+    log.info("%s: settled: %s: %s", release.id, outcome.upper(), reason)
+    return f"{release.id}: settled as {outcome}"
+
+
+def _record_why(release: Release, state: RunState, run_id: str) -> None:
+    records = release.records()
+    where = "nothing was changed" if not acted(records) else "it has landed" if landed(records) else "it had not landed"
+    how = "is gone" if state is RunState.GONE else f"ended as {state}"
+    message = f"the DAG run {run_id} {how} before the release was sealed, and {where}"
+    log.warning("%s: %s; next: %s", release.id, message, "seal it" if landed(records) else "bring all traffic back")
+    if release.latest("fault", "settle") is None:
+        release.record("fault", "settle", error="RunOver", message=message, attempt=1)
+
+
+def _discard_scratch(release: Release) -> None:
+    """Remove what restore tests left; what can never be removed keeps no release from being sealed."""
+    if release.latest("plan") is None:
+        return
+    for resource in release.plan.resources:
+        try:
+            backup.discard(release, (resource,))
+        except PermanentError as error:
+            log.error("%s: the scratch place stays: %s; remove it by hand", resource.name, error)
+            release.record("leftover", f"{resource.kind}.{resource.name}", message=str(error))
+
+
+def _ask_for_help_if_quiet(release: Release, now: datetime) -> None:
+    """Tell people of a release between its first act and its landing whose run says nothing: a human may be needed."""
+    records = release.records()
+    if landed(records):
+        return
+    last = records[-1]
+    if now - last.at < QUIET_LIMIT:
+        return
+    text = (
+        f"the last record is {last.type} {last.subject} of {last.at:%d %b %H:%M} UTC, and the run is still at work: "
+        "look whether its DAG is paused or its scheduler stands still; to bring it back, mark the run as failed"
+    )
+    log.warning("%s has split traffic and is quiet: %s", release.id, text)
+    release.notify("quiet", f"{release.id} is quiet in mid-release", text)
