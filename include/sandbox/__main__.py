@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -92,11 +91,9 @@ def execute(layout: Layout, arguments: list[str]) -> int:
 
     :raises InvalidInput: the sandbox was never started in this home
     """
-    path = layout.sandbox / "environment.json"
-    try:
-        own = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InvalidInput(f"no sandbox was ever started in {layout.home}: run make up, or set AIRLOCK_HOME") from None
+    own = stack.kept_environment(layout)
+    if not own:
+        raise InvalidInput(f"no sandbox was ever started in {layout.home}: run make up, or set AIRLOCK_HOME")
     os.execve(sys.executable, [sys.executable, "-m", "airlock", *arguments], {**os.environ, **own})  # noqa: S606
 
 

@@ -106,6 +106,16 @@ def airflow(layout: Layout, held: Credentials) -> dict[str, str]:
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "SCHEDULER__MAX_TIS_PER_QUERY": "16",
+        # How soon a task whose process was killed is seen as dead and tried again (Airflow's own default: 5 minutes).
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+        # A task outlives an api-server that is away for a minute.
+        "WORKERS__MAX_FAILED_HEARTBEATS": "12",
+        "WORKERS__EXECUTION_API_RETRIES": "12",
+        "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -30,9 +30,8 @@ SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    # The sandbox's data can be made again at any time: it does not wait for the disk.
+    # The sandbox's data can be made again at any time: it does not wait for the disk. A commit outlives a killed server.
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "replica",
     "password_encryption": "scram-sha-256",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from airlock.errors import AirlockError, InvalidInput, TemporaryError
+from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
 from sandbox import (
     airflow,
     credentials,
@@ -53,22 +55,25 @@ class Step:
 
 @dataclass
 class _Found:
-    """What servers chose when they were seeded; filled while the steps run."""
+    """What servers chose when they were seeded, filled while the steps run; and the caller's settings."""
 
     database: postgres.Postgres | None = None
     vault_token: str = ""
     zone_id: str = ""
     load_balancers: dict[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cancelled(TemporaryError):
     """Another step failed, or the user interrupted: this step was not begun."""
 
 
-def start_all(layout: Layout, progress: Progress = lambda _: None) -> dict[str, str]:
+def start_all(
+    layout: Layout, progress: Progress = lambda _: None, settings: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Start everything; return the environment by which Airflow and the command line find it.
 
-    An earlier run that is dead or half dead is cleaned up first. If any step fails, all that was started is stopped.
+    *settings* are environment variables for Airflow beside, or instead of, the usual ones. An earlier run that is dead or half dead is cleaned up first. If any step fails, all that was started is stopped.
 
     :raises InvalidInput: it runs already, a port is in use, or another command works on the same sandbox
     :raises PermanentError: the machine cannot carry it
@@ -83,7 +88,7 @@ def start_all(layout: Layout, progress: Progress = lambda _: None) -> dict[str, 
             _stop(layout, progress)
         preflight.check_ports(layout)
         held = credentials.load(layout.sandbox)
-        found = _Found()
+        found = _Found(settings=settings)
         try:
             _run(_steps(layout, held, found), progress)
         except BaseException:
@@ -264,13 +269,24 @@ def _stop_one(server: processes.Server, progress: Progress, faults: list[Airlock
 
 def _environment(layout: Layout, held: credentials.Credentials, found: _Found) -> dict[str, str]:
     seeded = environment.Seeded(found.vault_token, found.zone_id, found.load_balancers)
-    return environment.whole(layout, held, seeded)
+    return {**environment.whole(layout, held, seeded), **found.settings}
+
+
+def kept_environment(layout: Layout) -> dict[str, str]:
+    """Return the variables that the sandbox was started with last; empty if it never was.
+
+    :raises PermanentError: the file is damaged
+    """
+    try:
+        return {str(key): str(value) for key, value in json.loads((layout.sandbox / "environment.json").read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise PermanentError(f"{layout.sandbox / 'environment.json'} is damaged: start the sandbox anew") from error
 
 
 def _keep_environment(layout: Layout, given: dict[str, str]) -> None:
     """Keep the sandbox's own variables for later commands, in ``<sandbox>/environment`` (mode 600)."""
-    import json
-
     own = {key: value for key, value in given.items() if key.startswith(("AIRFLOW", "AIRLOCK_", "PYTHONPATH"))}
     path = layout.sandbox / "environment.json"
     path.unlink(missing_ok=True)
