@@ -11,7 +11,7 @@ import time
 from types import FrameType
 
 from airlock.errors import AirlockError, InvalidInput
-from sandbox import credentials, stack
+from sandbox import credentials, environment_file, stack
 from sandbox.layout import Layout
 
 FAILED = 1
@@ -91,7 +91,7 @@ def execute(layout: Layout, arguments: list[str]) -> int:
 
     :raises InvalidInput: the sandbox was never started in this home
     """
-    own = stack.kept_environment(layout)
+    own = environment_file.kept(layout)
     if not own:
         raise InvalidInput(f"no sandbox was ever started in {layout.home}: run make up, or set AIRLOCK_HOME")
     os.execve(sys.executable, [sys.executable, "-m", "airlock", *arguments], {**os.environ, **own})  # noqa: S606

@@ -30,7 +30,7 @@ SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    # The sandbox's data can be made again at any time: it does not wait for the disk. A commit outlives a killed server.
+    # The sandbox's data can be made again at any time: it does not wait for the disk. A commit outlives the server.
     "fsync": "off",
     "full_page_writes": "off",
     "wal_level": "replica",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
+from airlock.errors import AirlockError, InvalidInput, TemporaryError
 from sandbox import (
     airflow,
     credentials,
     environment,
+    environment_file,
     envoy,
     kubernetes_api,
     moto,
@@ -73,7 +72,8 @@ def start_all(
 ) -> dict[str, str]:
     """Start everything; return the environment by which Airflow and the command line find it.
 
-    *settings* are environment variables for Airflow beside, or instead of, the usual ones. An earlier run that is dead or half dead is cleaned up first. If any step fails, all that was started is stopped.
+    *settings* are environment variables for Airflow beside, or instead of, the usual ones. An earlier run that is dead
+    or half dead is cleaned up first. If any step fails, all that was started is stopped.
 
     :raises InvalidInput: it runs already, a port is in use, or another command works on the same sandbox
     :raises PermanentError: the machine cannot carry it
@@ -96,7 +96,7 @@ def start_all(
             _stop(layout, lambda _: None)
             raise
         given = _environment(layout, held, found)
-        _keep_environment(layout, given)
+        environment_file.keep(layout, given)
         return given
 
 
@@ -270,28 +270,6 @@ def _stop_one(server: processes.Server, progress: Progress, faults: list[Airlock
 def _environment(layout: Layout, held: credentials.Credentials, found: _Found) -> dict[str, str]:
     seeded = environment.Seeded(found.vault_token, found.zone_id, found.load_balancers)
     return {**environment.whole(layout, held, seeded), **found.settings}
-
-
-def kept_environment(layout: Layout) -> dict[str, str]:
-    """Return the variables that the sandbox was started with last; empty if it never was.
-
-    :raises PermanentError: the file is damaged
-    """
-    try:
-        return {str(key): str(value) for key, value in json.loads((layout.sandbox / "environment.json").read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError) as error:
-        raise PermanentError(f"{layout.sandbox / 'environment.json'} is damaged: start the sandbox anew") from error
-
-
-def _keep_environment(layout: Layout, given: dict[str, str]) -> None:
-    """Keep the sandbox's own variables for later commands, in ``<sandbox>/environment`` (mode 600)."""
-    own = {key: value for key, value in given.items() if key.startswith(("AIRFLOW", "AIRLOCK_", "PYTHONPATH"))}
-    path = layout.sandbox / "environment.json"
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        json.dump(own, stream, indent=1)
 
 
 @contextmanager
