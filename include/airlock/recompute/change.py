@@ -130,8 +130,7 @@ def _time(history: History, entry: Entry, permit: Permit) -> Iterator[str]:
 def permitted(history: History, entry: Entry) -> tuple[str, ...]:
     """Return what is wrong with the permit of the act *entry*."""
     if entry.record.subject in WAY_BACK:
-        return () if entry.record.subject == "roll_back" or history.newest("act", entry, "roll_back") else (
-            "the data was restored although nothing was rolled back",)
+        return ()
     plan, permit = history.plan(entry), history.newest("permit", entry)
     envelope = permit.data["envelope"] if permit else None
     try:

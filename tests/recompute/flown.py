@@ -1,0 +1,246 @@
+"""One release that goes through the stages of the flow without Airflow and without servers: a target and metrics in
+memory that fulfil their contracts, so that hundreds of releases take seconds. Everything that is recorded is real."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airlock.analysis.metrics import MetricSource
+from airlock.change.approval import check_vote, eligible, tally
+from airlock.change.planning import resolve_artifact
+from airlock.deploy.strategy import CanaryProgress, Move
+from airlock.deploy.target import Target
+from airlock.errors import AirlockError, NoData, PermanentError
+from airlock.flow.release import Release
+from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
+from airlock.options import Options
+from airlock.schedule.calendar import decide
+from airlock.signing import generate_pem
+from tests import service_data
+
+KEY = generate_pem()
+SLOT = "{address: 'http://127.0.0.1:1', program: p, runtime_key: k}"
+ENVOY = (
+    "{name: envoy, options: {admin: 'http://127.0.0.1:1', listener: 'http://127.0.0.1:1', folder: FOLDER, "
+    f"supervisor_connection: s, slots: {{a: {SLOT}, b: {SLOT.replace(':1', ':2').replace('k}', 'l}')}}}}}}}"
+)
+COUNTED = (
+    "{name: envoy, options: {admin: 'http://127.0.0.1:1', slots: {a: {address: 'http://127.0.0.1:1', cluster: a}, "
+    "b: {address: 'http://127.0.0.1:2', cluster: b}}}}"
+)
+STEPS = "{bake_seconds: 4, steps: [{percent: 10, observe_seconds: 5}, {percent: 50, observe_seconds: 5}]}"
+
+
+class _None(Options):
+    """No options."""
+
+
+class MemoryTarget(Target):
+    """Versions and weights in memory."""
+
+    Options = _None
+
+    def __init__(self, stable: Artifact) -> None:
+        super().__init__({})
+        self.artifacts = {stable.version: stable}
+        self.stable = stable.version
+        self.canary: str | None = None
+        self.percent = 0
+
+    def inspect(self) -> TargetState:
+        weights = dict.fromkeys(self.artifacts, 0) | {self.stable: 100 - self.percent}
+        if self.canary:
+            weights[self.canary] = self.percent
+        versions = tuple(
+            VersionState(version=v, running=True, healthy=True, weight=w, digest=self.artifacts[v].digest)
+            for v, w in weights.items()
+        )
+        return TargetState(stable=self.stable, canary=self.canary, versions=versions)
+
+    def stage(self, artifact: Artifact) -> TargetState:
+        self.artifacts[artifact.version], self.canary, self.percent = artifact, artifact.version, 0
+        return self.inspect()
+
+    def shift(self, version: str, percent: int) -> TargetState:
+        self.percent = percent
+        return self.inspect()
+
+    def promote(self, version: str) -> TargetState:
+        self.stable, self.canary, self.percent = version, None, 0
+        return self.inspect()
+
+    def retire(self, version: str) -> TargetState:
+        self.artifacts.pop(version, None)
+        return self.inspect()
+
+    def abort(self, stable: str) -> TargetState:
+        self.artifacts = {stable: self.artifacts[stable]}
+        self.stable, self.canary, self.percent = stable, None, 0
+        return self.inspect()
+
+    def smoke(self, version: str, paths: tuple[str, ...]) -> dict[str, int]:
+        return dict.fromkeys(paths, 200)
+
+
+class GivenMetrics(MetricSource):
+    """Answers with samples that were given to it; then has no data."""
+
+    Options = _None
+
+    def __init__(self, samples: Sequence[tuple[ArmSample, ArmSample]]) -> None:
+        super().__init__({})
+        self.samples = iter(samples)
+
+    def online(self) -> str:
+        return "given samples"
+
+    def begin(self, stable: str, canary: str) -> dict[str, Any]:
+        return {"counters": [1, 2, 3]}
+
+    def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
+        arms = next(self.samples, None)
+        if arms is None:
+            raise NoData("nobody asked for a page")
+        one, other = arms[0].model_copy(update={"version": stable}), arms[1].model_copy(update={"version": canary})
+        return Sample(at=utc_now(), canary_share=canary_share, stable=one, canary=other)
+
+
+@dataclass
+class Flight:
+    """A release on its way; ``now`` is moved on by each look."""
+
+    release: Release
+    answers: Sequence[tuple[str, str, str]]
+    now: datetime = field(default_factory=utc_now)
+
+    def carry_out(self, form: dict[str, str]) -> Path:
+        """Take the release through every stage; return its pack."""
+        try:
+            self._forward(form)
+        except AirlockError as error:
+            self.release.record("fault", "stage", error=type(error).__name__, message=str(error))
+        if self.release.latest("permit"):
+            deploy.decide(self.release)
+        if why := rollback.needed(self.release):
+            rollback.traffic(self.release, why)
+            rollback.data(self.release)
+            rollback.verify(self.release)
+        return close.seal(self.release)
+
+    def _forward(self, form: dict[str, str]) -> None:
+        release = self.release
+        change.validate(release, form, "rita")
+        plan = change.assess(release)
+        if plan.approvals:
+            self._ask()
+        change.permit(release)
+        decision = decide(release.environment.calendar, self.now)
+        release.record("window", sentence=decision.sentence, code=decision.code, at=self.now.isoformat())
+        for resource in release.environment.resources:
+            handle: Handle = backup.start(release, resource)
+            backup.finish(release, resource, handle)
+            backup.prove(release, resource)
+        backup.restore_set(release)
+        deploy.stage(release)
+        self._canary()
+        deploy.validate(release)
+        if deploy.decide(release) == "promote":
+            deploy.promote(release)
+            self._bake()
+
+    def _ask(self) -> None:
+        release, plan = self.release, self.release.plan
+        people = list(eligible(plan.approvals, plan.rfc.requester))
+        release.record("approval_request", request="one", plan_digest=plan.digest, eligible=people)
+        for person, choice, reason in self.answers:
+            vote = Vote(person=person, choice=choice, at=utc_now(), reason=reason)
+            data = vote.model_dump(mode="json")
+            try:
+                check_vote(plan.approvals, vote, plan.rfc.requester)
+            except PermanentError as error:
+                release.record("vote_refused", person, request="one", vote=data, why=str(error))
+                continue
+            release.record("vote", person, request="one", plan_digest=plan.digest, vote=data)
+            if tally(plan.approvals, change.votes_of(release, "one"), plan.rfc.requester).decided != "waiting":
+                return
+
+    def _canary(self) -> None:
+        progress = CanaryProgress()
+        while True:
+            if progress.shifted_at is None:
+                progress = deploy.shift(self.release, progress)
+                self.now = utc_now()
+            self.now += timedelta(seconds=3)
+            decision = deploy.look(self.release, progress, self.now)
+            progress = decision.progress
+            if decision.move is Move.PASS:
+                return
+            if decision.move is Move.ROLL_BACK:
+                raise PermanentError(f"the canary failed: {decision.why}")
+
+    def _bake(self) -> None:
+        progress = deploy.bake_mark(self.release)
+        self.now = utc_now()
+        while True:
+            self.now += timedelta(seconds=3)
+            verdict, over = deploy.bake_look(self.release, progress, self.now)
+            if over:
+                deploy.settle_bake(self.release, verdict)
+                return
+
+
+def prepared(
+    folder: Path,
+    policy: str,
+    samples: Sequence[tuple[ArmSample, ArmSample]],
+    answers: Sequence[tuple[str, str, str]],
+    identity: str = "cafe-live-1",
+) -> Flight:
+    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML)."""
+    for version in ("1.0", "1.1"):
+        (folder / f"cafe-{version}.bin").write_text(version)
+    (folder / ".env").write_text("MILK=oat\n")
+    changes = (
+        ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(folder))),
+        ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
+        ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{STEPS}\n    analysis: {policy}"),
+        ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
+    )
+    cafe = service_data.environment(folder, *changes)
+    release = Release(cafe, identity, "test")
+    release.target = MemoryTarget(resolve_artifact(cafe, "1.0"))
+    release.metrics = GivenMetrics(samples)
+    return Flight(release, answers)
+
+
+@contextmanager
+def keys() -> Iterator[None]:
+    """Airflow connections for signing and for backups."""
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    given = {
+        "AIRFLOW_CONN_SIGNING": json.dumps({"conn_type": "generic", "password": KEY}),
+        "AIRFLOW_CONN_KEY": json.dumps(
+            {
+                "conn_type": "generic",
+                "password": str(identity),
+                "extra": {"recipients": [str(identity.to_public())]},
+            }
+        ),
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -1,0 +1,387 @@
+"""What the flow recorded is what its records give again; one changed number in a signed pack is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airlock.errors import InvalidInput
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.pack import open_release, write_pack
+from airlock.evidence.seal import seal
+from airlock.models import ArmSample
+from airlock.recompute.release import Recomputation, recompute
+from airlock.signing import Signer, generate_pem
+from tests.recompute import flown
+
+SIGNER = Signer.from_pem(flown.KEY)
+GOOD = (
+    ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20),
+    ArmSample(version="-", requests=100, errors=0, latency_p95_ms=21),
+)
+BAD = (GOOD[0], ArmSample(version="-", requests=100, errors=60, latency_p95_ms=21))
+YES = (("olga", "approve", ""), ("bert", "approve", ""), ("cleo", "approve", "fine"))
+FORM = {
+    "version": "1.1",
+    "change_type": "normal",
+    "title": "Oat milk",
+    "reason": "Guests ask for it.",
+    "impact": "high",
+    "rollback_plan": "All traffic goes back to 1.0.",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keys() -> Iterator[None]:
+    with flown.keys():
+        yield
+
+
+def fly(folder: Path, samples=(GOOD,) * 12, answers=YES, policy: str = "{}", form=FORM) -> Path:
+    return flown.prepared(folder, policy, samples, answers).carry_out(form)
+
+
+def explained(found: Recomputation) -> str:
+    return "\n".join(f"{one.record}: {one.decision}: {one.differences}" for one in found.differing)
+
+
+arms = st.builds(
+    lambda requests, share, p95: ArmSample(
+        version="-",
+        requests=requests,
+        errors=int(requests * share),
+        latency_p95_ms=p95,
+        latency_buckets=() if p95 is None else ((p95, int(requests * 0.95)), (2 * p95, requests)),
+    ),
+    st.integers(0, 5000),
+    st.sampled_from([0, 0, 0, 0.001, 0.04, 0.5]),
+    st.sampled_from([None, 5.0, 40.0, 300.0]),
+)
+people = st.tuples(
+    st.sampled_from(["olga", "bert", "cleo", "rita", "mallory"]),
+    st.sampled_from(["approve", "approve", "reject"]),
+    st.sampled_from(["", "because"]),
+)
+policies = st.builds(
+    lambda alpha, requests, extend, hold: json.dumps(
+        {"alpha": alpha, "minimum_requests": requests, "extend_looks": extend, "hold_looks": hold}
+    ),
+    st.floats(0.001, 0.4),
+    st.integers(1, 500),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+samples = st.lists(st.one_of(st.just(GOOD), st.just(GOOD), st.tuples(arms, arms)), max_size=12)
+
+
+@settings(max_examples=12)
+@given(
+    samples,
+    st.one_of(st.just(YES), st.lists(people, max_size=5)),
+    policies,
+    st.sampled_from(["normal", "standard"]),
+    st.sampled_from(["low", "medium", "high"]),
+)
+def test_whatever_a_release_met_its_decisions_are_the_same_again(samples, answers, policy, change_type, impact):
+    form = FORM | {"impact": impact} if change_type == "normal" else {"version": "1.1", "change_type": "standard"}
+    with tempfile.TemporaryDirectory() as folder:
+        found = recompute(fly(Path(folder), samples, answers, policy, form), [SIGNER.public_pem])
+    assert found.ok, explained(found)
+    assert {"risk", "approval rules", "outcome"} <= {one.decision for one in found.decisions}
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory) -> dict[str, Path]:
+    """One release of each end; the folder that holds its ledger, by outcome."""
+    made = {}
+    for outcome, samples, answers in (
+        ("promoted", (GOOD,) * 12, (("rita", "approve", ""), *YES)),
+        ("rolled_back", (GOOD, GOOD, GOOD, BAD), YES),
+        ("refused", (), (("bert", "reject", "not today"),)),
+    ):
+        folder = tmp_path_factory.mktemp(outcome)
+        found = recompute(fly(folder, samples, answers), [SIGNER.public_pem])
+        assert (found.ok, found.outcome) == (True, outcome), explained(found)
+        made[outcome] = folder
+    return made
+
+
+def test_a_promoted_release_has_every_decision_of_the_flow(flights):
+    found = recompute(flights["promoted"] / "evidence/cafe-live-1.zip")
+    assert {one.decision for one in found.decisions} == {
+        "plan digest",
+        "risk",
+        "approval rules",
+        "who may vote",
+        "vote counts",
+        "vote refused",
+        "permit",
+        "permitted",
+        "window",
+        "proof configuration.settings",
+        "restore set",
+        "act after its gate",
+        "staged digest",
+        "verdict step-1",
+        "move step-1",
+        "verdict step-2",
+        "move step-2",
+        "canary",
+        "validated digest",
+        "decision",
+        "verdict bake",
+        "bake",
+        "baked",
+        "outcome",
+    }
+    assert "trusted public key" in found.notes[0]
+
+
+def forged(folder: Path, kind: str, change, subject: str | None = None, last: bool = False) -> Recomputation:
+    """Copy the ledger with one record changed, seal it with the right key, and compute it again."""
+    source = Ledger(folder / "ledger", "cafe", "live")
+    records = list(source.read("cafe-live-1"))
+    places = [number for number, one in enumerate(records) if one.type == kind and subject in (None, one.subject)]
+    place = places[-1 if last else 0]
+    data = json.loads(json.dumps(records[place].data))
+    change(data)
+    assert data != records[place].data
+    records[place] = records[place].model_copy(update={"data": data})
+    with tempfile.TemporaryDirectory() as home:
+        copy = Ledger(Path(home) / "ledger", "cafe", "live")
+        for record in records:
+            copy.append(record)
+        seal(copy, "cafe-live-1", SIGNER, records[-1].at + timedelta(seconds=1))
+        return recompute(write_pack(copy, "cafe-live-1", home), [SIGNER.public_pem])
+
+
+def put(*path, value):
+    def change(data):
+        for step in path[:-1]:
+            data = data[step]
+        data[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("flight", "kind", "subject", "change", "decision", "field"),
+    [
+        ("promoted", "plan", None, put("plan", "risk", "score", value=7), "risk", "score: 7 ->"),
+        (
+            "promoted",
+            "plan",
+            None,
+            put("plan", "risk", "factors", 0, "points", value=1),
+            "risk",
+            "factors.tier.points: 1 ->",
+        ),
+        ("promoted", "plan", None, put("plan", "approvals", value=[]), "approval rules", "approvals"),
+        ("promoted", "plan", None, put("basis", "tier", value=4), "risk", "factors.tier.points"),
+        ("promoted", "plan", None, put("plan", "analysis", "alpha", value=0.3), "plan digest", "digest"),
+        (
+            "promoted",
+            "plan",
+            None,
+            put("plan", "artifact", "digest", value="sha256:" + "0" * 64),
+            "permitted",
+            "permit",
+        ),
+        (
+            "promoted",
+            "approval_request",
+            None,
+            put("eligible", 0, value="mallory"),
+            "who may vote",
+            'eligible.0: "mallory"',
+        ),
+        ("promoted", "vote", None, put("vote", "person", value="mallory"), "vote counts", "mallory is in none"),
+        ("promoted", "vote", None, put("vote", "choice", value="reject"), "permit", "do not carry the plan"),
+        ("promoted", "vote_refused", None, put("why", value="typing error"), "vote refused", "why"),
+        ("promoted", "permit", None, put("plan_digest", value="sha256:" + "1" * 64), "permit", "plan_digest"),
+        ("promoted", "permit", None, put("envelope", "payload", value="e30="), "permit", "does not fit"),
+        ("promoted", "window", None, put("code", value="frozen"), "window", 'code: "frozen" -> "open"'),
+        (
+            "promoted",
+            "proof",
+            None,
+            put("proof", "checks", 0, "ok", value=False),
+            "proof configuration.settings",
+            "ok: true -> false",
+        ),
+        ("promoted", "restore_set", None, put("skew_seconds", value=5), "restore set", "skew_seconds: 5 -> 0.0"),
+        (
+            "promoted",
+            "verdict",
+            "step-1",
+            put("sample", "canary", "errors", value=60),
+            "verdict step-1",
+            'verdict.answer: "pass" -> "fail"',
+        ),
+        (
+            "promoted",
+            "verdict",
+            "step-1",
+            put("sample", "canary", "requests", value=101),
+            "verdict step-1",
+            "verdict.numbers.canary.requests",
+        ),
+        ("promoted", "verdict", "step-1", put("sample", value=None), "verdict step-1", "because there was no sample"),
+        ("promoted", "verdict", "step-1", put("policy", "alpha", value=0.2), "verdict step-1", "policy.alpha"),
+        ("promoted", "verdict", "step-1", put("move", value="pass"), "move step-1", 'move: "pass" -> "observe"'),
+        ("promoted", "verdict", "step-1", put("progress", "looks", value=9), "move step-1", "progress"),
+        ("promoted", "verdict", "step-1", put("percent", value=1), "move step-1", "percent: 1 -> 10"),
+        ("promoted", "verdict", "bake", put("over", value=True), "bake", "over: true -> false"),
+        ("promoted", "act", "shift", put("percent", value=99), "move step-1", "shifted to: 99 -> 10"),
+        (
+            "promoted",
+            "staged",
+            None,
+            put("state", "versions", 1, "digest", value="sha256:00"),
+            "staged digest",
+            "digest",
+        ),
+        ("promoted", "canary", None, put("move", value="roll back"), "canary", 'move: "roll back" -> "pass"'),
+        ("promoted", "decision", None, put("choice", value="roll_back"), "decision", "choice"),
+        (
+            "promoted",
+            "outcome",
+            None,
+            put("outcome", value="rolled_back"),
+            "outcome",
+            'outcome: "rolled_back" -> "promoted"',
+        ),
+        ("rolled_back", "canary", None, put("why", value="it was fine"), "canary", "why"),
+        (
+            "rolled_back",
+            "rolled_back",
+            None,
+            put("state", "versions", 0, "weight", value=99),
+            "rolled back",
+            "weight: 99 -> 100",
+        ),
+        (
+            "rolled_back",
+            "outcome",
+            None,
+            put("outcome", value="promoted"),
+            "outcome",
+            'outcome: "promoted" -> "rolled_back"',
+        ),
+        ("rolled_back", "decision", None, put("why", value="a whim"), "decision", "why"),
+        ("refused", "outcome", None, put("outcome", value="promoted"), "outcome", 'outcome: "promoted" -> "refused"'),
+        ("refused", "fault", None, put("message", value="nothing"), "outcome", "why"),
+    ],
+)
+def test_one_changed_value_in_a_rightly_signed_pack_is_named(flights, flight, kind, subject, change, decision, field):
+    found = forged(flights[flight], kind, change, subject)
+    assert found.problems == ()
+    assert not found.ok
+    named = {one.decision: one.differences for one in found.differing}
+    assert any(field in text for text in named.get(decision, ())), explained(found)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "decision", "sentence"),
+    [
+        (("permit",), "permitted", "there is no permit"),
+        (("restore_set",), "act after its gate", "no record 'restore_set'"),
+        (("vote",), "permit", "do not carry the plan"),
+        (("canary",), "validated digest", "no record 'canary'"),
+        (("staged",), "act after its gate", "no record 'staged'"),
+        (("plan",), "permitted", "no record 'plan'"),
+        (("decision",), "act after its gate", "no record 'decision'"),
+        (("baked",), "outcome", "neither promotion nor rollback"),
+        (("verdict",), "canary", "no look on record"),
+    ],
+)
+def test_a_missing_gate_is_named_by_what_came_after_it(flights, tmp_path, kinds, decision, sentence):
+    copy = Ledger(tmp_path / "ledger", "cafe", "live")
+    records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
+    for record in records:
+        if record.type not in kinds:
+            copy.append(record)
+    seal(copy, "cafe-live-1", SIGNER, records[-1].at)
+    found = recompute(write_pack(copy, "cafe-live-1", tmp_path), [SIGNER.public_pem])
+    named = [text for one in found.differing if one.decision == decision for text in one.differences]
+    assert any(sentence in text for text in named), explained(found)
+
+
+def test_an_act_outside_the_time_of_its_permit_is_named(flights, tmp_path):
+    copy = Ledger(tmp_path / "ledger", "cafe", "live")
+    records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
+    for record in records:
+        late = record.type not in ("rfc", "plan", "approval_request", "vote", "vote_refused", "permit")
+        copy.append(record.model_copy(update={"at": record.at + timedelta(hours=25 if late else 0)}))
+    seal(copy, "cafe-live-1", SIGNER, records[-1].at)
+    found = recompute(write_pack(copy, "cafe-live-1", tmp_path))
+    acts = [one for one in found.differing if one.decision == "permitted"]
+    assert len(acts) == 5
+    assert all("the permit expired at" in one.differences[0] for one in acts)
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_hostile_records_give_sentences_and_no_stack_trace(flights, data):
+    records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
+    kind = data.draw(st.sampled_from(sorted({one.type for one in records} - {"outcome", "notification", "smoke"})))
+    junk = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    )
+    place = next(number for number, one in enumerate(records) if one.type == kind)
+    field = data.draw(st.sampled_from(sorted(records[place].data)))
+    value = data.draw(junk.filter(lambda one: one != records[place].data[field]))
+    found = forged(flights["promoted"], kind, put(field, value=value))
+    assert found.decisions
+
+
+def test_another_key_is_refused_and_only_one_release_is_taken(flights, tmp_path):
+    assert not recompute(flights["promoted"] / "evidence/cafe-live-1.zip", [Signer.from_pem(generate_pem()).public_pem]).ok
+    folder = flights["promoted"] / "ledger/cafe/live/cafe-live-1"
+    assert recompute(folder, [SIGNER.public_pem]).ok
+    with pytest.raises(InvalidInput, match="not the evidence of one release"):
+        recompute(flights["promoted"] / "ledger")
+    with pytest.raises(InvalidInput, match="does not exist"):
+        recompute(tmp_path / "absent")
+
+
+def test_the_command_prints_a_table_and_its_exit_code_says_whether_all_agree(flights, tmp_path):
+    (tmp_path / "key.pem").write_text(SIGNER.public_pem)
+
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "airlock", "evidence", "recompute", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        )
+
+    pack = flights["promoted"] / "evidence/cafe-live-1.zip"
+    done = command(pack, "--public-key", tmp_path / "key.pem")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "verdict step-1" in done.stdout and "all the same" in done.stdout and "differs" not in done.stdout
+    again = json.loads(command(pack, "--json").stdout)
+    assert again["ok"] and len(again["decisions"]) > 20
+    assert command(tmp_path / "absent.zip").returncode == 2
+    copy = Ledger(tmp_path / "ledger", "cafe", "live")
+    records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
+    for record in records:
+        if record.type != "restore_set":
+            copy.append(record)
+    seal(copy, "cafe-live-1", SIGNER, records[-1].at)
+    wrong = command(write_pack(copy, "cafe-live-1", tmp_path))
+    assert wrong.returncode == 1
+    assert "act-stage" in wrong.stdout and "there is no record 'restore_set' before it" in wrong.stdout
+    assert open_release(pack).report.ok
