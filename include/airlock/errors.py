@@ -14,7 +14,9 @@ AirlockError
  |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
  |   `- EvidenceInvalid       records or seals were altered, removed, reordered or cut off
  `- TemporaryError            a server is down, slow or throttles; try again
+     |- NotReady              a version that should get traffic is not healthy now
      `- NoData                metrics have no value, or several where one was asked for
+         `- CountsLost        counters began anew: what was counted before cannot be told from what was counted since
 """
 
 from __future__ import annotations
@@ -64,5 +66,13 @@ class TemporaryError(AirlockError):
     """The same call may succeed later."""
 
 
+class NotReady(TemporaryError):
+    """A version that should get traffic is not healthy now."""
+
+
 class NoData(TemporaryError):
     """Metrics have no value, or several where one was asked for."""
+
+
+class CountsLost(NoData):
+    """Counters began anew, so the observation has to begin anew too."""

@@ -8,8 +8,9 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from airlock.analysis.judge import judge, unavailable
+from airlock.analysis.judge import judge, unavailable, undecided
 from airlock.models import AnalysisPolicy, Answer, ArmSample, Sample, Verdict
 
 POLICY = AnalysisPolicy()
@@ -92,12 +93,91 @@ def test_missing_data_never_pass(stable: ArmSample, canary: ArmSample, says: str
     assert says in found.sentence
 
 
-@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
-def test_counts_that_contradict_themselves_are_an_error(share: float) -> None:
-    assert ask((100, 0), share=share).answer is Answer.ERROR
-    assert ask((10, 11)).answer is Answer.ERROR
-    assert ask((10, -1)).answer is Answer.ERROR
-    assert ask((100, 0), (5, 6)).answer is Answer.ERROR
+NOT_NUMBERS = [math.nan, math.inf, -math.inf, -1, -0.5, "many", "NaN", None, [], 10**400, 10**13]
+
+
+@pytest.mark.parametrize("wrong", NOT_NUMBERS)
+@pytest.mark.parametrize("field", ["requests", "errors", "latency_p95_ms", "latency_p50_ms", "bound", "count"])
+@pytest.mark.parametrize("side", ["stable", "canary"])
+def test_what_is_no_number_is_refused_at_the_boundary(side: str, field: str, wrong: object) -> None:
+    plain = sample(arm("1.0", 2000, 0), arm("1.2", 100, 0)).model_dump()
+    if field in ("bound", "count"):
+        plain[side]["latency_buckets"] = [(wrong, 1) if field == "bound" else (1.0, wrong)]
+        optional = field == "bound" and wrong in (10**13,)
+    else:
+        plain[side][field] = wrong
+        optional = field.startswith("latency") and wrong in (None, 10**13)
+    if not optional:
+        with pytest.raises(ValidationError):
+            Sample.model_validate(plain)
+        return
+    assert judge(POLICY, Sample.model_validate(plain)).answer is not Answer.FAIL
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, math.nan, math.inf])
+def test_counts_that_contradict_themselves_are_refused_at_the_boundary(share: float) -> None:
+    with pytest.raises(ValidationError):
+        sample(arm("1.0", 1, 0), arm("1.2", 1, 0), share)
+    with pytest.raises(ValidationError, match="11 errors in 10 requests"):
+        arm("1.2", 10, 11)
+    for buckets in (((1.0, 5), (2.0, 4)), ((2.0, 1), (1.0, 2)), ((1.0, 1), (1.0, 2))):
+        with pytest.raises(ValidationError, match="histogram of 1.2 falls"):
+            ArmSample(version="1.2", requests=9, errors=0, latency_buckets=buckets)
+
+
+@given(st.floats(), st.floats(), st.floats(), st.integers(), st.integers(), st.floats())
+def test_no_number_whatever_passes_without_enough_requests(
+    p50: float, p95: float, bound: float, requests: int, errors: int, share: float
+) -> None:
+    """NaN, infinities, negative and huge numbers: refused, or never a pass below the minimum."""
+    bad = {"version": "1.2", "requests": requests, "errors": errors, "latency_p50_ms": p50, "latency_p95_ms": p95}
+    try:
+        canary = ArmSample(**bad, latency_buckets=((bound, requests),))
+        found = sample(arm("1.0", 2000, 0), canary, share)
+    except ValidationError:
+        return
+    verdict = judge(POLICY, found)
+    assert all(math.isfinite(value) for value in verdict.numbers["evidence"].values())
+    if verdict.answer is Answer.PASS:
+        assert requests >= POLICY.minimum_requests
+        assert errors <= POLICY.max_error_rate * requests
+        assert math.isfinite(bound)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ready": False}, "1.2 does not call itself healthy"),
+        ({"silent_looks": 4, "newest_at": NOW}, "1.2 has answered no new request since 00:00:00 UTC, 4 looks in a row"),
+        ({"silent_looks": 4}, "1.2 has answered no new request ever"),
+    ],
+)
+def test_a_canary_that_is_silent_or_not_healthy_does_not_pass(changes: dict[str, Any], says: str) -> None:
+    canary = arm("1.2", 100, 0).model_copy(update=changes)
+    for share in (0.05, 1.0):
+        verdict = judge(POLICY, sample(arm("1.0", 2000, 0), canary, share))
+        assert verdict.answer is Answer.INCONCLUSIVE
+        assert says in verdict.sentence
+    failing = arm("1.2", 100, 50).model_copy(update=changes)
+    assert judge(POLICY, sample(arm("1.0", 2000, 0), failing)).answer is Answer.FAIL
+
+
+def test_a_silent_stable_version_is_no_comparison_but_does_not_matter_without_traffic() -> None:
+    stable = arm("1.0", 2000, 0).model_copy(update={"silent_looks": 4, "newest_at": NOW})
+    verdict = judge(POLICY, sample(stable, arm("1.2", 100, 0)))
+    assert verdict.answer is Answer.INCONCLUSIVE
+    assert "1.0 has answered no new request" in verdict.sentence
+    assert judge(POLICY, sample(stable, arm("1.2", 100, 0), 1.0)).answer is Answer.PASS
+
+
+def test_short_silence_is_borne_and_few_timed_answers_are_no_latency() -> None:
+    canary = arm("1.2", 100, 0)
+    short = canary.model_copy(update={"silent_looks": 3, "newest_at": NOW})
+    assert judge(POLICY, sample(arm("1.0", 2000, 0), short)).answer is Answer.PASS
+    few = canary.model_copy(update={"latency_buckets": ((5.0, 0), (10.0, 19))})
+    verdict = judge(POLICY, sample(arm("1.0", 2000, 0), few))
+    assert verdict.answer is Answer.INCONCLUSIVE
+    assert "known of 19 of at least 20 answers" in verdict.sentence
 
 
 def test_a_canary_with_all_traffic_is_judged_by_its_own_limits() -> None:
@@ -116,8 +196,9 @@ def test_a_slow_canary_fails_by_ratio_and_only_above_the_floor() -> None:
     assert few.answer is Answer.INCONCLUSIVE
 
 
-def test_unavailable_metrics_are_an_error() -> None:
-    assert unavailable("Envoy is down").answer is Answer.ERROR
+def test_without_metrics_there_is_a_verdict_too() -> None:
+    assert unavailable("Envoy is down") == Verdict(answer=Answer.ERROR, sentence="No metrics: Envoy is down")
+    assert undecided("1.2 is in no slot").answer is Answer.INCONCLUSIVE
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 4000), st.integers(0, 4000), st.floats(0.01, 0.99))

@@ -6,8 +6,9 @@ Three questions, each with a third of the policy's ``alpha``, answered by eviden
 2. Is its error rate above the policy's ceiling?
 3. Are more than 5 % of its answers slower than the limit (``latency_ratio`` times the stable p95, at least the floor)?
 
-*fail* needs proof of one of them. *pass* needs enough requests, and none of them even suspected. All between is
-*inconclusive*; counts that contradict themselves are an *error*. Nothing missing is ever read as good.
+*fail* needs proof of one of them. *pass* needs enough requests that still come, of a version that is healthy, and
+none of them even suspected. All between is *inconclusive*; metrics that cannot be had, or contradict themselves, are
+an *error*. Nothing missing is ever read as good.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from airlock.models import AnalysisPolicy, Answer, ArmSample, Sample, Verdict
 
 _QUESTIONS = 3
 _SLOW_SHARE = 0.05
+# Among fewer answers there need be none of the slowest 5 %.
+_FEWEST_TIMED = 20
 _LARGEST = 1e12
 
 
@@ -40,9 +43,6 @@ def judge(policy: AnalysisPolicy, sample: Sample) -> Verdict:
     stable version and within the limits is at most ``policy.alpha``.
     """
     numbers = _numbers(policy, sample)
-    wrong = _contradiction(sample)
-    if wrong:
-        return Verdict(answer=Answer.ERROR, sentence=f"The counts contradict themselves: {wrong}.", numbers=numbers)
     findings = _findings(policy, sample)
     numbers["evidence"] = {found.name: round(_evidence(found), 3) for found in findings}
     proof = math.log(_QUESTIONS / policy.alpha)
@@ -61,20 +61,13 @@ def judge(policy: AnalysisPolicy, sample: Sample) -> Verdict:
 
 
 def unavailable(reason: str) -> Verdict:
-    """The verdict when metrics cannot be had at all; *reason* is the source's sentence."""
-    return Verdict(answer=Answer.ERROR, sentence=f"No metrics: {reason}", numbers={})
+    """The verdict when metrics cannot be had, or contradict themselves; *reason* is the source's sentence."""
+    return Verdict(answer=Answer.ERROR, sentence=f"No metrics: {reason}")
 
 
-def _contradiction(sample: Sample) -> str:
-    if not 0 < sample.canary_share <= 1:
-        return f"the canary's share of traffic is {sample.canary_share}"
-    for name, arm in (("stable", sample.stable), ("canary", sample.canary)):
-        if not 0 <= arm.errors <= arm.requests:
-            return f"{name} {arm.version} has {arm.errors} errors in {arm.requests} requests"
-        counts = [count for _, count in arm.latency_buckets]
-        if counts != sorted(counts) or (counts and counts[0] < 0):
-            return f"the latency histogram of {name} {arm.version} falls"
-    return ""
+def undecided(reason: str) -> Verdict:
+    """The verdict when metrics have no value for the versions in question; *reason* is the source's sentence."""
+    return Verdict(answer=Answer.INCONCLUSIVE, sentence=f"No data: {reason}")
 
 
 def _findings(policy: AnalysisPolicy, sample: Sample) -> list[_Finding]:
@@ -127,21 +120,50 @@ def _p95(arm: ArmSample) -> float | None:
 
 def _doubt(policy: AnalysisPolicy, sample: Sample, worst: _Finding, proof: float) -> str:
     """Why the canary may not pass yet; empty when it may."""
-    stable, canary = sample.stable, sample.canary
-    if canary.requests < policy.minimum_requests:
-        return f"{canary.version} has answered {canary.requests} of at least {policy.minimum_requests} requests."
-    if stable.requests == 0 and sample.canary_share < 1:
-        return f"{stable.version} has answered no request to compare {canary.version} with."
+    canary = sample.canary
+    missing = _missing(policy, sample)
+    if missing:
+        return missing
     # Half of the way (in logarithms) to a proof is too near to pass.
     if worst.log_evidence >= proof / 2:
         return f"{worst.sentence} This may be chance, but it is too much to pass."
     if canary.errors > policy.max_error_rate * canary.requests:
         return f"{_errors(canary)}: above the {policy.max_error_rate:.1%} allowed, though it may be chance."
+    return _latency_doubt(policy, sample)
+
+
+def _missing(policy: AnalysisPolicy, sample: Sample) -> str:
+    """Which data are missing, of which arm, and since when; empty when there are enough."""
+    stable, canary = sample.stable, sample.canary
+    since = f" since {sample.since:%H:%M:%S} UTC" if sample.since else ""
+    if not canary.ready:
+        return f"{canary.version} does not call itself healthy at this look, so what it answers cannot let it pass."
+    for arm in (canary, stable) if sample.canary_share < 1 else (canary,):
+        if arm.silent_looks > policy.silent_looks:
+            newest = f"since {arm.newest_at:%H:%M:%S} UTC" if arm.newest_at else "ever"
+            return (
+                f"{arm.version} has answered no new request {newest}, {arm.silent_looks} looks in a row "
+                f"({policy.silent_looks} are borne); {canary.version} has answered {canary.requests} of at least "
+                f"{policy.minimum_requests} requests{since}."
+            )
+    if canary.requests < policy.minimum_requests:
+        return f"{canary.version} has answered {canary.requests} of at least {policy.minimum_requests} requests{since}."
+    if stable.requests == 0 and sample.canary_share < 1:
+        return f"{stable.version} has answered no request{since} to compare {canary.version} with."
+    return ""
+
+
+def _latency_doubt(policy: AnalysisPolicy, sample: Sample) -> str:
+    stable, canary = sample.stable, sample.canary
     limit, p95 = _latency_limit(policy, stable), _p95(canary)
     if p95 is None or (limit is None and p95 > policy.latency_floor_ms):
         return f"The latency of {(canary if p95 is None else stable).version} is unknown."
     if limit is not None and p95 > limit:
         return f"95 % of the answers of {canary.version} take up to {p95:.0f} ms; the limit is {limit:.0f} ms."
+    needed = min(policy.minimum_requests, _FEWEST_TIMED)
+    if canary.latency_buckets and canary.latency_buckets[-1][1] < needed:
+        timed = canary.latency_buckets[-1][1]
+        return f"The latency of {canary.version} is known of {timed} of at least {needed} answers."
     return ""
 
 
@@ -172,6 +194,5 @@ def _numbers(policy: AnalysisPolicy, sample: Sample) -> dict[str, Any]:
             "p95_ms": arm.latency_p95_ms,
         }
     canary = sample.canary
-    if 0 <= canary.errors <= canary.requests:
-        numbers["canary_error_rate_at_most"] = round(upper_bound(canary.errors, canary.requests, policy.alpha), 4)
+    numbers["canary_error_rate_at_most"] = round(upper_bound(canary.errors, canary.requests, policy.alpha), 4)
     return numbers

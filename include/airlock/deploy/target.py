@@ -43,7 +43,10 @@ class Target(ABC):
 
     @abstractmethod
     def shift(self, version: str, percent: int) -> TargetState:
-        """Give *version* *percent* of the traffic and the stable version the rest."""
+        """Give *version* *percent* of the traffic and the stable version the rest.
+
+        :raises NotReady: it would get more traffic, but is not healthy
+        """
 
     @abstractmethod
     def promote(self, version: str) -> TargetState:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -21,7 +21,8 @@ from airlock.deploy.strategy import CanaryProgress, Move
 from airlock.errors import AirlockError, GateRefused, InvalidInput, TemporaryError
 from airlock.flow import attempts
 from airlock.flow.release import Attempt, Release, release_id
-from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback
+from airlock.flow.triggers import WaitTrigger
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.services import ServiceEnvironment
 
@@ -74,7 +75,7 @@ def pause(task: BaseOperator, seconds: float) -> None:
     if seconds < DEFER_FROM_SECONDS:
         time.sleep(max(0.0, seconds))
         return
-    task.defer(trigger=DateTimeTrigger(moment=utc_now() + timedelta(seconds=seconds)), method_name="execute")
+    task.defer(trigger=WaitTrigger(seconds), method_name="execute")
 
 
 class ReleaseOperator(BaseOperator):
@@ -195,22 +196,17 @@ class CanaryOperator(ReleaseOperator):
         release = release_of(self.environment, context)
         progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
-            interval = release.plan.analysis.look_every_seconds
             progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
             while True:
-                if progress.shifted_at is not None:
-                    decision = deploy.look(release, progress, utc_now())
-                    progress = decision.progress
-                    progress_store.set("progress", progress.model_dump(mode="json"))
-                    if decision.move is Move.PASS:
-                        return
-                    if decision.move is Move.ROLL_BACK:
-                        version = release.plan.artifact.version
-                        raise GateRefused(f"the canary of {version} failed: {decision.why}; next: roll back")
-                if progress.shifted_at is None:
-                    progress = deploy.shift(release, progress)
-                    progress_store.set("progress", progress.model_dump(mode="json"))
-                pause(self, interval)
+                decision = observe.canary(release, progress, utc_now())
+                progress = decision.progress
+                progress_store.set("progress", progress.model_dump(mode="json"))
+                if decision.move is Move.PASS:
+                    return
+                if decision.move is Move.ROLL_BACK:
+                    version = release.plan.artifact.version
+                    raise GateRefused(f"the canary of {version} failed: {decision.why}; next: roll back")
+                pause(self, decision.wait_seconds)
 
 
 class PromoteOperator(ReleaseOperator):
@@ -235,18 +231,18 @@ class BakeOperator(ReleaseOperator):
             if release.latest("baked") is not None:
                 log.info("the bake is over already, as recorded; next: seal the evidence")
                 return
-            plan = release.plan
-            kept = progress_store.get("progress")
-            progress = CanaryProgress.model_validate(kept) if kept else deploy.bake_mark(release)
-            if not kept:
-                progress_store.set("progress", progress.model_dump(mode="json"))
-                pause(self, min(plan.rollout.bake_seconds, plan.analysis.look_every_seconds))
+            progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
             while True:
-                verdict, over = deploy.bake_look(release, progress, utc_now())
-                if over:
-                    deploy.settle_bake(release, verdict)
+                decision = observe.bake(release, progress, utc_now())
+                progress = decision.progress
+                progress_store.set("progress", progress.model_dump(mode="json"))
+                if decision.move is Move.PASS:
+                    deploy.retire(release)
                     return
-                pause(self, plan.analysis.look_every_seconds)
+                if decision.move is Move.ROLL_BACK:
+                    version = release.plan.artifact.version
+                    raise GateRefused(f"the bake of {version} failed: {decision.why}; next: roll back")
+                pause(self, decision.wait_seconds)
 
 
 class RollbackTrafficOperator(ReleaseOperator):

@@ -18,7 +18,13 @@ log = logging.getLogger(__name__)
 DEFAULT_CHANNEL = "#releases"
 _TITLE, _TEXT, _FIELD, _FIELDS = 150, 2000, 200, 10
 _TIMEOUT_SECONDS = 10
-_SIGNS = {"start": ":rocket:", "approval_wanted": ":raised_hand:", "verdict": ":scales:", "end": ":checkered_flag:"}
+_SIGNS = {
+    "start": ":rocket:",
+    "approval_wanted": ":raised_hand:",
+    "held": ":double_vertical_bar:",
+    "verdict": ":scales:",
+    "end": ":checkered_flag:",
+}
 _said_missing: set[str] = set()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airlock.analysis.judge import judge
-from airlock.deploy.strategy import CanaryProgress, Move, after_look, bake_over, look_policy
+from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_bake_look, after_look, look_policy
 from airlock.models import AnalysisPolicy, Answer, Plan, Sample, Verdict
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 
@@ -20,12 +20,8 @@ def decisions(history: History) -> Iterator[Recomputed]:
         subject, verdict = entry.record.subject, entry.data.get("verdict")
         answer = str(verdict.get("answer")) if isinstance(verdict, dict) else ""
         yield again(history, entry, f"verdict {subject}", answer, _verdict)
-        if subject == BAKE:
-            over = f"over: {entry.data.get('over')}"
-            yield again(history, entry, "bake", over, _bake)
-        else:
-            move = str(entry.data.get("move"))
-            yield again(history, entry, f"move {subject}", move, _move)
+        move = str(entry.data.get("move"))
+        yield again(history, entry, f"move {subject}", move, _bake if subject == BAKE else _move)
     for entry in history.of("canary"):
         yield again(history, entry, "canary", str(entry.data.get("move")), _canary)
     for entry in history.of("baked"):
@@ -60,32 +56,49 @@ def _progress(entry: Entry) -> CanaryProgress:
     return CanaryProgress.model_validate(entry.data["progress"])
 
 
+def _decision(history: History, entry: Entry) -> Decision:
+    plan, data = history.plan(entry), entry.data
+    look = Look(at=entry.moment(), verdict=data["verdict"], sample=data["sample"], lost=data["lost"])
+    rule = after_bake_look if entry.record.subject == BAKE else after_look
+    return rule(plan.rollout, plan.analysis, _progress(entry), look)
+
+
 def _move(history: History, entry: Entry) -> tuple[str, ...]:
-    plan, progress = history.plan(entry), _progress(entry)
-    verdict = Verdict.model_validate(entry.data["verdict"])
-    decision = after_look(plan.rollout, plan.analysis, progress, verdict, entry.moment())
-    percent = plan.rollout.steps[progress.step].percent
-    computed = {"subject": f"step-{progress.step + 1}", "percent": percent, "look": progress.looks + 1,
-                "move": decision.move.value, "why": decision.why}
-    found = compared({**entry.data, "subject": entry.record.subject}, computed)
+    progress = _progress(entry)
+    percent = history.plan(entry).rollout.steps[progress.step].percent
     shifted = history.needed("act", entry, "shift")
-    return (*found, *compared({"shifted to": shifted.data["percent"]}, {"shifted to": percent}),
-            *_continued(history, entry, progress))
+    return (*_followed(history, entry, f"step-{progress.step + 1}", percent),
+            *compared({"shifted to": shifted.data["percent"]}, {"shifted to": percent}))
+
+
+def _bake(history: History, entry: Entry) -> tuple[str, ...]:
+    return _followed(history, entry, BAKE, 100)
+
+
+def _followed(history: History, entry: Entry, subject: str, percent: int) -> tuple[str, ...]:
+    decision, progress = _decision(history, entry), _progress(entry)
+    computed = {"subject": subject, "percent": percent, "look": progress.looks + 1, "move": decision.move.value,
+                "why": decision.why}
+    found = compared({**entry.data, "subject": entry.record.subject}, computed)
+    return (*found, *_continued(history, entry, progress))
 
 
 def _continued(history: History, entry: Entry, progress: CanaryProgress) -> tuple[str, ...]:
     """Check that the counts before this look are those that an earlier look left: a retry may repeat one, no more."""
-    reached = {(0, 0, 0)}
+    reached = {_counts(CanaryProgress())}
     for earlier in history.of("verdict"):
-        if earlier.position >= entry.position or earlier.record.subject == BAKE:
-            continue
-        plan, verdict = history.plan(earlier), Verdict.model_validate(earlier.data["verdict"])
-        after = after_look(plan.rollout, plan.analysis, _progress(earlier), verdict, earlier.moment()).progress
-        reached.add((after.step, after.looks, after.unanswered))
-    if (progress.step, progress.looks, progress.unanswered) in reached:
+        if earlier.position < entry.position and (earlier.record.subject == BAKE) == (entry.record.subject == BAKE):
+            reached.add(_counts(_decision(history, earlier).progress))
+    if _counts(progress) in reached:
         return ()
     return (f"progress: step {progress.step + 1} after {progress.looks} looks, {progress.unanswered} of them without "
             "an answer -> no earlier look on record leads there",)
+
+
+def _counts(progress: CanaryProgress) -> tuple[float, ...]:
+    """What the rules count. An observation that begins has watched for no time, as one that never began."""
+    watched = progress.watch.seconds if progress.watch else 0.0
+    return (progress.step, progress.looks, progress.unanswered, progress.held, progress.beginnings, watched)
 
 
 def _canary(history: History, entry: Entry) -> tuple[str, ...]:
@@ -98,14 +111,6 @@ def _canary(history: History, entry: Entry) -> tuple[str, ...]:
     return compared(entry.data, {"move": move, "why": newest["why"]})
 
 
-def _bake(history: History, entry: Entry) -> tuple[str, ...]:
-    plan = history.plan(entry)
-    verdict = Verdict.model_validate(entry.data["verdict"])
-    over = bake_over(plan.rollout, plan.analysis, _progress(entry), verdict, entry.moment())
-    return compared({"over": entry.data["over"]}, {"over": over})
-
-
 def _baked(history: History, entry: Entry) -> tuple[str, ...]:
     newest = history.needed("verdict", entry, BAKE)
-    return compared({"answer": newest.data["verdict"]["answer"], "over": newest.data["over"]},
-                    {"answer": Answer.PASS.value, "over": True})
+    return compared({"move": newest.data["move"]}, {"move": Move.PASS.value})

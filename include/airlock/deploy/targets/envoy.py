@@ -22,7 +22,7 @@ from airlock.deploy.target import Target
 from airlock.deploy.targets.envoy_runtime import Weights
 from airlock.deploy.targets.slots import Slot, mark_stable, stable_slot
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
-from airlock.errors import EffectMissing, PermanentError, TemporaryError
+from airlock.errors import EffectMissing, NotReady, PermanentError, TemporaryError
 from airlock.fetch import Address, fetch
 from airlock.models import Artifact, Name, TargetState, VersionState
 from airlock.options import Options
@@ -122,7 +122,7 @@ class EnvoyTarget(Target):
         if name == stable:
             raise PermanentError(f"version {version} is the stable one: shift moves traffic to another version")
         if percent > view.weight and not view.healthy:
-            raise TemporaryError(f"version {version} in slot {name} is not healthy: no traffic was shifted to it")
+            raise NotReady(f"version {version} in slot {name} is not healthy: no traffic was shifted to it")
         self._set_weights({name: percent, stable: _WHOLE - percent})
         return self.inspect()
 

@@ -1,5 +1,5 @@
-"""Stages ``stage``, ``canary``, ``validate``, ``decide``, ``promote`` and ``bake``. Knows no Airflow:
-waiting is the operators' part.
+"""Stages ``stage``, ``validate``, ``decide`` and ``promote``, and the acts of ``canary`` and ``bake``, which are judged
+in ``observe``. Knows no Airflow: waiting is the operators' part.
 
 Every act on the target is announced in the ledger before it is done, under a permit that is checked at that moment.
 """
@@ -7,15 +7,13 @@ Every act on the target is announced in the ledger before it is done, under a pe
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 
-from airlock.analysis.judge import judge
 from airlock.deploy.landing import choose
-from airlock.deploy.strategy import CanaryProgress, Decision, Move, after_look, bake_over, begin_step, look_policy
-from airlock.errors import EffectMissing, GateRefused, NoData, TemporaryError
+from airlock.deploy.strategy import CanaryProgress, Move, shifted
+from airlock.errors import EffectMissing, GateRefused, TemporaryError
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
-from airlock.models import Answer, Sample, TargetState, Verdict, utc_now
+from airlock.models import TargetState, utc_now
 from airlock.schedule.calendar import decide as ask_calendar
 
 log = logging.getLogger(__name__)
@@ -77,19 +75,18 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
 
 
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
-    """Give the canary the traffic of its present step and begin to count.
+    """Give the canary the traffic of its present step.
 
     :raises GateRefused: the calendar closed and the plan says to roll back
+    :raises NotReady: the canary is not healthy, so it gets no more traffic
     :raises TemporaryError: the calendar closed and the plan says to hold, or a server is down
     """
     plan = release.plan
     release.permitted(f"shift, step {progress.step + 1} of {len(plan.rollout.steps)}")
     _obey_calendar(release, plan.rollout.on_freeze)
     percent = plan.rollout.steps[progress.step].percent
-    log.info("metrics: %s", release.metrics.online())
     with forward(release, "shift", version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
-    mark = release.metrics.begin(plan.current_version, plan.artifact.version)
     log.info(
         "step %d of %d: %s; next: watch for %.0f s",
         progress.step + 1,
@@ -97,7 +94,7 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
         show(state),
         plan.rollout.steps[progress.step].observe_seconds,
     )
-    return begin_step(progress, mark, utc_now())
+    return shifted(progress, utc_now())
 
 
 def _obey_calendar(release: Release, on_freeze: str) -> None:
@@ -107,52 +104,6 @@ def _obey_calendar(release: Release, on_freeze: str) -> None:
     if on_freeze == "roll_back":
         raise GateRefused(f"the calendar closed while the canary ran: {decision.sentence}; the plan says roll back")
     raise TemporaryError(f"the calendar closed while the canary ran: {decision.sentence}; the plan says hold")
-
-
-def look(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
-    """Sample both arms, judge, record the verdict, and decide the next move."""
-    plan = release.plan
-    policy = look_policy(plan.rollout, plan.analysis)
-    percent = plan.rollout.steps[progress.step].percent
-    verdict, sample = _verdict(release, progress, percent / 100, plan.current_version)
-    decision = after_look(plan.rollout, plan.analysis, progress, verdict, now)
-    release.record(
-        "verdict",
-        f"step-{progress.step + 1}",
-        at=now.isoformat(),
-        percent=percent,
-        progress=progress.model_dump(mode="json", exclude={"mark"}),
-        look=progress.looks + 1,
-        verdict=verdict.model_dump(mode="json"),
-        policy=policy.model_dump(mode="json"),
-        sample=None if sample is None else sample.model_dump(mode="json"),
-        move=decision.move,
-        why=decision.why,
-    )
-    log.info(
-        "step %d (%d %%), look %d: %s: %s; next: %s",
-        progress.step + 1,
-        percent,
-        progress.looks + 1,
-        verdict.answer.upper(),
-        verdict.sentence.rstrip("."),
-        decision.move,
-    )
-    if decision.move in (Move.PASS, Move.ROLL_BACK):
-        release.record("canary", move=decision.move, why=decision.why)
-        release.notify("verdict", f"Canary {plan.artifact.version}: {decision.move}", decision.why)
-    return decision
-
-
-def _verdict(release: Release, progress: CanaryProgress, share: float, stable: str) -> tuple[Verdict, Sample | None]:
-    plan = release.plan
-    try:
-        sample = release.metrics.sample(progress.mark, stable, plan.artifact.version, share)
-    except NoData as error:
-        return Verdict(answer=Answer.INCONCLUSIVE, sentence=f"no data: {error}"), None
-    except TemporaryError as error:
-        return Verdict(answer=Answer.ERROR, sentence=f"the metrics could not be read: {error}"), None
-    return judge(look_policy(plan.rollout, plan.analysis), sample), sample
 
 
 def validate(release: Release) -> None:
@@ -198,42 +149,15 @@ def promote(release: Release) -> TargetState:
     return state
 
 
-def bake_mark(release: Release) -> CanaryProgress:
-    """Begin to count for the bake."""
-    plan = release.plan
-    mark = release.metrics.begin(plan.current_version, plan.artifact.version)
-    return begin_step(CanaryProgress(), mark, utc_now())
+def retire(release: Release) -> None:
+    """End a bake that passed: stop the version before.
 
-
-def bake_look(release: Release, progress: CanaryProgress, now: datetime) -> tuple[Verdict, bool]:
-    """Judge the promoted version, which now has all traffic; record and return the verdict and whether it is over."""
-    plan = release.plan
-    verdict, sample = _verdict(release, progress, 1.0, plan.current_version)
-    over = bake_over(plan.rollout, plan.analysis, progress, verdict, now)
-    release.record(
-        "verdict",
-        "bake",
-        at=now.isoformat(),
-        progress=progress.model_dump(mode="json", exclude={"mark"}),
-        over=over,
-        policy=look_policy(plan.rollout, plan.analysis).model_dump(mode="json"),
-        verdict=verdict.model_dump(mode="json"),
-        sample=None if sample is None else sample.model_dump(mode="json"),
-    )
-    log.info("bake: %s: %s", verdict.answer.upper(), verdict.sentence.rstrip("."))
-    return verdict, over
-
-
-def settle_bake(release: Release, verdict: Verdict) -> None:
-    """End the bake: stop the version before, or refuse.
-
-    :raises GateRefused: the promoted version did not pass
+    :raises GateRefused: the bake has not passed
     """
     plan = release.plan
-    if verdict.answer is not Answer.PASS:
-        raise GateRefused(
-            f"bake of {plan.artifact.version} ended {verdict.answer}: {verdict.sentence}; next: roll back"
-        )
+    verdict = release.latest("verdict", "bake")
+    if verdict is None or verdict["move"] != Move.PASS:
+        raise GateRefused(f"{release.id}: the bake has not passed, so {plan.current_version} is not stopped")
     with forward(release, "retire", version=plan.current_version):
         state = release.target.retire(plan.current_version)
     release.record("baked", state=state.model_dump(mode="json"))

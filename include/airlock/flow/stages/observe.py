@@ -1,0 +1,130 @@
+"""Stages ``canary`` and ``bake``: give traffic, look, judge, record, and say what comes next. Knows no Airflow:
+waiting is the operators' part, the rules are the strategy's.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from airlock.analysis.judge import judge, unavailable, undecided
+from airlock.deploy.strategy import (
+    CanaryProgress,
+    Decision,
+    Look,
+    Move,
+    after_bake_look,
+    after_look,
+    counting,
+    look_policy,
+)
+from airlock.deploy.watching import compared
+from airlock.errors import CountsLost, NoData, NotReady, TemporaryError
+from airlock.flow.release import Release
+from airlock.flow.stages.deploy import shift
+
+log = logging.getLogger(__name__)
+
+
+def canary(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
+    """Take one turn of the canary: shift the traffic of its step and begin to count, or look.
+
+    :raises GateRefused: the calendar closed and the plan says to roll back
+    :raises TemporaryError: the calendar closed and the plan says to hold, or the target is out of reach
+    """
+    rollout = release.plan.rollout
+    percent = rollout.steps[progress.step].percent
+    try:
+        progress = progress if progress.shifted_at else shift(release, progress)
+        found = _watched(release, progress, percent / 100, now)
+    except NotReady as error:
+        found = Look(at=now, verdict=undecided(f"{error}{_so_far(release, progress)}"))
+    if isinstance(found, Decision):
+        return found
+    decision = after_look(rollout, release.plan.analysis, progress, found)
+    _record(release, f"step-{progress.step + 1}", percent, progress, found, decision)
+    if decision.move in (Move.PASS, Move.ROLL_BACK):
+        release.record("canary", move=decision.move, why=decision.why)
+        release.notify("verdict", f"Canary {release.plan.artifact.version}: {decision.move}", decision.why)
+    return decision
+
+
+def bake(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
+    """Take one turn of the bake: begin to count, or look at the promoted version, which now has all traffic."""
+    found = _watched(release, progress, 1.0, now)
+    if isinstance(found, Decision):
+        return found
+    decision = after_bake_look(release.plan.rollout, release.plan.analysis, progress, found)
+    _record(release, "bake", 100, progress, found, decision)
+    return decision
+
+
+def _watched(release: Release, progress: CanaryProgress, share: float, now: datetime) -> Look | Decision:
+    """Begin to count, where that has not been done, or look; a beginning that fails is a look without an answer."""
+    plan, policy = release.plan, look_policy(release.plan.rollout, release.plan.analysis)
+    stable, version = plan.current_version, plan.artifact.version
+    try:
+        if progress.watch is None:
+            log.info("metrics: %s", release.metrics.online())
+            begun = counting(progress, release.metrics.begin(stable, version), now)
+            wait = plan.analysis.look_every_seconds
+            return Decision(move=Move.OBSERVE, why="counting began", progress=begun, wait_seconds=wait)
+        sample = compared(progress.watch, release.metrics.sample(progress.mark, stable, version, share))
+    except CountsLost as error:
+        return Look(at=now, verdict=undecided(f"{error}{_so_far(release, progress)}"), lost=progress.watch is not None)
+    except NoData as error:
+        return Look(at=now, verdict=undecided(f"{error}{_so_far(release, progress)}"))
+    except TemporaryError as error:
+        return Look(at=now, verdict=unavailable(f"{error}{_so_far(release, progress)}"))
+    return Look(at=now, verdict=judge(policy, sample), sample=sample)
+
+
+def _so_far(release: Release, progress: CanaryProgress) -> str:
+    """What is missing while there is no sample: how many requests of how many needed, and since when."""
+    version, needed = release.plan.artifact.version, release.plan.analysis.minimum_requests
+    if progress.watch is None:
+        return f"; nothing of {version} has been counted yet, at least {needed} requests are needed"
+    seen = progress.watch.canary
+    since = seen.newest_at or progress.watch.since
+    return (
+        f"; {version} had answered {seen.requests} of at least {needed} requests, none seen since {since:%H:%M:%S} UTC"
+    )
+
+
+def _record(
+    release: Release, subject: str, percent: int, before: CanaryProgress, look: Look, decision: Decision
+) -> None:
+    """Record a look with everything that it was decided by, log it, and tell people when the release is held."""
+    plan = release.plan
+    number = before.looks + 1
+    release.record(
+        "verdict",
+        subject,
+        at=look.at.isoformat(),
+        percent=percent,
+        look=number,
+        progress=before.model_dump(mode="json", exclude={"mark"}),
+        policy=look_policy(plan.rollout, plan.analysis).model_dump(mode="json"),
+        sample=None if look.sample is None else look.sample.model_dump(mode="json"),
+        lost=look.lost,
+        verdict=look.verdict.model_dump(mode="json"),
+        move=decision.move,
+        why=decision.why,
+    )
+    log.info(
+        "%s (%d %%), look %d: %s: %s; next: %s, %s",
+        subject,
+        percent,
+        number,
+        look.verdict.answer.upper(),
+        look.verdict.sentence.rstrip("."),
+        decision.move,
+        decision.why,
+    )
+    if decision.move is Move.HOLD:
+        log.warning("%s of %s is held: %s; repair what is missing", subject, plan.artifact.version, decision.why)
+        release.notify(
+            "held",
+            f"{plan.artifact.version} held in {subject} at {percent} %",
+            f"{decision.why} It goes on by itself when data flow again. To go back at once, mark the task as failed.",
+        )
