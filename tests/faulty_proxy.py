@@ -1,7 +1,9 @@
-"""A real HTTP proxy that stands in front of a server and, when told, answers late, with an error, or with rubbish."""
+"""A real HTTP proxy that stands in front of a server and, when told, answers late, with an error, with rubbish, with
+half of an answer, byte by byte, or with another answer than the server's."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 import time
@@ -14,13 +16,20 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Fault:
-    """What happens to a request instead of, or before, being passed on."""
+    """What happens to a request instead of, or before, being passed on; or to its answer.
+
+    ``status`` and ``body`` answer instead of the server. ``alter`` changes the server's body; ``cut`` sends that many
+    bytes of it; ``drip`` waits so many seconds after each byte.
+    """
 
     status: int = 0
     body: bytes = b""
     content_type: str = "text/plain"
     delay: float = 0
     drop: bool = False
+    alter: Callable[[bytes], bytes] | None = None
+    cut: int | None = None
+    drip: float = 0
 
 
 @dataclass
@@ -55,7 +64,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 if fault.status:
-                    self._answer(fault.status, [("Content-Type", fault.content_type)], fault.body)
+                    self._answer(fault.status, [("Content-Type", fault.content_type)], fault.body, fault)
                     return
             upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
@@ -63,18 +72,28 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             answer = upstream.getresponse()
             content = answer.read()
             hop = ("transfer-encoding", "content-length", "connection")
-            self._answer(answer.status, [(n, v) for n, v in answer.getheaders() if n.lower() not in hop], content)
             upstream.close()
+            if fault is not None and fault.alter is not None:
+                content = fault.alter(content)
+            kept = [(n, v) for n, v in answer.getheaders() if n.lower() not in hop]
+            self._answer(answer.status, kept, content, fault or Fault())
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_LIST = do_HEAD = handle_any
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, fault: Fault) -> None:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if fault.drip:
+                with contextlib.suppress(OSError):  # who asked has given up
+                    for byte in body:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(fault.drip)
+                return
+            self.wfile.write(body[: fault.cut])
+            self.close_connection = self.close_connection or fault.cut is not None
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -5,8 +5,11 @@ Uses no proxy of the environment: these are addresses of hosts beside Airflow, o
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
+import threading
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -18,6 +21,8 @@ from airlock.errors import TemporaryError
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s@]+$")]
 """``http://host:port`` without path, log-in or final slash."""
 _LARGEST = 64 << 20
+# Of the time-out: how long a whole answer may take. One that comes byte by byte must not hold its reader for ever.
+_WHOLE = 4
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,37 @@ class Reply:
 def fetch(address: str, path: str, *, method: str = "GET", timeout: float = 5.0) -> Reply:
     """Ask ``address + path`` on a fresh connection. Any status code is an answer; redirects are not followed.
 
-    :param timeout: seconds of silence that are borne
-    :raises TemporaryError: nobody answers, or not in HTTP
+    :param timeout: seconds of silence that are borne; the whole answer may take four times as long
+    :raises TemporaryError: nobody answers, or not in HTTP, or the answer is cut off, too slow or too large
     """
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    late = threading.Event()
+
+    def give_up(held: socket.socket) -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            held.shutdown(socket.SHUT_RDWR)
+
+    alarm: threading.Timer | None = None
     try:
+        connection.connect()
+        alarm = threading.Timer(_WHOLE * timeout, give_up, (connection.sock,))
+        alarm.daemon = True
+        alarm.start()
         connection.request(method, path, headers={"Connection": "close", "User-Agent": "airlock"})
         answer = connection.getresponse()
-        return Reply(status=answer.status, body=answer.read(_LARGEST))
+        body = answer.read(_LARGEST)
+        if late.is_set() or answer.length:
+            raise http.client.IncompleteRead(body, answer.length)
+        return Reply(status=answer.status, body=body)
     except (OSError, http.client.HTTPException) as error:
-        raise TemporaryError(
-            f"{address} does not answer ({type(error).__name__}: {error}): check that it runs, then try again"
-        ) from error
+        why = f"no whole answer in {_WHOLE * timeout:.0f} s" if late.is_set() else f"{type(error).__name__}: {error}"
+        raise TemporaryError(f"{address} does not answer ({why}): check that it runs, then try again") from error
     finally:
+        if alarm is not None:
+            alarm.cancel()
         connection.close()
 
 
@@ -58,7 +79,19 @@ def fetch_json(address: str, path: str, *, timeout: float = 5.0) -> Any:
     what = path.partition("?")[0]
     if reply.status != 200:
         raise TemporaryError(f"{address}{what} answers with status {reply.status}, not 200: check the server")
+    return decoded(reply.body, f"{address}{what}")
+
+
+def decoded(body: bytes, who: str) -> Any:
+    """Return *body*, the answer of *who*, as JSON. NaN and infinities are no JSON.
+
+    :raises TemporaryError: it is something else
+    """
     try:
-        return json.loads(reply.body)
-    except ValueError as error:
-        raise TemporaryError(f"{address}{what} answers with something that is not JSON: check the address") from error
+        return json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise TemporaryError(f"{who} answers with something that is not JSON: check the address") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

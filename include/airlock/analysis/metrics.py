@@ -1,8 +1,9 @@
 """The contract of every metric source. Knows no policy: it counts, the judge judges.
 
 ``sample`` returns cumulative counts of both arms since ``begin`` was called for them. "No value" and "several values"
-are ``NoData``, never zero; a server that is down or answers rubbish is ``TemporaryError``; a counter that went
-backwards (a restart) is ``NoData`` with a sentence that says so.
+are ``NoData``, never zero; a server that is down, slow or answers rubbish is ``TemporaryError``; a counter that went
+backwards or began anew (a restart) is ``CountsLost``, and the caller begins again. Each message says which arm and
+which counter.
 """
 
 from __future__ import annotations

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import re
 import time
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from airlock.analysis.metrics import MetricSource
+from airlock.analysis.sources.envoy_counts import NAMES, Counts, counts
 from airlock.analysis.statistics import quantile
-from airlock.errors import NoData, TemporaryError
-from airlock.fetch import Address, fetch_json
-from airlock.models import ArmSample, Name, Sample, utc_now
+from airlock.errors import CountsLost, NoData, TemporaryError
+from airlock.fetch import Address, decoded, fetch, fetch_json
+from airlock.models import ArmSample, Frozen, Name, Sample, utc_now
 from airlock.options import Options
 
-_COUNTERS = {"upstream_rq_completed": "requests", "upstream_rq_5xx": "errors"}
-_HISTOGRAM = "upstream_rq_time"
-# Exists from the start; the others appear with the first request that they count.
-_ALWAYS = "upstream_rq_total"
-# Envoy tells its uptime in whole seconds, and the two clocks are read at slightly different moments.
-_RESTART_TOLERANCE_SECONDS = 5.0
 # Longer than Envoy's default stats_flush_interval of 5 s.
 _HISTOGRAM_LAG_SECONDS = 7.0
+_BOOTSTRAP = ".BootstrapConfigDump"
 
 
 class SlotOptions(BaseModel):
@@ -47,6 +44,21 @@ class EnvoyOptions(Options):
     health_path: str = Field("/health", pattern="^/")
 
 
+class _Arm(Frozen):
+    """Where one version is counted, and the counts when the observation began."""
+
+    version: str
+    slot: str
+    cluster: str
+    counts: Counts
+
+
+class _Mark(Frozen):
+    started: str
+    stable: _Arm
+    canary: _Arm
+
+
 class EnvoySource(MetricSource):
     """See the module."""
 
@@ -55,7 +67,7 @@ class EnvoySource(MetricSource):
 
     def online(self) -> str:
         """As ``MetricSource.online``."""
-        info = fetch_json(self.options.admin, "/server_info")
+        info = self._object("/server_info")
         return f"Envoy {_release(info)} at {self.options.admin}, {len(self.options.slots)} slots"
 
     def begin(self, stable: str, canary: str) -> dict[str, Any]:
@@ -63,7 +75,7 @@ class EnvoySource(MetricSource):
 
         :raises NoData: a version is in no slot, or in several
         """
-        running = {name: self._version(name) for name in self.options.slots}
+        running = {name: self._version(name)[0] for name in self.options.slots}
         mark: dict[str, Any] = {"started": self._started()}
         for arm, version in (("stable", stable), ("canary", canary)):
             slots = [name for name, found in running.items() if found == version]
@@ -72,76 +84,97 @@ class EnvoySource(MetricSource):
                     f"version {version} answers in {len(slots)} slots of {running}, not in one: inspect the target"
                 )
             cluster = self.options.slots[slots[0]].cluster
-            mark[arm] = {"version": version, "slot": slots[0], "cluster": cluster, **self._settled_counts(cluster)}
+            held = _Arm(version=version, slot=slots[0], cluster=cluster, counts=self._settled_counts(cluster))
+            mark[arm] = held.model_dump(mode="json")
         return mark
 
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
         """As ``MetricSource.sample``.
 
-        :raises NoData: Envoy restarted since *mark*, or a slot has another version now
+        :raises NoData: a slot has another version now
+        :raises CountsLost: Envoy restarted since *mark*, a counter went backwards, or the mark is not usable
         """
         try:
-            restarted = abs(self._started() - float(mark["started"])) > _RESTART_TOLERANCE_SECONDS
-            arms = {arm: mark[arm] for arm in ("stable", "canary")}
-            same = arms["stable"]["version"] == stable and arms["canary"]["version"] == canary
-        except (KeyError, TypeError, ValueError) as error:
-            raise NoData(f"the mark of the observation cannot be used ({error!r}): begin it again") from error
-        if restarted:
-            raise NoData(f"Envoy at {self.options.admin} restarted, its counts began anew: begin the observation again")
-        if not same:
-            raise NoData(f"the observation was begun for other versions than {stable} and {canary}: begin it again")
-        return Sample(
-            at=utc_now(),
-            canary_share=canary_share,
-            stable=self._arm(arms["stable"]),
-            canary=self._arm(arms["canary"]),
-        )
-
-    def _arm(self, mark: dict[str, Any]) -> ArmSample:
-        version = str(mark["version"])
+            marked = _Mark.model_validate(mark)
+        except ValidationError as error:
+            raise CountsLost(f"the mark of the observation cannot be used: {error.errors()[0]['msg']}") from error
+        if (marked.stable.version, marked.canary.version) != (stable, canary):
+            raise CountsLost(f"the observation was begun for other versions than {stable} and {canary}")
+        self._same_start(marked.started)
+        arms = {"stable": self._arm(marked.stable), "canary": self._arm(marked.canary)}
+        # A restart while the counters were read leaves one arm from before and one from after it.
+        self._same_start(marked.started)
         try:
-            now_there = self._version(mark["slot"])
+            return Sample(at=utc_now(), canary_share=canary_share, **arms)
+        except ValidationError as error:
+            raise TemporaryError(f"the counts make no sample: {error.errors()[0]['msg']}") from error
+
+    def _same_start(self, expected: str) -> None:
+        found = self._started()
+        if found != expected:
+            raise CountsLost(
+                f"Envoy at {self.options.admin} restarted ({expected} -> {found}), its counters began anew"
+            )
+
+    def _arm(self, mark: _Arm) -> ArmSample:
+        try:
+            now_there, ready = self._version(mark.slot)
         except TemporaryError:
-            # A version that died is judged by what Envoy counts for it: its failures.
-            now_there = version
-        if now_there != version:
-            raise NoData(f"slot {mark['slot']} runs {now_there} now, not {version}: inspect the target")
-        now = self._counts(mark["cluster"])
-        requests, errors = (now[name] - int(mark[name]) for name in ("requests", "errors"))
-        before = {float(bound): int(count) for bound, count in mark["buckets"]}
-        buckets = tuple((bound, count - before.get(bound, 0)) for bound, count in now["buckets"])
-        if requests < 0 or errors < 0 or any(count < 0 for _, count in buckets):
-            raise NoData(f"counters of {mark['cluster']} went backwards: Envoy was reset; begin the observation again")
-        return ArmSample(
-            version=version,
-            requests=requests,
-            # The two counters are read at slightly different moments.
-            errors=min(errors, requests),
-            latency_p50_ms=quantile(buckets, 0.5),
-            latency_p95_ms=quantile(buckets, 0.95),
-            latency_buckets=buckets,
-        )
-
-    def _version(self, slot: str) -> str:
-        """The version that the slot says it runs."""
-        address = self.options.slots[slot].address
-        told = fetch_json(address, self.options.health_path)
+            # A version that died is judged by what Envoy counts for it: its failures. It cannot pass meanwhile.
+            now_there, ready = mark.version, False
+        if now_there != mark.version:
+            raise NoData(f"slot {mark.slot} runs {now_there} now, not {mark.version}: inspect the target")
+        before, now = mark.counts, self._counts(mark.cluster)
+        requests, errors = now.requests - before.requests, now.errors - before.errors
+        earlier = dict(before.buckets)
+        buckets = tuple((bound, count - earlier.get(bound, 0)) for bound, count in now.buckets)
+        for name, value in (("requests", requests), ("errors", errors), *(("latency", count) for _, count in buckets)):
+            if value < 0:
+                raise CountsLost(
+                    f"the counter of {name} of {mark.version} (cluster {mark.cluster}) went backwards by {-value}: "
+                    "it was reset"
+                )
         try:
-            return str(told["version"])
-        except (KeyError, TypeError) as error:
+            return ArmSample(
+                version=mark.version,
+                requests=requests,
+                # The two counters are read at slightly different moments.
+                errors=min(errors, requests),
+                latency_p50_ms=quantile(buckets, 0.5),
+                latency_p95_ms=quantile(buckets, 0.95),
+                latency_buckets=buckets,
+                ready=ready,
+            )
+        except ValidationError as error:
             raise TemporaryError(
-                f"slot {slot} at {address} does not tell its version: check what runs there"
+                f"the counts of {mark.version} contradict themselves: {error.errors()[0]['msg']}"
             ) from error
 
-    def _started(self) -> float:
-        """When Envoy started, in seconds since the epoch, to about a second."""
-        uptime = str(fetch_json(self.options.admin, "/server_info").get("uptime_current_epoch", ""))
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)s", uptime)
-        if not found:
-            raise TemporaryError(f"Envoy at {self.options.admin} does not tell its uptime: check the address")
-        return time.time() - float(found[1])
+    def _version(self, slot: str) -> tuple[str, bool]:
+        """The version that the slot says it runs, and whether it calls itself healthy.
 
-    def _settled_counts(self, cluster: str) -> dict[str, Any]:
+        :raises TemporaryError: nothing answers there, or it does not tell
+        """
+        address = self.options.slots[slot].address
+        reply = fetch(address, self.options.health_path)
+        told = decoded(reply.body, f"slot {slot} at {address}")
+        version = told.get("version") if isinstance(told, dict) else None
+        if not isinstance(version, str):
+            raise TemporaryError(f"slot {slot} at {address} does not tell its version: check what runs there")
+        return version, reply.status == HTTPStatus.OK
+
+    def _started(self) -> str:
+        """Tells one life of Envoy's process from any other; no clock of ours has a part in it.
+
+        It is the moment at which Envoy loaded its configuration, which stays the same until it ends.
+        """
+        dumps = self._object("/config_dump?mask=last_updated").get("configs")
+        for dump in dumps if isinstance(dumps, list) else ():
+            if isinstance(dump, dict) and str(dump.get("@type", "")).endswith(_BOOTSTRAP) and dump.get("last_updated"):
+                return str(dump["last_updated"])
+        raise TemporaryError(f"Envoy at {self.options.admin} does not tell when it started: check the address")
+
+    def _settled_counts(self, cluster: str) -> Counts:
         """The counts now, with a histogram that has every request counted so far.
 
         What the slot answered before, perhaps as another version, would else be added later and be taken for the
@@ -150,38 +183,21 @@ class EnvoySource(MetricSource):
         first = self._counts(cluster)
         limit = time.monotonic() + _HISTOGRAM_LAG_SECONDS
         now = first
-        while _timed(now) < first["requests"] and time.monotonic() < limit:
+        while now.timed < first.requests and time.monotonic() < limit:
             time.sleep(0.2)
             now = self._counts(cluster)
-        return {**first, "buckets": now["buckets"]}
+        return first.model_copy(update={"buckets": now.buckets})
 
-    def _counts(self, cluster: str) -> dict[str, Any]:
+    def _counts(self, cluster: str) -> Counts:
         """Counters and the cumulative latency histogram of *cluster* since Envoy started."""
-        wanted = "|".join((*_COUNTERS, _HISTOGRAM, _ALWAYS))
-        pattern = quote(rf"^cluster\.{re.escape(cluster)}\.({wanted})$", safe="")
-        answer = fetch_json(self.options.admin, f"/stats?format=json&histogram_buckets=cumulative&filter={pattern}")
-        counts: dict[str, Any] = {"requests": 0, "errors": 0, "buckets": []}
-        known = False
-        try:
-            for entry in answer["stats"]:
-                for histogram in entry.get("histograms", ()):
-                    counts["buckets"] = [[float(b["upper_bound"]), int(b["cumulative"])] for b in histogram["buckets"]]
-                name = str(entry.get("name", "")).rpartition(".")[2]
-                known = known or name == _ALWAYS
-                if name in _COUNTERS:
-                    counts[_COUNTERS[name]] = int(entry["value"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TemporaryError(f"Envoy at {self.options.admin} answers with unknown statistics: {error!r}") from error
-        if not known:
-            raise NoData(
-                f"Envoy at {self.options.admin} counts nothing for cluster {cluster!r}: check the option cluster"
-            )
-        return counts
+        pattern = quote(rf"^cluster\.{re.escape(cluster)}\.({'|'.join(NAMES)})$", safe="")
+        return counts(self._object(f"/stats?format=json&histogram_buckets=cumulative&filter={pattern}"), cluster)
 
-
-def _timed(counts: dict[str, Any]) -> int:
-    """How many requests the histogram knows."""
-    return int(counts["buckets"][-1][1]) if counts["buckets"] else 0
+    def _object(self, path: str) -> dict[str, Any]:
+        answer = fetch_json(self.options.admin, path)
+        if not isinstance(answer, dict):
+            raise TemporaryError(f"Envoy at {self.options.admin} answers {path[:40]} with no object: check the address")
+        return answer
 
 
 def _release(info: dict[str, Any]) -> str:

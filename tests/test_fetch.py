@@ -1,0 +1,61 @@
+"""What answers, and how, is not in our hands: every answer is whole and in time, or a temporary error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from airlock.errors import TemporaryError
+from airlock.fetch import fetch, fetch_json
+from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultyProxy]:
+    with faulty_proxy(NOBODY) as started:
+        yield started
+
+
+def test_any_status_is_an_answer(proxy: FaultyProxy) -> None:
+    proxy.always(Fault(status=503, body=b"busy"))
+    reply = fetch(proxy.url, "/x?y=1")
+    assert (reply.status, reply.body) == (503, b"busy")
+    assert proxy.seen == [("GET", "/x?y=1")]
+
+
+@pytest.mark.parametrize("status", [301, 404, 429, 500, 503])
+def test_json_is_only_in_a_200(proxy: FaultyProxy, status: int) -> None:
+    proxy.always(Fault(status=status, body=b"{}"))
+    with pytest.raises(TemporaryError, match=f"answers with status {status}"):
+        fetch_json(proxy.url, "/stats")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"a": ', b"NaN", b'{"a": Infinity}', b"[-Infinity]", b"[" * 200_000, b"\xff\xfe", b"9" * 9999],
+)
+def test_what_is_no_json_is_temporary(proxy: FaultyProxy, body: bytes) -> None:
+    proxy.always(Fault(status=200, body=body))
+    with pytest.raises(TemporaryError, match="not JSON"):
+        fetch_json(proxy.url, "/stats")
+
+
+@pytest.mark.parametrize("fault", [Fault(drop=True), Fault(status=200, body=b"[1, 2, 3]", cut=4)], ids=["none", "half"])
+def test_a_connection_that_is_cut_is_temporary(proxy: FaultyProxy, fault: Fault) -> None:
+    proxy.always(fault)
+    with pytest.raises(TemporaryError, match="does not answer"):
+        fetch_json(proxy.url, "/stats")
+    with pytest.raises(TemporaryError, match="does not answer"):
+        fetch(NOBODY, "/")
+
+
+def test_a_silent_server_and_one_that_answers_byte_by_byte_are_temporary(proxy: FaultyProxy) -> None:
+    proxy.always(Fault(delay=2, status=200, body=b"[]"))
+    with pytest.raises(TemporaryError, match="does not answer"):
+        fetch(proxy.url, "/", timeout=0.2)
+    proxy.always(Fault(status=200, body=b"[" + b"1," * 2000 + b"1]", drip=0.05))
+    with pytest.raises(TemporaryError, match="no whole answer in 1 s"):
+        fetch(proxy.url, "/", timeout=0.25)
