@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from airlock.analysis.judge import judge
 from airlock.analysis.sources.envoy import EnvoySource
 from airlock.deploy.targets.supervisor import Supervisor
-from airlock.errors import InvalidInput, NoData, TemporaryError
+from airlock.errors import CountsLost, InvalidInput, NoData, TemporaryError
 from airlock.models import AnalysisPolicy, Answer, Sample
+from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.shop_front import Front, front, running_front, wait_for
 
 __all__ = ["front", "running_front"]
@@ -113,7 +115,7 @@ def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
     with pytest.raises(NoData, match=r"1\.2 answers in 0 slots"):
         front.source().begin("1.0", "1.2")
     mark = front.source().begin("1.0", "1.1")
-    with pytest.raises(NoData, match="other versions"):
+    with pytest.raises(CountsLost, match="other versions"):
         front.source().sample(mark, "1.0", "1.2", 0.05)
 
 
@@ -125,14 +127,137 @@ def test_another_version_in_the_slot_is_no_data(front: Front) -> None:
         front.source().sample(mark, "1.0", "1.1", 0.05)
 
 
-def test_an_envoy_that_restarted_is_no_data(front: Front) -> None:
+def test_an_envoy_that_restarted_lost_its_counts_however_many_it_has_now(front: Front) -> None:
     staged(front, "1.1", 50)
     source = front.source()
-    time.sleep(4)
     mark = source.begin("1.0", "1.1")
     front.restart_envoy()
-    with pytest.raises(NoData, match="restarted"):
+    with pytest.raises(CountsLost, match="restarted"):
         source.sample(mark, "1.0", "1.1", 0.5)
+    front.target().shift("1.1", 50)
+    with front.traffic(120):
+        again = source.begin("1.0", "1.1")
+        wait_for(lambda: source.sample(again, "1.0", "1.1", 0.5).canary.requests >= 100)
+    with pytest.raises(CountsLost, match="restarted"):
+        source.sample(mark, "1.0", "1.1", 0.5)
+
+
+@pytest.mark.parametrize("hours", [-1, 1, 24 * 365])
+def test_a_clock_that_jumps_is_no_restart(front: Front, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+    front.target().stage(front.artifact("1.1"))
+    source, clock = front.source(), time.time
+    mark = source.begin("1.0", "1.1")
+    monkeypatch.setattr(time, "time", lambda: clock() + hours * 3600)
+    assert source.sample(mark, "1.0", "1.1", 0.5).canary.ready
+
+
+@pytest.fixture
+def proxied(front: Front) -> Iterator[tuple[EnvoySource, FaultyProxy, FaultyProxy]]:
+    """A source that reaches Envoy through one proxy, and the slot of 1.1 through another."""
+    front.target().stage(front.artifact("1.1"))
+    options = front.source().options.model_dump(mode="json")
+    stable = (front.layout.host("prod") / "slots" / "stable").readlink().name
+    slot = options["slots"]["b" if stable == "a" else "a"]
+    with faulty_proxy(options["admin"]) as admin, faulty_proxy(slot["address"]) as canary:
+        options["admin"], slot["address"] = admin.url, canary.url
+        yield EnvoySource(options), admin, canary
+
+
+def on(path: str, fault: Fault) -> Callable[[str, str], Fault | None]:
+    return lambda method, asked: fault if asked.startswith(path) else None
+
+
+def replaced(old: bytes, new: bytes) -> Fault:
+    return Fault(alter=lambda body: re.sub(old, new, body))
+
+
+_TOTAL = rb'("name":"cluster\.[a-z_]*\.upstream_rq_total","value"):\d+'
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "says"),
+    [
+        (Fault(status=500), TemporaryError, "status 500"),
+        (Fault(status=429), TemporaryError, "status 429"),
+        (Fault(status=200, body=b"<html>welcome</html>"), TemporaryError, "not JSON"),
+        (Fault(status=200, body=b"[]"), TemporaryError, "no object"),
+        (Fault(status=200, body=b"{}"), TemporaryError, "another shape"),
+        (Fault(status=200, body=b'{"stats": []}'), NoData, "has no value"),
+        (Fault(drop=True), TemporaryError, "does not answer"),
+        (Fault(cut=40), TemporaryError, "does not answer"),
+        (Fault(delay=6), TemporaryError, "does not answer"),
+        (replaced(_TOTAL, rb'"name":"x","value":0'), NoData, "has no value"),
+        (Fault(alter=lambda body: body.replace(b'{"stats":[', b'{"stats":[' + body[10:-2] + b",")), NoData, "several"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":NaN'), TemporaryError, "not JSON"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":1e999'), TemporaryError, "no counts"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":-7'), TemporaryError, "no counts"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":"many"'), TemporaryError, "no counts"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":9' + b"9" * 40), TemporaryError, "no counts"),
+        (replaced(rb'completed","value":\d+', rb'completed","value":1'), CountsLost, "requests of 1.* went backwards"),
+        (replaced(rb'"cumulative":\d+', rb'"cumulative":0'), CountsLost, "latency of 1.* went backwards"),
+    ],
+)
+def test_metrics_that_answer_wrong_are_named_and_never_counted(
+    front: Front,
+    proxied: tuple[EnvoySource, FaultyProxy, FaultyProxy],
+    fault: Fault,
+    error: type[TemporaryError],
+    says: str,
+) -> None:
+    source, admin, _ = proxied
+    front.target().shift("1.1", 50)
+    begun = source.begin("1.0", "1.1")
+    with front.traffic(240):
+        # Envoy makes a counter with the first request that it counts, and the histogram later.
+        wait_for(lambda: source.sample(begun, "1.0", "1.1", 0.5).canary.latency_buckets)
+        wait_for(lambda: source.sample(begun, "1.0", "1.1", 0.5).stable.latency_buckets)
+        mark = source.begin("1.0", "1.1")
+    admin.decide = on("/stats", fault)
+    with pytest.raises(error, match=says):
+        source.sample(mark, "1.0", "1.1", 0.5)
+    admin.decide = lambda method, path: None
+    assert source.sample(mark, "1.0", "1.1", 0.5).canary.version == "1.1"
+
+
+def test_an_envoy_that_does_not_tell_its_start_is_no_source(
+    proxied: tuple[EnvoySource, FaultyProxy, FaultyProxy],
+) -> None:
+    source, admin, _ = proxied
+    for fault in (Fault(status=200, body=b"{}"), Fault(status=200, body=b'{"configs": [{"@type": 1}, 2]}')):
+        admin.decide = on("/config_dump", fault)
+        with pytest.raises(TemporaryError, match="does not tell when it started"):
+            source.begin("1.0", "1.1")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=503, body=b'{"version": "1.1", "ok": false}'),
+        Fault(status=200, body=b"<html>"),
+        Fault(status=200, body=b'{"version": 1.1}'),
+        Fault(drop=True),
+    ],
+    ids=["unhealthy", "rubbish", "no version", "silent"],
+)
+def test_a_version_that_is_not_healthy_now_is_not_ready(
+    proxied: tuple[EnvoySource, FaultyProxy, FaultyProxy], fault: Fault
+) -> None:
+    source, _, canary = proxied
+    mark = source.begin("1.0", "1.1")
+    canary.always(fault)
+    found = source.sample(mark, "1.0", "1.1", 0.5)
+    assert (found.canary.ready, found.stable.ready) == (False, True)
+    canary.decide = lambda method, path: None
+    assert source.sample(mark, "1.0", "1.1", 0.5).canary.ready
+
+
+def test_a_mark_that_was_tampered_with_is_not_counted_from(front: Front) -> None:
+    front.target().stage(front.artifact("1.1"))
+    source = front.source()
+    mark = source.begin("1.0", "1.1")
+    for wrong in ({}, {**mark, "started": 5}, {**mark, "canary": {}}, {**mark, "stable": None}):
+        with pytest.raises(CountsLost, match="mark"):
+            source.sample(wrong, "1.0", "1.1", 0.5)
 
 
 def test_a_silent_slot_and_a_silent_envoy_are_temporary(front: Front) -> None:
