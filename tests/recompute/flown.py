@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from typing import Any
 from airlock.analysis.metrics import MetricSource
 from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.planning import resolve_artifact
-from airlock.deploy.strategy import CanaryProgress, Move
+from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
 from airlock.schedule.calendar import decide
@@ -90,26 +90,37 @@ class MemoryTarget(Target):
         return dict.fromkeys(paths, 200)
 
 
+def _more(before: ArmSample | None, given: ArmSample, version: str) -> ArmSample:
+    """The counts of *given* on top of *before*, as a counter has them; latencies are the newest."""
+    held = {"requests": given.requests, "errors": given.errors, "version": version}
+    if before is not None:
+        held |= {"requests": before.requests + given.requests, "errors": before.errors + given.errors}
+    return given.model_copy(update=held)
+
+
 class GivenMetrics(MetricSource):
-    """Answers with samples that were given to it; then has no data."""
+    """Answers with samples that were given to it, each what is new since the look before; then has no data."""
 
     Options = _None
 
     def __init__(self, samples: Sequence[tuple[ArmSample, ArmSample]]) -> None:
         super().__init__({})
         self.samples = iter(samples)
+        self.arms: tuple[ArmSample | None, ArmSample | None] = (None, None)
 
     def online(self) -> str:
         return "given samples"
 
     def begin(self, stable: str, canary: str) -> dict[str, Any]:
+        self.arms = (None, None)
         return {"counters": [1, 2, 3]}
 
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
         arms = next(self.samples, None)
         if arms is None:
             raise NoData("nobody asked for a page")
-        one, other = arms[0].model_copy(update={"version": stable}), arms[1].model_copy(update={"version": canary})
+        one, other = _more(self.arms[0], arms[0], stable), _more(self.arms[1], arms[1], canary)
+        self.arms = (one, other)
         return Sample(at=utc_now(), canary_share=canary_share, stable=one, canary=other)
 
 
@@ -173,28 +184,23 @@ class Flight:
                 return
 
     def _canary(self) -> None:
+        self._looked(observe.canary, "canary")
+
+    def _bake(self) -> None:
+        self._looked(observe.bake, "bake")
+        deploy.retire(self.release)
+
+    def _looked(self, look: Callable[[Release, CanaryProgress, datetime], Decision], what: str) -> None:
         progress = CanaryProgress()
+        self.now = utc_now()
         while True:
-            if progress.shifted_at is None:
-                progress = deploy.shift(self.release, progress)
-                self.now = utc_now()
-            self.now += timedelta(seconds=3)
-            decision = deploy.look(self.release, progress, self.now)
+            decision = look(self.release, progress, self.now)
             progress = decision.progress
             if decision.move is Move.PASS:
                 return
             if decision.move is Move.ROLL_BACK:
-                raise PermanentError(f"the canary failed: {decision.why}")
-
-    def _bake(self) -> None:
-        progress = deploy.bake_mark(self.release)
-        self.now = utc_now()
-        while True:
+                raise PermanentError(f"the {what} failed: {decision.why}")
             self.now += timedelta(seconds=3)
-            verdict, over = deploy.bake_look(self.release, progress, self.now)
-            if over:
-                deploy.settle_bake(self.release, verdict)
-                return
 
 
 def prepared(

@@ -140,7 +140,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "validated digest",
         "decision",
         "verdict bake",
-        "bake",
+        "move bake",
         "baked",
         "outcome",
     }
@@ -241,7 +241,7 @@ def put(*path, value):
         ("promoted", "verdict", "step-1", put("move", value="pass"), "move step-1", 'move: "pass" -> "observe"'),
         ("promoted", "verdict", "step-1", put("progress", "looks", value=9), "move step-1", "progress"),
         ("promoted", "verdict", "step-1", put("percent", value=1), "move step-1", "percent: 1 -> 10"),
-        ("promoted", "verdict", "bake", put("over", value=True), "bake", "over: true -> false"),
+        ("promoted", "verdict", "bake", put("move", value="pass"), "move bake", 'move: "pass" -> "observe"'),
         ("promoted", "act", "shift", put("percent", value=99), "move step-1", "shifted to: 99 -> 10"),
         (
             "promoted",
@@ -347,7 +347,8 @@ def test_hostile_records_give_sentences_and_no_stack_trace(flights, data):
 
 
 def test_another_key_is_refused_and_only_one_release_is_taken(flights, tmp_path):
-    assert not recompute(flights["promoted"] / "evidence/cafe-live-1.zip", [Signer.from_pem(generate_pem()).public_pem]).ok
+    stranger = Signer.from_pem(generate_pem()).public_pem
+    assert not recompute(flights["promoted"] / "evidence/cafe-live-1.zip", [stranger]).ok
     folder = flights["promoted"] / "ledger/cafe/live/cafe-live-1"
     assert recompute(folder, [SIGNER.public_pem]).ok
     with pytest.raises(InvalidInput, match="not the evidence of one release"):
