@@ -1,10 +1,11 @@
-"""``python -m sandbox up|down|status|demo``: the sandbox's command line. Prints; holds no logic of its own."""
+"""``python -m sandbox up|down|status|demo|chaos``: the sandbox's command line. Prints; holds no logic of its own."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -34,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         ("demo", "start the sandbox, take three releases through every stage, stop it again"),
     ):
         commands.add_parser(name, help=text, description=text)
+    text = "strike releases with faults and see whether each lands; starts and stops the sandbox itself"
+    chaos_parser = commands.add_parser("chaos", help=text, description=text)
+    chaos_parser.add_argument("--number", type=int, default=20, help="how many releases (default 20)")
+    chaos_parser.add_argument("--seed", type=int, help="chooses faults and moments (default: a new one, printed)")
+    chaos_parser.add_argument("--only", action="append", metavar="FAULT@MOMENT", help="this fault; may be repeated")
     text = "run the airlock command line with the variables of the sandbox as it was started last"
     commands.add_parser("exec", help=text, description=text, add_help=False)
     given, rest = parser.parse_known_args(arguments)
@@ -43,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         layout = Layout.from_environment()
+        if given.command == "chaos":
+            return chaos(layout, given.seed, given.number, given.only)
         return _COMMANDS[given.command](layout) if given.command != "exec" else execute(layout, rest)
     except AirlockError as error:
         print(error, file=sys.stderr)
@@ -84,6 +92,14 @@ def demo(layout: Layout) -> int:
     from sandbox.demo import run
 
     return int(run(layout))
+
+
+def chaos(layout: Layout, seed: int | None, number: int, only: list[str] | None) -> int:
+    """Run a campaign of faults."""
+    from sandbox.chaos import campaign
+
+    strikes = [campaign.named(text) for text in only or ()]
+    return campaign.run(layout, strikes, secrets.randbelow(10**6) if seed is None else seed, number)
 
 
 def execute(layout: Layout, arguments: list[str]) -> int:

@@ -6,7 +6,7 @@ Every call is made as a named user with a log-in of their own, as the UI does it
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,38 @@ class AirflowClient:
             f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}",
             json={"new_state": state},
         )
+
+    def task_instances(self, run: Run, state: str) -> dict[str, str]:
+        """Return task id -> id of its instance, of every task of *run* that is in *state*."""
+        found = self._call(
+            "GET",
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances",
+            params={"limit": 500, "state": state},
+        )
+        return {task["task_id"]: task["id"] for task in found["task_instances"]}
+
+    def clear(self, run: Run, tasks: Sequence[str], *, downstream: bool = False) -> None:
+        """Clear *tasks* of *run*, whatever state they are in, so that they run again."""
+        self._call(
+            "POST",
+            f"/api/v2/dags/{run.dag_id}/clearTaskInstances",
+            json={
+                "dag_run_id": run.run_id,
+                "task_ids": list(tasks),
+                "include_downstream": downstream,
+                "only_failed": False,
+                "dry_run": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+    def set_run_state(self, run: Run, state: str) -> None:
+        """Set the state of the whole run by hand, as the UI's "mark run as" does."""
+        self._call("PATCH", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}", json={"state": state})
+
+    def delete_run(self, run: Run) -> None:
+        """Delete the run with all that Airflow knows of it."""
+        self._call("DELETE", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}")
 
     def approve(self, run: Run, option: str, reason: str) -> None:
         """Answer the request for approval of *run*."""

@@ -10,11 +10,12 @@ from airlock.errors import PermanentError
 from sandbox.layout import Layout
 
 _NAME = "environment.json"
+_OWN = ("AIRFLOW", "AIRLOCK_", "PYTHON", "NO_PROXY", "no_proxy")
 
 
 def keep(layout: Layout, given: Mapping[str, str]) -> None:
     """Keep Airflow's and Airlock's own of the variables in *given*."""
-    own = {key: value for key, value in given.items() if key.startswith(("AIRFLOW", "AIRLOCK_", "PYTHONPATH"))}
+    own = {key: value for key, value in given.items() if key.startswith(_OWN)}
     path = layout.sandbox / _NAME
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

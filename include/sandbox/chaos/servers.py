@@ -1,0 +1,79 @@
+"""Kills servers of a running sandbox, and the processes of one task; starts a server again as an orchestrator would.
+
+Ends only processes of this sandbox: each is found from a process file of its own, see ``sandbox.processes``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from airlock.errors import TemporaryError
+from sandbox import airflow, credentials, environment_file, postgres, processes
+from sandbox.layout import Layout
+
+log = logging.getLogger(__name__)
+LOCAL_EXECUTOR = "LocalExecutor"
+
+
+def kill(layout: Layout, name: str) -> None:
+    """Send SIGKILL to the first process of the server *name*, as the system does when memory runs out.
+
+    :raises TemporaryError: it does not run
+    """
+    server = processes.find(layout.run, name)
+    if server is None or not server.alive():
+        raise TemporaryError(f"{name} does not run, so it cannot be killed: start the sandbox again")
+    os.kill(server.pid, signal.SIGKILL)
+    log.info("killed %s: process %d", name, server.pid)
+
+
+def start_again(layout: Layout, name: str) -> None:
+    """End what the killed server *name* left running, as the end of its container would, and start it anew."""
+    server = processes.find(layout.run, name)
+    if server is not None:
+        server.stop()
+    _STARTERS.get(name, _start_airflow)(layout, name)
+
+
+def kill_task(layout: Layout, task_instance: str) -> bool:
+    """Kill the process that runs the task instance with the id *task_instance*; the worker above it lives on."""
+    return _kill_each(layout, lambda title: title.endswith(task_instance) and LOCAL_EXECUTOR not in title)
+
+
+def kill_worker(layout: Layout, task_instance: str) -> bool:
+    """Kill the worker that supervises the task instance; what the task itself runs in is orphaned for a while."""
+    return _kill_each(layout, lambda title: title.endswith(task_instance) and LOCAL_EXECUTOR in title)
+
+
+def _kill_each(layout: Layout, wanted: Callable[[str], bool]) -> bool:
+    scheduler = processes.find(layout.run, "airflow-scheduler")
+    if scheduler is None or not scheduler.alive():
+        return False
+    struck = False
+    for process in psutil.Process(scheduler.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            title = " ".join(process.cmdline()).strip()
+            if wanted(title):
+                process.kill()
+                log.info("killed process %d: %s", process.pid, title)
+                struck = True
+    return struck
+
+
+def _start_airflow(layout: Layout, name: str) -> None:
+    given = {**os.environ, **environment_file.kept(layout)}
+    path = os.pathsep.join((str(postgres.binaries()), given.get("PATH", os.defpath)))
+    airflow.start(layout, {**given, "PATH": path}, name.removeprefix("airflow-"))
+
+
+def _start_postgres(layout: Layout, name: str) -> None:
+    postgres.start(layout.data, layout.port("postgres"), credentials.load(layout.sandbox).postgres, layout.run)
+
+
+_STARTERS: dict[str, Callable[[Layout, str], None]] = {"postgres": _start_postgres}
