@@ -30,7 +30,7 @@ def kill(layout: Layout, name: str) -> None:
     if server is None or not server.alive():
         raise TemporaryError(f"{name} does not run, so it cannot be killed: start the sandbox again")
     os.kill(server.pid, signal.SIGKILL)
-    log.info("killed %s: process %d", name, server.pid)
+    log.debug("killed %s: process %d", name, server.pid)
 
 
 def start_again(layout: Layout, name: str) -> None:
@@ -61,7 +61,7 @@ def _kill_each(layout: Layout, wanted: Callable[[str], bool]) -> bool:
             title = " ".join(process.cmdline()).strip()
             if wanted(title):
                 process.kill()
-                log.info("killed process %d: %s", process.pid, title)
+                log.debug("killed process %d: %s", process.pid, title)
                 struck = True
     return struck
 
