@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from airflow.sdk import DAG
+
 from airlock.flow.settle_dag import build
 from airlock.services import services_folder
 
-dag = build(services_folder())
+dag: DAG = build(services_folder())

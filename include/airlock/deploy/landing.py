@@ -33,7 +33,19 @@ def goes_back(records: Sequence[Record]) -> bool:
 
 def landed(records: Sequence[Record]) -> bool:
     """Return whether the release has no way to go: it changed nothing, is back, or its new version is baked."""
-    return not acted(records) or any(newest(records, kind) is not None for kind in ("rolled_back", "baked"))
+    return not way_back_needed(records, ())
+
+
+def way_back_needed(records: Sequence[Record], damaged: Sequence[str]) -> str:
+    """Return why the release must be brought back; empty when it must not.
+
+    :param damaged: what is wrong with records that cannot be read. One of them may have told of an act, so only an end
+        that is on record keeps such a release from being brought back, which changes nothing where nothing was changed.
+    """
+    ended = any(newest(records, kind) is not None for kind in ("rolled_back", "baked"))
+    if ended or not (acted(records) or damaged):
+        return ""
+    return f"its evidence is damaged: {damaged[0]}" if damaged else reason_of(records)
 
 
 def reason_of(records: Sequence[Record]) -> str:

@@ -58,14 +58,16 @@ class Ledger:
         data = record_bytes(record)
         name = record_name(record)
         path = folder / name
-        sealed = self.sealed(record.release)
-        if sealed or not objects.create(path, data):
-            self._check_repeated(record, path, data, sealed)
-            return name
-        # A seal may have been set between the look above and the write: such a late record is taken back.
-        if self.sealed(record.release) and name.encode() not in _payload(objects.read(folder / SEAL)):
-            objects.withdraw(path)
-            raise GateRefused(_sealed_message(record))
+        # Writers share the lock: they never wait for each other, only for a seal. An object store has no locks, so a
+        # seal may be set there between the look and the write: such a late record is taken back.
+        with objects.locked(self.folder, shared=True):
+            sealed = self.sealed(record.release)
+            if sealed or not objects.create(path, data):
+                self._check_repeated(record, path, data, sealed)
+                return name
+            if self.sealed(record.release) and name.encode() not in _payload(objects.read(folder / SEAL)):
+                objects.withdraw(path)
+                raise GateRefused(_sealed_message(record))
         log.debug("ledger: release %s: recorded %s %s by %s as %s", record.release, record.type, record.subject or "-",
                  record.actor, name)
         return name
@@ -77,6 +79,18 @@ class Ledger:
         """
         folder = self.release_folder(release)
         return tuple(parse_record(self._bytes(folder / name), name, release) for name in self.record_names(release))
+
+    def read_undamaged(self, release: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+        """Return the records of *release* that can be read, and what is wrong with each of the others."""
+        folder = self.release_folder(release)
+        records: list[Record] = []
+        damaged: list[str] = []
+        for name in self.record_names(release):
+            try:
+                records.append(parse_record(self._bytes(folder / name), name, release))
+            except EvidenceInvalid as error:
+                damaged.append(str(error))
+        return tuple(records), tuple(damaged)
 
     def latest(self, release: str, type: str, subject: str = "") -> Record | None:
         """Return the newest record of *type* and *subject*, or ``None``.

@@ -147,12 +147,15 @@ def parse_json(data: bytes, what: str) -> Any:
 
 
 @contextmanager
-def locked(folder: UPath, name: str = "seal", patience: float = 600.0) -> Iterator[None]:
+def locked(
+    folder: UPath, name: str = "seal", patience: float = 600.0, *, shared: bool = False
+) -> Iterator[None]:
     """Let one process at a time into what *name* stands for in *folder*, if it is local; an object store has no locks.
 
     The lock ends with the process that holds it, however that dies.
 
     :param patience: seconds to wait for another process
+    :param shared: let any number of processes in that share it, but none that wants it alone
     :raises TemporaryError: another process did not leave in that time, or the folder cannot be reached
     """
     here = local(folder)
@@ -164,19 +167,20 @@ def locked(folder: UPath, name: str = "seal", patience: float = 600.0) -> Iterat
         here.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _await_lock(descriptor, path, patience)
+        _await_lock(descriptor, path, patience, shared=shared)
         yield
     finally:
         os.close(descriptor)
 
 
-def _await_lock(descriptor: int, path: Path, patience: float) -> None:
+def _await_lock(descriptor: int, path: Path, patience: float, *, shared: bool) -> None:
     import fcntl
 
     limit = time.monotonic() + patience
+    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, wanted | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > limit:
                 raise TemporaryError(

@@ -212,7 +212,8 @@ class Release:
         """Tell people, once for each *title*. What cannot be delivered is logged and never stops a release."""
         from airlock.notify.notifier import Message
 
-        if any(told.subject == event and told.data["title"] == title for told in self.recorded("notification")):
+        records, _ = self.ledger.read_undamaged(self.id)
+        if any((told.type, told.subject, told.data.get("title")) == ("notification", event, title) for told in records):
             return
         begun = self.latest("notification", "start")
         if begun is not None and not begun["delivered"]:

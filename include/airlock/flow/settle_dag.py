@@ -16,7 +16,7 @@ from airlock.errors import AirlockError, InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.flow.operators import own_address
 from airlock.flow.release import Release
-from airlock.flow.stages.settle import RunState, settle
+from airlock.flow.stages.settle import RunState, settle, to_settle
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment, load_file, service_files
 
@@ -72,10 +72,11 @@ class SettleOperator(BaseOperator):
             return next((state for state in (RunState.FAILED, RunState.SUCCESS) if count(state)), RunState.GONE)
 
         faults = []
-        for identity in Ledger(environment.ledger, environment.service, environment.environment).unsettled():
+        for identity in to_settle(Ledger(environment.ledger, environment.service, environment.environment)):
             release = Release(environment, identity, f"task {self.task_id}")
             try:
-                log.info("%s", settle(release, own_address(), state_of, utc_now()))
+                if said := settle(release, own_address(), state_of, utc_now()):
+                    log.info("%s", said)
             except AirlockError as error:
                 log.error("%s is not settled: %s; next: tried again at the next run", identity, error)
                 faults.append(f"{identity}: {error}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from airlock.backup.driver import Place
-from airlock.deploy.landing import WAY_BACK, landed, reason_of
+from airlock.deploy.landing import WAY_BACK, reason_of, way_back_needed
 from airlock.errors import EffectMissing, PermanentError
 from airlock.flow.acting import backward
 from airlock.flow.release import Release
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def needed(release: Release) -> str:
-    """Return why the release must be rolled back; empty when it must not."""
-    records = release.records()
-    return "" if landed(records) else reason_of(records)
+    """Return why the release must be rolled back; empty when it must not. A damaged record does not hinder it."""
+    why = way_back_needed(*release.ledger.read_undamaged(release.id))
+    log.info("%s", f"to be rolled back: {why}" if why else "nothing to roll back")
+    return why
 
 
 def traffic(release: Release, why: str) -> TargetState:
@@ -66,5 +67,6 @@ def verify(release: Release) -> None:
             f"after the rollback the target shows {show(state)}; expected {stable} with 100 % and no other "
             "version running; clear the task deploy.rollback.traffic"
         )
-    release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(release.records()))
+    records, _ = release.ledger.read_undamaged(release.id)
+    release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(records))
     log.info("verified on the target: %s; next: seal the evidence", show(state))

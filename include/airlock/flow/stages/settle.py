@@ -11,13 +11,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from airlock.deploy.landing import acted, landed
+from airlock.deploy.landing import acted, landed, way_back_needed
 from airlock.errors import PermanentError
+from airlock.evidence.ledger import Ledger
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, close, rollback
 
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
+PACK_LIMIT = timedelta(hours=1)
+NEWEST = 5
 
 
 class RunState(StrEnum):
@@ -29,13 +32,20 @@ class RunState(StrEnum):
     GONE = "gone"
 
 
+def to_settle(ledger: Ledger) -> tuple[str, ...]:
+    """Return the releases that are worth a look: those that are not sealed, and the newest ones."""
+    return tuple(dict.fromkeys((*ledger.unsettled(), *ledger.releases()[-NEWEST:])))
+
+
 def settle(release: Release, own_airflow: str, state_of: Callable[[str, str], RunState], now: datetime) -> str:
-    """Land and seal *release* if its run is over; return what was done, in a sentence.
+    """Land and seal *release* if its run is over; return what was done, in a sentence, which is empty for nothing.
 
     :param own_airflow: address of the Airflow that asks; runs of another one are left alone
     :param state_of: state of a run, by DAG id and run id
     :raises AirlockError: it could not be landed, or not be sealed, now
     """
+    if release.ledger.sealed(release.id):
+        return _write_lost_pack(release, now)
     run = release.latest("run")
     if run is None:
         return f"{release.id}: no run is on record yet: left alone"
@@ -64,12 +74,22 @@ def _land(release: Release, state: RunState, run_id: str) -> str:
     return f"{release.id}: settled as {outcome}"
 
 
+def _write_lost_pack(release: Release, now: datetime) -> str:
+    """Write the pack of a release whose task was killed between the seal and the pack. Later, packs may be archived."""
+    ended = release.ledger.latest(release.id, "outcome")
+    if ended is None or now - ended.at > PACK_LIMIT or close.pack_path(release).exists():
+        return ""
+    close.seal(release)
+    return f"{release.id}: its evidence pack was missing and is written"
+
+
 def _record_why(release: Release, state: RunState, run_id: str) -> None:
-    records = release.records()
-    where = "nothing was changed" if not acted(records) else "it has landed" if landed(records) else "it had not landed"
+    records, damaged = release.ledger.read_undamaged(release.id)
+    back = bool(way_back_needed(records, damaged))
+    where = "it had not landed" if back else "it has landed" if acted(records) else "nothing was changed"
     how = "is gone" if state is RunState.GONE else f"ended as {state}"
     message = f"the DAG run {run_id} {how} before the release was sealed, and {where}"
-    log.warning("%s: %s; next: %s", release.id, message, "seal it" if landed(records) else "bring all traffic back")
+    log.warning("%s: %s; next: %s", release.id, message, "bring all traffic back" if back else "seal it")
     if release.latest("fault", "settle") is None:
         release.record("fault", "settle", error="RunOver", message=message, attempt=1)
 
