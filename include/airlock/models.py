@@ -111,7 +111,8 @@ class Progress(Frozen):
 
 
 class StoredObject(Frozen):
-    """One stream in the backup store: zstd, then age. Both digests are over whole streams."""
+    """One stream in the backup store: zstd, then age. Digests are over whole streams, and over the header of the
+    encrypted one, which only the writer of the stream could have made."""
 
     name: str
     path: str
@@ -120,6 +121,7 @@ class StoredObject(Frozen):
     plain_sha256: str
     cipher_bytes: int
     cipher_sha256: str
+    header_sha256: str
 
 
 class RecoveryPoint(Frozen):

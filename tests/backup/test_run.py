@@ -13,7 +13,8 @@ from airlock.backup.run import open_driver, prove, restore_set, scratch_place, t
 from airlock.errors import InvalidInput, TemporaryError, UnknownName
 from airlock.models import Check, Kind, Progress, RecoveryPoint, Resource, utc_now
 from airlock.registry import DRIVERS, resolve
-from tests.contracts.driver_contract import flip_byte, make_store
+from tests.contracts.backup_attacks import flip_byte
+from tests.contracts.driver_contract import make_store
 
 
 @pytest.fixture

@@ -10,23 +10,71 @@ The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. The 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
 from upath import UPath
 
 from airlock.backup.driver import Driver, Place
-from airlock.backup.run import prove, scratch_place, take
+from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
 from airlock.errors import BackupDamaged, InvalidInput
 from airlock.models import RecoveryPoint, Resource
+from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
+from tests.contracts.killed import DyingStore, killed
 
 TOKEN = "2026-01-01-0001.contract"
+RELEASE = "contract"
+
+
+@dataclass(frozen=True)
+class Useless:
+    """A stored backup that is intact, and of no use.
+
+    content: what is stored as *stream* instead of what the driver wrote there, given that
+    reason: a word that the refusal must hold
+    before: done before the restore, and undone by *after*
+    """
+
+    name: str
+    reason: str
+    stream: str = ""
+    content: Callable[[bytes], bytes] = lambda content: content
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
+
+
+def documents(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """Return what changes the documents of a stream of JSON by *change*."""
+
+    def rewrite(content: bytes) -> bytes:
+        stored = json.loads(content)
+        change(stored["documents"] if "digest_key" in stored else stored)
+        return json.dumps(stored).encode()
+
+    return rewrite
+
+
+def digest(value: object) -> str:
+    """Return a digest of what a server answered."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Return a digest of all that is below *folder*: names, modes, times, links and bytes."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        seen = path.lstat()
+        content = path.read_bytes().hex() if path.is_file() and not path.is_symlink() else str(path.is_symlink())
+        found.append([str(path.relative_to(folder)), seen.st_mode, seen.st_mtime_ns, content])
+    return digest(found)
 
 
 @dataclass(frozen=True)
@@ -36,6 +84,8 @@ class Case:
     driver: over a resource that is there and has content
     change: changes the content of the origin, so that its fingerprint changes
     spoil: changes what was restored into a scratch place, so that a proof must fail
+    origin: a digest of the origin, asked of the server or the file system and not of the driver
+    useless: backups that are intact and yet must not be proven
     left_over: what a scratch place still holds (empty when all is gone); a look at its folder is done for every driver
     secrets: values that must never be in logs, facts or errors
     """
@@ -43,6 +93,8 @@ class Case:
     driver: Driver
     change: Callable[[], None]
     spoil: Callable[[Place], None]
+    origin: Callable[[], str]
+    useless: tuple[Useless, ...]
     left_over: Callable[[Place], list[str]] = lambda place: []
     secrets: tuple[str, ...] = ()
 
@@ -53,13 +105,6 @@ def make_store(folder: Path) -> BackupStore:
     return BackupStore(
         UPath(folder / "backups"), (str(identity.to_public()),), (str(identity),), UPath(folder / "replica")
     )
-
-
-def flip_byte(path: str, at: int = -1) -> None:
-    """Change one byte of a file; in the middle when *at* is negative."""
-    content = bytearray(Path(path).read_bytes())
-    content[len(content) // 2 if at < 0 else at] ^= 1
-    Path(path).write_bytes(content)
 
 
 class DriverContract:
@@ -79,7 +124,7 @@ class DriverContract:
 
     @pytest.fixture
     def place(self, case: Case, scratch_root: Path):
-        found = scratch_place(scratch_root, "contract", case.driver.label)
+        found = scratch_place(scratch_root, RELEASE, case.driver.label)
         yield found
         case.driver.discard(found)
 
@@ -132,12 +177,13 @@ class DriverContract:
     # --- proving ------------------------------------------------------------------------------------------------------
 
     def test_an_intact_backup_is_proven_and_the_origin_untouched(self, case: Case, place: Place) -> None:
-        before = case.driver.inspect()
+        before, seen = case.driver.inspect(), case.origin()
         point = self.taken(case)
         proof = prove(case.driver, point, place)
         assert proof.ok, proof.reason
         assert proof.checks
         assert proof.restore_seconds > 0
+        assert case.origin() == seen
         assert case.driver.inspect() == before
 
     def test_the_backup_is_of_the_moment_it_was_taken(self, case: Case, place: Place) -> None:
@@ -159,36 +205,72 @@ class DriverContract:
 
     # --- damage -------------------------------------------------------------------------------------------------------
 
-    def test_a_flipped_byte_is_refused(self, case: Case, place: Place) -> None:
+    def test_every_attack_on_the_stored_backup_is_refused(self, case: Case, place: Place) -> None:
+        store = case.driver.store
+        older = take(case.driver, "2025-12-24-0001.contract", poll_seconds=0.05)
+        case.change()
         point = self.taken(case)
-        for stored in point.objects:
-            flip_byte(stored.path)
-            reason = self.refused(case, point, place)
-            assert "altered" in reason
-            assert stored.path in reason
-            flip_byte(stored.path)
+        stranger = store.write("2026-01-01-0001.stranger", "stranger", [b"the backup of another resource"])
+        recipient = str(store._recipients[0])
+        seen = case.origin()
+        for number in range(len(point.objects)):
+            for attack in ATTACKS if number == 0 else (flipped, replayed_streams):
+                scene = Scene(store, point, older, stranger, recipient, number)
+                with scene.undone():
+                    word = attack(scene)
+                    reason = self.refused(case, point, place)
+                assert word in reason, attack.__name__
+                case.driver.discard(place)
+                assert not Path(place.folder).exists(), attack.__name__
+                assert case.left_over(place) == [], attack.__name__
+        assert case.origin() == seen
+        assert prove(case.driver, point, place).ok, "put back, it is proven"
 
-    def test_a_truncated_object_is_refused(self, case: Case, place: Place) -> None:
+    def test_another_record_than_the_stored_one_is_refused(self, case: Case, place: Place) -> None:
         point = self.taken(case)
-        path = Path(point.objects[0].path)
-        path.write_bytes(path.read_bytes()[:-7])
-        assert "cut off" in self.refused(case, point, place)
+        older = take(case.driver, "2025-12-24-0001.contract", poll_seconds=0.05)
+        for forged in (
+            point.model_copy(update={"facts": {}}),
+            point.model_copy(update={"objects": older.objects, "facts": older.facts}),
+            older.model_copy(update={"id": point.id}),
+        ):
+            assert "not the recovery point on record" in self.refused(case, forged, place)
 
-    def test_a_deleted_object_is_refused(self, case: Case, place: Place) -> None:
+    def test_what_is_intact_but_useless_is_refused(self, case: Case, place: Place) -> None:
         point = self.taken(case)
-        Path(point.objects[0].path).unlink()
-        assert "missing" in self.refused(case, point, place)
+        written = {stored.name: b"".join(case.driver.store.read(stored)) for stored in point.objects}
+        seen = case.origin()
+        for useless in case.useless:
+            rewritten = self.rewritten(case, point, written, useless)
+            useless.before()
+            try:
+                reason = self.refused(case, rewritten, place)
+            finally:
+                useless.after()
+            assert useless.reason in reason, useless.name
+            case.driver.discard(place)
+            assert not Path(place.folder).exists(), useless.name
+            assert case.left_over(place) == [], useless.name
+        assert case.useless
+        assert case.origin() == seen
 
-    def test_another_object_in_its_place_is_refused(self, case: Case, place: Place) -> None:
-        point = self.taken(case)
-        other = case.driver.store.write("other.point", point.objects[0].name, [b"something else"])
-        Path(point.objects[0].path).write_bytes(Path(other.path).read_bytes())
-        self.refused(case, point, place)
+    def rewritten(
+        self, case: Case, point: RecoveryPoint, contents: dict[str, bytes], useless: Useless
+    ) -> RecoveryPoint:
+        """Return *point* with one of its *contents* replaced, by a tool that holds the keys and is wrong."""
+        assert useless.stream in {"", *contents}
+        store = case.driver.store
+        given = {**contents, **({useless.stream: useless.content(contents[useless.stream])} if useless.stream else {})}
+        objects = tuple(store.write(point.id, name, [content]) for name, content in given.items())
+        written = point.model_copy(update={"objects": objects})
+        store.save_point(written)
+        return written
 
     def test_a_wrong_key_is_said_clearly(self, case: Case, place: Place, tmp_path: Path) -> None:
         point = self.taken(case)
         stranger = pyrage.x25519.Identity.generate()
-        store = BackupStore(case.driver.store.root, (str(stranger.to_public()),), (str(stranger),))
+        ours = case.driver.store
+        store = BackupStore(ours.root, (str(stranger.to_public()),), (str(stranger),), ours.replica)
         driver = type(case.driver)(case.driver.resource, store)
         with pytest.raises(BackupDamaged, match="wrong key"):
             driver.restore(point, place)
@@ -207,6 +289,41 @@ class DriverContract:
         assert not Path(place.folder).exists()
         assert case.left_over(place) == []
         case.driver.discard(place)
+
+    def test_a_killed_proof_is_cleared_away_by_the_next_process(
+        self, case: Case, place: Place, scratch_root: Path
+    ) -> None:
+        point = self.taken(case)
+        seen = case.origin()
+        driver, store = case.driver, case.driver.store
+
+        def begun() -> bool:
+            folder = Path(place.folder)
+            return bool(case.left_over(place)) or (folder.exists() and any(folder.iterdir()))
+
+        for dying, when in ((DyingStore(store, reading=True), None), (store, begun)):
+            killed(lambda dying=dying: prove(type(driver)(driver.resource, dying), point, place), when)
+            # nothing but the release and the resource is known to who cleans up
+            fresh = type(driver)(driver.resource, store)
+            found = scratch_place(scratch_root, RELEASE, fresh.label)
+            fresh.discard(found)
+            assert not Path(found.folder).exists()
+            assert case.left_over(found) == []
+            fresh.discard(found)
+        assert case.origin() == seen
+        assert prove(driver, point, place).ok
+
+    def test_a_killed_take_leaves_no_half_backup(self, case: Case, place: Place) -> None:
+        driver, store = case.driver, case.driver.store
+        for dying in (DyingStore(store, writing=True), DyingStore(store, saving=True)):
+            killed(lambda dying=dying: take(type(driver)(driver.resource, dying), TOKEN, poll_seconds=0.05))
+            assert store.load_point(TOKEN) is None
+            assert store.list_points() == ()
+        point = self.taken(case)
+        for root in (store.root, store.replica):
+            names = {path.name for path in (Path(str(root)) / TOKEN).iterdir()}
+            assert names == {"point.json", "README.txt", *(f"{stored.name}.zst.age" for stored in point.objects)}
+        assert prove(driver, point, place).ok
 
     def test_discarding_the_origin_is_refused(self, case: Case) -> None:
         before = case.driver.inspect()
@@ -230,6 +347,23 @@ class DriverContract:
         point = self.taken(case)
         case.change()
         case.driver.restore(point, Place(origin=True))
+        assert case.driver.inspect().fingerprint == before
+
+    def test_the_way_back_uses_the_replica_and_nothing_damaged(self, case: Case) -> None:
+        if not case.driver.capabilities.restores_origin:
+            pytest.skip("the driver says that it does not restore the origin")
+        before = case.driver.inspect().fingerprint
+        point = self.taken(case)
+        case.change()
+        changed = case.origin()
+        flip_byte(point.objects[0].path)
+        flip_byte(point.objects[0].replicas[0])
+        with pytest.raises(BackupDamaged, match="no copy of recovery point") as caught:
+            restore_origin(case.driver, point)
+        assert case.driver.label in str(caught.value)
+        assert case.origin() == changed
+        flip_byte(point.objects[0].replicas[0])
+        restore_origin(case.driver, point)
         assert case.driver.inspect().fingerprint == before
 
     # --- secrets ------------------------------------------------------------------------------------------------------

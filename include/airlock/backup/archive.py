@@ -67,10 +67,11 @@ class _Reader:
 def unpack(chunks: Iterable[bytes], folder: Path) -> int:
     """Unpack an archive into *folder*, which exists and is empty; return the number of members.
 
-    Nothing leaves *folder*: absolute names and ``..`` are refused, and links are made last, so that none is followed.
-    Modes of folders are set last, so that a read-only one can be filled. All *chunks* are used up.
+    Nothing leaves *folder*: absolute names and ``..`` are refused, links are made last and never below another link,
+    and hard links, devices, pipes and names that come twice are refused. Modes of folders are set last, so that a
+    read-only one can be filled. All *chunks* are used up.
 
-    :raises BackupDamaged: it is no archive, or a member would leave the folder
+    :raises BackupDamaged: it is no archive, a member would leave the folder, or says of itself what cannot be
     """
     iterator = iter(chunks)
     folders: list[tuple[Path, tarfile.TarInfo]] = []
@@ -97,18 +98,26 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> int:
                     _write(archive, info, path)
                 else:
                     raise BackupDamaged(f"the archive holds {info.name!r}, which is no file, folder or link")
-    except tarfile.TarError as error:
+        _use_up(iterator)
+        for path, info in links:
+            _link(folder, path, info)
+        for path, info in reversed(folders):
+            _own(path, info)
+            path.chmod(stat.S_IMODE(info.mode))
+    except (tarfile.TarError, FileExistsError, NotADirectoryError, ValueError, OverflowError) as error:
         _use_up(iterator)
         raise BackupDamaged(f"the archive cannot be unpacked: {error}") from error
-    _use_up(iterator)
-    for path, info in links:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(info.linkname)
-        _own(path, info)
-    for path, info in reversed(folders):
-        _own(path, info)
-        path.chmod(stat.S_IMODE(info.mode))
     return count
+
+
+def _link(folder: Path, path: Path, info: tarfile.TarInfo) -> None:
+    """Make one link. A parent that is itself a link could lead anywhere."""
+    parents = [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
+    if any(parent.is_symlink() for parent in parents):
+        raise BackupDamaged(f"the archive holds {info.name!r} below a link, which could leave the folder: refused")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(info.linkname)
+    _own(path, info)
 
 
 def _use_up(iterator: Iterator[bytes]) -> None:

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from airlock.backup.store import BackupStore
-from airlock.errors import InvalidInput
+from airlock.errors import BackupDamaged, InvalidInput
 from airlock.models import (
     Check,
     Frozen,
@@ -133,7 +133,7 @@ class StreamDriver(Driver):
     """A resource that is read as streams of bytes by this process. Authors write ``inspect``, ``take``, ``restore``,
     ``prove`` and ``discard``.
 
-    A crash leaves at worst an unfinished folder in the store, which the next ``finish`` of the same token overwrites.
+    A crash leaves at worst an unfinished folder in the store, which the next ``finish`` of the same token removes.
     """
 
     @abstractmethod
@@ -151,6 +151,7 @@ class StreamDriver(Driver):
         if existing is not None:
             log.info("%s: recovery point %s exists already, nothing is taken again", self.label, existing.id)
             return existing
+        self.store.delete_point(handle.token)  # what a try that was killed left
         begun = time.monotonic()
         taken_at = utc_now()
         objects: list[StoredObject] = []
@@ -202,12 +203,34 @@ class DocumentDriver(StreamDriver):
         return digest_of(document)
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
-        self.load(self.stored_documents(point), place)
+        documents = self.stored_documents(point)
+        try:
+            self.load(documents, place)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # the bytes are those that were taken, yet a document lacks what every document of its sort has
+            raise BackupDamaged(
+                f"{self.label}: a document of recovery point {point.id} cannot be used "
+                f"({type(error).__name__}); next: take the backup again"
+            ) from error
 
     def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
-        """Return the documents in the store."""
-        documents: dict[str, Any] = json.loads(b"".join(self.store.read(point.objects[0])))
-        return documents
+        """Return the documents in the store.
+
+        :raises BackupDamaged: they are damaged, or are no documents
+        """
+        return self.stored_json(point)
+
+    def stored_json(self, point: RecoveryPoint) -> dict[str, Any]:
+        """Return what ``take`` wrote; errors as in ``stored_documents``."""
+        try:
+            found = json.loads(b"".join(self.store.read(point.objects[0])))
+        except (ValueError, LookupError, RecursionError) as error:
+            raise BackupDamaged(
+                f"{self.label}: recovery point {point.id} holds no documents; next: take the backup again"
+            ) from error
+        if not isinstance(found, dict):
+            raise BackupDamaged(f"{self.label}: recovery point {point.id} holds {type(found).__name__}, no documents")
+        return found
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         recorded: Mapping[str, str] = point.facts["documents"]

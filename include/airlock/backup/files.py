@@ -9,7 +9,6 @@ import errno
 import hashlib
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -94,9 +93,11 @@ def replace_file(path: Path, chunks: Iterable[bytes], mode: int, label: str) -> 
     The owner of the file that is replaced is kept, when this process may. A link stays a link: its end is replaced.
     """
     end = path.resolve()
-    beside = end.with_name(f".{end.name}.{secrets.token_hex(4)}.part")
+    # of a fixed name, so that a retry finds what a try that was killed left
+    beside = end.with_name(f".{end.name}.airlock-part")
     try:
         end.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise fault(error, label, "write", path) from error

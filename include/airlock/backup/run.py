@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from airlock.backup.driver import Driver, Place
 from airlock.backup.store import BackupStore
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError
 from airlock.models import Check, Frozen, Progress, Proof, RecoveryPoint, Resource
 from airlock.registry import DRIVERS, resolve
 
@@ -101,7 +101,9 @@ def scratch_place(scratch_root: str | Path, release: str, resource: str) -> Plac
 def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
     """Restore *point* into *place* and check it there. The caller discards *place*, whatever happens.
 
-    A backup that is damaged, cannot be restored, or differs gives a proof that is not ``ok``, with the reason.
+    A backup that is damaged, cannot be restored, or differs gives a proof that is not ``ok``, with the reason. The
+    restore reads the first copy; where the policy asks for a replica, the replica must be whole as well: a release
+    begins with every copy that its policy promises, or not at all. (A way back makes do with one: ``restore_origin``.)
 
     :raises TemporaryError: a server was not there; try again
     :raises InvalidInput: *place* is the origin, or *point* is of another resource: nothing was restored
@@ -118,9 +120,11 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
     try:
         driver.discard(place)  # a try before may have left it half filled
         begun = time.monotonic()
+        driver.store.confirm(point)
         driver.restore(point, place)
         restore_seconds = round(time.monotonic() - begun, 3)
         checks = driver.prove(point, place)
+        driver.store.confirm_replica(point)
         reason = _reason(checks)
     except PermanentError as error:
         reason = str(error)
@@ -149,6 +153,32 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
     )
 
 
+def restore_origin(driver: Driver, point: RecoveryPoint) -> None:
+    """Restore *point* into the origin: from the first copy or, when that is damaged, from the replica.
+
+    A damaged copy changes nothing in the origin, so the second can be tried. What is restored is the recovery point on
+    record, never another one.
+
+    :raises BackupDamaged: no copy is whole; every reason is named
+    """
+    stores = [driver.store, *([driver.store.from_replica()] if driver.store.replica is not None else [])]
+    reasons: list[str] = []
+    for store in stores:
+        try:
+            store.confirm(point)
+            type(driver)(driver.resource, store).restore(point, Place(origin=True))
+        except BackupDamaged as error:
+            log.error("%s: the copy of %s in %s cannot be restored: %s", driver.label, point.id, store.location, error)
+            reasons.append(str(error))
+        else:
+            log.info("%s: origin restored from the copy of %s in %s", driver.label, point.id, store.location)
+            return
+    raise BackupDamaged(
+        f"{driver.label}: no copy of recovery point {point.id} is whole: {'; '.join(reasons)}; the origin is as it "
+        "was; next: restore it by hand from an earlier recovery point"
+    )
+
+
 def _reason(checks: tuple[Check, ...]) -> str:
     """Return why *checks* are no proof; empty when they are."""
     if not checks:
@@ -156,7 +186,7 @@ def _reason(checks: tuple[Check, ...]) -> str:
     failed = [check for check in checks if not check.ok]
     if not failed:
         return ""
-    first = "; ".join(f"{c.name}: expected {str(c.expected)[:120]}, found {str(c.found)[:120]}" for c in failed[:3])
+    first = "; ".join(f"{c.name}: expected {str(c.expected)[:300]}, found {str(c.found)[:300]}" for c in failed[:3])
     return f"{len(failed)} of {len(checks)} checks failed: {first}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -48,12 +47,12 @@ class SecretDocumentDriver(DocumentDriver):
         return {"documents": self._digests(key, documents)}
 
     def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
-        documents: dict[str, Any] = self._stored(point)["documents"]
+        documents: dict[str, Any] = self._part(point, "documents", dict)
         return documents
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         recorded: Mapping[str, str] = point.facts["documents"]
-        found = self._digests(self._stored(point)["digest_key"], self.export(place))
+        found = self._digests(self._part(point, "digest_key", str), self.export(place))
         names = Check(
             name="names of documents",
             expected=sorted(recorded),
@@ -70,11 +69,13 @@ class SecretDocumentDriver(DocumentDriver):
             ),
         )
 
-    def _stored(self, point: RecoveryPoint) -> dict[str, Any]:
-        if not point.objects:
-            raise BackupDamaged(f"{self.label}: recovery point {point.id} has no object; take another backup")
-        stored: dict[str, Any] = json.loads(b"".join(self.store.read(point.objects[0])))
-        return stored
+    def _part(self, point: RecoveryPoint, name: str, sort: type) -> Any:
+        found = self.stored_json(point).get(name)
+        if not isinstance(found, sort):
+            raise BackupDamaged(
+                f"{self.label}: recovery point {point.id} holds no {name}; next: take the backup again"
+            )
+        return found
 
     def _digests(self, key: str, documents: Mapping[str, Any]) -> dict[str, str]:
         return {

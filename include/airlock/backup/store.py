@@ -5,32 +5,33 @@ Knows the layout of a store and how to name what is wrong with it. Must not know
 Layout, below the root and in the same way below the replica::
 
     <point>/<name>.zst.age     one stream: zstd, then age
-    <point>/point.json         the recovery point and its digest; written last, so that it marks a finished backup
+    <point>/point.json         the recovery point, sealed; written last, so that it marks a finished backup
     <point>/README.txt         how to restore with only the command-line tools age and zstd
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
 
 import pyrage
-from pydantic import ValidationError
 from upath import UPath
 
-from airlock.backup import objects
-from airlock.backup.streams import Measured, SealFailed, Undecipherable, Unsealing, seal
+from airlock.backup import objects, points
+from airlock.backup.streams import Measured, SealFailed, Undecipherable, seal
+from airlock.backup.unsealing import Unsealing
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError
-from airlock.models import RecoveryPoint, StoredObject, canonical_json, digest_of
+from airlock.models import RecoveryPoint, StoredObject
 
 log = logging.getLogger(__name__)
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SUFFIX = ".zst.age"
 _POINT = "point.json"
 _README = "README.txt"
+_POINT_LIMIT = 1 << 26
 
 
 class BackupStore:
@@ -112,12 +113,12 @@ class BackupStore:
         begun = time.monotonic()
         try:
             with objects.opened(path) as source:
-                unsealing = Unsealing(source, self._identities)
+                unsealing = Unsealing(source, self._identities, stored.header_sha256)
                 yield from unsealing
         except Undecipherable as error:
             raise BackupDamaged(f"{path} {_why(path, stored, error)}; {hint}") from error
         if unsealing.measured != Measured(
-            stored.plain_bytes, stored.plain_sha256, stored.cipher_bytes, stored.cipher_sha256
+            stored.plain_bytes, stored.plain_sha256, stored.cipher_bytes, stored.cipher_sha256, stored.header_sha256
         ):
             raise BackupDamaged(
                 f"{path} is altered: it is not the stream that was recorded for {stored.name!r} "
@@ -126,31 +127,74 @@ class BackupStore:
         log.info("read %s: %d bytes plain, digests right, %.1f s", path, stored.plain_bytes, time.monotonic() - begun)
 
     def save_point(self, point: RecoveryPoint) -> None:
-        """Write the recovery point and its README, in both places. This finishes the backup."""
-        document = canonical_json({"point": point.model_dump(mode="json"), "digest": digest_of(point)})
-        for root in self._roots():
-            objects.put(self._path(root, point.id, _README), _readme(point).encode())
+        """Write the recovery point and its README, in both places. This finishes the backup.
+
+        :raises InvalidInput: the store was opened without an identity, so that nothing can be sealed
+        """
+        if not self._identities:
+            raise InvalidInput(
+                f"backup store {self.location}: a recovery point is sealed with a secret age identity; give one"
+            )
+        document = points.sealed(point, self._identities[0])
+        for root in reversed(self._roots()):  # the first place last: what it holds is whole in both
+            objects.put(self._path(root, point.id, _README), points.readme(point, _SUFFIX).encode())
             objects.put(self._path(root, point.id, _POINT), document)
 
     def load_point(self, point_id: str, *, replica: bool = False) -> RecoveryPoint | None:
         """Return the recovery point, or ``None`` when there is none or it was not finished.
 
-        :raises BackupDamaged: it is there but is not what was written
+        :raises BackupDamaged: it is there but is not what was written, or was not sealed by this store's identity
         """
         path = self._path(self._root(replica=replica), point_id, _POINT)
-        if objects.size(path) is None:
+        found = objects.size(path)
+        if found is None:
             return None
+        if found > _POINT_LIMIT:
+            raise BackupDamaged(f"{path} is altered: it has {found} bytes; no recovery point is as large")
         with objects.opened(path) as source:
             content = source.read()
-        try:
-            document = json.loads(content)
-            point = RecoveryPoint.model_validate(document["point"])
-            intact = document["digest"] == digest_of(point) and point.id == point_id
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise BackupDamaged(f"{path} is altered or cut off: it cannot be parsed") from error
-        if not intact:
-            raise BackupDamaged(f"{path} is altered: its content does not have the digest that was written with it")
-        return point
+        return points.opened(content, point_id, self._identities, path)
+
+    def confirm(self, point: RecoveryPoint) -> None:
+        """Check that this place holds the very recovery point that is on record.
+
+        :raises BackupDamaged: it holds another one, an altered one, or none
+        """
+        path = self._path(self.root, point.id, _POINT)
+        kept = self.load_point(point.id)
+        if kept is None:
+            raise BackupDamaged(f"{path} is missing; next: take the backup again")
+        ours, theirs = point.model_dump(mode="json"), kept.model_dump(mode="json")
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        if differing:
+            raise BackupDamaged(
+                f"{path} is not the recovery point on record: they differ in {', '.join(differing)}; "
+                "next: find out which of the two was altered, then take the backup again"
+            )
+
+    def confirm_replica(self, point: RecoveryPoint) -> None:
+        """Check the second place, if there is one, byte for byte: a backup that must be in two places is in both.
+
+        :raises BackupDamaged: something is missing, cut off or altered there
+        """
+        if self.replica is None:
+            return
+        self.from_replica().confirm(point)
+        for stored in point.objects:
+            path = self._stored_path(stored, replica=True)
+            hint = f"the first copy, {stored.path}, can still be restored; next: take the backup again"
+            _check_size(path, stored, hint)
+            if objects.sha256(path) != stored.cipher_sha256:
+                raise BackupDamaged(f"{path} is altered: its bytes are not those that were written; {hint}")
+
+    def from_replica(self) -> BackupStore:
+        """Return this store with its second place as the only one.
+
+        :raises InvalidInput: there is none
+        """
+        other = copy.copy(self)
+        other.root, other.replica = self._root(replica=True), None
+        return other
 
     def delete_point(self, point_id: str) -> None:
         """Remove the recovery point and its streams from both places. Succeeds when nothing is there."""
@@ -228,19 +272,3 @@ def _next_step(stored: StoredObject, replica: bool) -> str:
     if stored.replicas and not replica:
         return f"next: compare the replica {stored.replicas[0]}, or take the backup again"
     return "next: take the backup again"
-
-
-def _readme(point: RecoveryPoint) -> str:
-    commands = "\n".join(
-        f"    age -d -i KEY_FILE {stored.name}{_SUFFIX} | zstd -d > {stored.name}    # sha256 {stored.plain_sha256}"
-        for stored in point.objects
-    )
-    return (
-        f"Recovery point {point.id}\n"
-        f"{point.resource.kind}.{point.resource.name} (driver {point.resource.driver}), "
-        f"taken {point.taken_at.isoformat()}\n\n"
-        "Each file is a stream, compressed with zstd and then encrypted with age (https://age-encryption.org).\n"
-        "With the age and zstd command-line tools and the secret age key in KEY_FILE:\n\n"
-        f"{commands or '    (no streams; point.json holds all there is)'}\n\n"
-        "Compare with `sha256sum` before you use a file. point.json lists sizes, digests and recorded facts.\n"
-    )

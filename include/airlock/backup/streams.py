@@ -1,4 +1,4 @@
-"""Plain bytes to zstd inside age and back, as streams in constant memory. Knows no paths, recovery points or places.
+"""Plain bytes to zstd inside age, as a stream in constant memory. Knows no paths, recovery points or places.
 
 The format is what ``zstd -3 | age -r ...`` would write, so that the two command-line tools alone can restore it.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import queue
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,8 @@ import zstandard
 
 CHUNK = 1 << 20
 _LEVEL = 3
-_READ_AHEAD = 4
+READ_AHEAD = 4
+HEADER_LIMIT = 1 << 16
 
 
 class Readable(Protocol):
@@ -34,6 +35,7 @@ class Measured:
     plain_sha256: str
     cipher_bytes: int
     cipher_sha256: str
+    header_sha256: str
 
 
 class SealFailed(Exception):
@@ -44,13 +46,25 @@ class Undecipherable(Exception):
     """The bytes cannot be decrypted or decompressed; ``str()`` is the library's reason."""
 
 
+def header_sha256(beginning: bytes) -> str:
+    """Return the hex digest of the header that an age file begins with.
+
+    :raises Undecipherable: it does not begin with one
+    """
+    mark = beginning.find(b"\n--- ", 0, HEADER_LIMIT)
+    end = beginning.find(b"\n", mark + 1)
+    if mark < 0 or end < 0:
+        raise Undecipherable("it does not begin with the header of an age file")
+    return hashlib.sha256(beginning[: end + 1]).hexdigest()
+
+
 class Tally:
     """Counts and hashes bytes. The hash is computed in a thread of its own, at most a few chunks behind."""
 
     def __init__(self) -> None:
         self.size = 0
         self._hash = hashlib.sha256()
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=_READ_AHEAD)
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=READ_AHEAD)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sha256")
         self._done = self._thread.submit(self._run)
 
@@ -99,6 +113,7 @@ class _Sink:
         self._write = write
         self._tally = tally
         self._pending = bytearray()
+        self.beginning = b""
         self.failure: BaseException | None = None
 
     def write(self, data: bytes) -> int:
@@ -112,6 +127,7 @@ class _Sink:
         self._pending.clear()
         if not chunk:
             return
+        self.beginning = self.beginning or chunk[:HEADER_LIMIT]
         self._tally.add(chunk)
         try:
             self._write(chunk)
@@ -139,135 +155,8 @@ def seal(
                 raise failure from None
             raise SealFailed(str(error)) from error
         sink.flush()
-        return Measured(plain.size, plain.close(), cipher.size, cipher.close())
+        header = header_sha256(sink.beginning)
+        return Measured(plain.size, plain.close(), cipher.size, cipher.close(), header)
     finally:
         plain.close()
         cipher.close()
-
-
-class _Abandoned(Exception):
-    """The consumer went away before the end."""
-
-
-class _Handover:
-    """A bounded queue between age, which pushes, and zstd, which pulls."""
-
-    def __init__(self) -> None:
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=_READ_AHEAD)
-        self._pending = bytearray()
-        self._ended = False
-        self._abandoned = False
-
-    def write(self, data: bytes) -> int:
-        if self._abandoned:
-            raise _Abandoned
-        self._pending += data
-        if len(self._pending) >= CHUNK:
-            self._push()
-        return len(data)
-
-    def flush(self) -> None:
-        """Age flushes at its end; the last chunk is pushed by ``end``."""
-
-    def end(self) -> None:
-        if self._pending:
-            self._push()
-        self._chunks.put(None)
-
-    def _push(self) -> None:
-        self._chunks.put(bytes(self._pending))
-        self._pending.clear()
-
-    def read(self, _size: int = -1) -> bytes:
-        if self._ended:
-            return b""
-        chunk = self._chunks.get()
-        if chunk is None:
-            self._ended = True
-            return b""
-        return chunk
-
-    def drain(self, *, abandon: bool) -> None:
-        """Take what is left, so that the pushing side comes to its end."""
-        self._abandoned = abandon
-        while self.read():
-            pass
-
-
-class _Counted:
-    """A reader that tallies what passes, reading ahead in large chunks because age asks for 8 KiB at a time."""
-
-    def __init__(self, source: Readable, tally: Tally) -> None:
-        self._source = source
-        self._tally = tally
-        self._chunk = b""
-        self._at = 0
-        self.failure: BaseException | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        if self._at >= len(self._chunk):
-            try:
-                self._chunk, self._at = self._source.read(CHUNK), 0
-            except BaseException as error:
-                self.failure = error
-                raise
-            if self._chunk:
-                self._tally.add(self._chunk)
-        piece = self._chunk[self._at : self._at + size] if size >= 0 else self._chunk[self._at :]
-        self._at += len(piece)
-        return piece
-
-
-class Unsealing:
-    """Decrypts and decompresses one stream. Iterate over it to the end, then read ``measured``."""
-
-    def __init__(self, source: Readable, identities: Sequence[pyrage.x25519.Identity]) -> None:
-        self._source = source
-        self._identities = list(identities)
-        self.measured: Measured | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield plain chunks of at most 1 MiB.
-
-        :raises Undecipherable: the bytes are not what was written, or the key does not fit; what reading the source
-            raises passes through unchanged
-        """
-        cipher, plain = Tally(), Tally()
-        handover = _Handover()
-        counted = _Counted(self._source, cipher)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="age") as pool:
-            decrypting = pool.submit(self._decrypt, counted, handover)
-            complete = False
-            try:
-                reader = zstandard.ZstdDecompressor().stream_reader(handover, read_size=CHUNK)  # type: ignore[arg-type]
-                while chunk := reader.read(CHUNK):
-                    plain.add(chunk)
-                    yield chunk
-                handover.drain(abandon=False)
-                _outcome(decrypting, counted)
-                complete = True
-            except zstandard.ZstdError as error:
-                handover.drain(abandon=False)
-                _outcome(decrypting, counted)
-                raise Undecipherable(str(error)) from error
-            finally:
-                if not complete:
-                    handover.drain(abandon=True)
-                digests = plain.close(), cipher.close()
-            self.measured = Measured(plain.size, digests[0], cipher.size, digests[1])
-
-    def _decrypt(self, counted: _Counted, handover: _Handover) -> None:
-        try:
-            pyrage.decrypt_io(counted, handover, self._identities)
-        finally:
-            handover.end()
-
-
-def _outcome(decrypting: Future[None], counted: _Counted) -> None:
-    """Raise what went wrong in the decrypting thread, if anything did."""
-    try:
-        decrypting.result()
-    except (pyrage.DecryptError, OSError) as error:
-        if counted.failure is not None:
-            raise counted.failure from None
-        raise Undecipherable(str(error)) from error

@@ -20,8 +20,17 @@ def label(resource: Resource) -> str:
 
 
 def start(release: Release, resource: Resource) -> Handle:
-    """Begin the backup; the same handle again for the same release and resource."""
+    """Begin the backup; the same handle again for the same release and resource.
+
+    What is on record was taken: a task that is cleared or tried again takes no second backup, whatever became of the
+    first one in the store. A damaged one is for its proof to find.
+    """
     release.permitted(f"backup of {label(resource)}")
+    token = token_for(release.id, label(resource))
+    recorded = release.recovery_point(resource)
+    if recorded is not None:
+        log.info("%s: recovery point %s is on record, nothing is taken again", label(resource), recorded.id)
+        return Handle(token=token, started_at=recorded.taken_at)
     driver = release.driver(resource)
     planned = driver.plan()
     log.info(
@@ -31,11 +40,13 @@ def start(release: Release, resource: Resource) -> Handle:
         planned.get("size_bytes"),
         planned.get("store"),
     )
-    return driver.start(token_for(release.id, label(resource)))
+    return driver.start(token)
 
 
 def poll(release: Release, resource: Resource, handle: Handle) -> Progress:
     """Return how far the backup is."""
+    if release.recovery_point(resource) is not None:
+        return Progress(done=True, message="is on record")
     progress = release.driver(resource).poll(handle)
     if not progress.done:
         log.info(
@@ -51,8 +62,9 @@ def poll(release: Release, resource: Resource, handle: Handle) -> Progress:
 
 def finish(release: Release, resource: Resource, handle: Handle) -> RecoveryPoint:
     """Finish the backup and record its recovery point."""
-    point = release.driver(resource).finish(handle)
-    if release.recovery_point(resource) != point:
+    point = release.recovery_point(resource)
+    if point is None:
+        point = release.driver(resource).finish(handle)
         release.record("recovery_point", label(resource), point=point.model_dump(mode="json"))
     log.info("%s: next: prove recovery point %s by restoring it", label(resource), point.id)
     return point
@@ -124,7 +136,7 @@ def restore_set(release: Release) -> None:
     if skew > limit:
         raise GateRefused(
             f"{release.id}: the recovery points are {skew:.0f} s apart, more than {limit:.0f} s "
-            "(backup.maximum_skew_seconds); clear the takes to back up again"
+            "(backup.maximum_skew_seconds); release again, which takes new backups"
         )
     release.record(
         "restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest

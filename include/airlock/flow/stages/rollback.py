@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from airlock.backup.driver import Place
+from airlock.backup.run import restore_origin
 from airlock.deploy.landing import WAY_BACK, reason_of, way_back_needed
 from airlock.errors import EffectMissing, PermanentError
 from airlock.flow.acting import backward
@@ -48,7 +48,7 @@ def data(release: Release) -> tuple[str, ...]:
                 f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand"
             )
         with backward(release, "restore", resource=resource.name, recovery_point=point.id):
-            release.driver(resource).restore(point, Place(origin=True))
+            restore_origin(release.driver(resource), point)
         restored.append(resource.name)
         log.info("%s.%s: origin restored from %s", resource.kind, resource.name, point.id)
     return tuple(restored)

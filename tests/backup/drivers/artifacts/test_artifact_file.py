@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 import zipfile
 from pathlib import Path
@@ -11,14 +12,17 @@ from airlock.backup.drivers.artifacts.artifact_file import ArtifactFileDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.killed import killed
 
 PROGRAM = """
 import hashlib, json, os, pathlib, subprocess, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 digest = "sha256:" + hashlib.sha256(pathlib.Path(sys.argv[0]).read_bytes()).hexdigest()
 child = subprocess.Popen(["sleep", "300"])
-pathlib.Path("pids.txt").write_text(f"{os.getpid()} {child.pid}")
+stray = subprocess.Popen(["sleep", "300"], start_new_session=True)
+pathlib.Path("pids.txt").write_text(f"{os.getpid()} {child.pid} {stray.pid}")
+pathlib.Path(os.environ.get("NEEDED", "pids.txt")).read_text()
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"digest": digest, "database": os.environ.get("DATABASE_URL", ""),
@@ -57,19 +61,48 @@ def alive(pid: int) -> bool:
         return False
 
 
+def running_in(folder: Path) -> list[str]:
+    """Return every process that works in *folder*, after the time that one which was told to end may take."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = []
+        for link in Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                found += [link.parent.name] if link.readlink().is_relative_to(folder) else []
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
 class TestArtifactFile(DriverContract):
     @pytest.fixture
     def case(self, store, tmp_path: Path) -> Case:
         path = artifact(tmp_path / "slots" / "a" / "shop-1.0.pyz")
         (tmp_path / "slots" / "stable").symlink_to("a/shop-1.0.pyz")
+        needed = tmp_path / "needed"
+        needed.write_text("what every version reads when it starts")
 
         def spoil(place: Place) -> None:
             artifact(next((Path(place.folder) / "artifact").glob("*.pyz")), note="\n# other")
 
         return Case(
-            driver_for(tmp_path / "slots" / "stable", store),
+            driver_for(
+                tmp_path / "slots" / "stable", store, environment={"PORT": "{port}", "NEEDED": str(needed)}
+            ),
             change=lambda: artifact(path, note="\n#") and None,
             spoil=spoil,
+            origin=lambda: digest_of_folder(path.parent),
+            useless=(
+                Useless("another version", "digest", "artifact", lambda content: content + b"\0"),
+                Useless("half of it", "size", "artifact", lambda content: content[: len(content) // 2]),
+                Useless(
+                    "it does not start any more",
+                    "ended with code 1",
+                    before=needed.unlink,
+                    after=lambda: needed.write_text("again"),
+                ),
+            ),
+            left_over=lambda place: running_in(Path(place.folder)),
         )
 
     def test_the_restored_artifact_is_started_asked_and_ended_with_its_children(self, case: Case, place: Place) -> None:
@@ -82,6 +115,22 @@ class TestArtifactFile(DriverContract):
         while any(map(alive, pids)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(map(alive, pids))
+
+    def test_a_trial_does_not_outlive_a_proof_that_is_killed(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        pids = Path(place.folder) / "artifact" / "pids.txt"
+        driver = case.driver
+        killed(
+            lambda: prove(type(driver)(driver.resource, driver.store), point, place),
+            when=lambda: pids.exists() and len(pids.read_text().split()) == 3,
+        )
+        started = [int(pid) for pid in pids.read_text().split()]
+        deadline = time.monotonic() + 60
+        while any(map(alive, started)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(alive, started))
+        driver.discard(place)
+        assert not Path(place.folder).exists()
 
     def test_a_rollback_writes_where_the_link_led_when_it_was_taken(self, case: Case, tmp_path: Path) -> None:
         old = (tmp_path / "slots" / "a" / "shop-1.0.pyz").read_bytes()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from airlock.backup.drivers.cicd.git import GitDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 
 
 def run(*arguments: str, folder: Path) -> str:
@@ -63,7 +65,26 @@ class TestGit(DriverContract):
         def spoil(place: Place) -> None:
             run("update-ref", "refs/heads/main", "refs/heads/topic", folder=Path(place.folder) / "repository.git")
 
-        return Case(driver_for(bare, store), change=lambda: commit(work, "more.txt", "more\n"), spoil=spoil)
+        def bundled(*arguments: str) -> Callable[[bytes], bytes]:
+            def bundle(_: bytes) -> bytes:
+                run("bundle", "create", "-q", str(tmp_path / "b"), *arguments, folder=bare)
+                return (tmp_path / "b").read_bytes()
+
+            return bundle
+
+        more = itertools.count()
+        return Case(
+            driver_for(bare, store),
+            change=lambda: commit(work, "more.txt", f"more {next(more)}\n"),
+            spoil=spoil,
+            origin=lambda: digest_of_folder(bare),
+            useless=(
+                Useless("a ref", "refs", "repository.bundle", bundled("main", "v1.0")),
+                Useless("a history", "git", "repository.bundle", bundled("main~1..main", "topic", "v1.0")),
+                Useless("half of it", "git", "repository.bundle", lambda content: content[: len(content) // 2]),
+                Useless("no bundle", "git clone", "repository.bundle", lambda _: b"nothing"),
+            ),
+        )
 
     def test_refs_and_pipelines_are_compared(self, case: Case, place: Place) -> None:
         point = self.taken(case)

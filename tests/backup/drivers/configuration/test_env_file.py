@@ -11,7 +11,7 @@ from airlock.backup.drivers.configuration.env_file import EnvFileDriver, parse_e
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents
 
 CONTENT = """# settings of the shop
 export DATABASE_PASSWORD="hunter2-very-secret"
@@ -44,6 +44,19 @@ class TestEnvFile(DriverContract):
             driver_for(path, store),
             change=lambda: path.write_text(CONTENT + "NEW=1\n"),
             spoil=spoil,
+            origin=lambda: digest_of_folder(path.parent),
+            useless=(
+                Useless(
+                    "a key",
+                    "key API_TOKEN",
+                    "documents.json",
+                    lambda content: content.replace(b"API_TOKEN=", b"OTHER="),
+                ),
+                Useless("no file", "cannot be used", "documents.json", documents(dict.clear)),
+                Useless(
+                    "no assignment", "line", "documents.json", lambda content: content.replace(b"EMPTY=", b"EMPTY ")
+                ),
+            ),
             secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"),
         )
 

@@ -16,7 +16,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import openbao
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
@@ -213,5 +213,29 @@ class TestContract(DriverContract):
         def left_over(place: Place) -> list[str]:
             return [name for name in root.sys.list_mounted_secrets_engines()["data"] if name.startswith("airlock-")]
 
-        subject = driver(store, mount="shop-staging")
-        return Case(driver=subject, change=change, spoil=spoil, left_over=left_over, secrets=(secret,))
+        def held(folder: str = "") -> list[Any]:
+            keys = kv.list_secrets(folder, mount_point="shop-staging")["data"]["keys"]
+            found: list[Any] = [held(folder + key) for key in keys if key.endswith("/")]
+            for path in (folder + key for key in keys if not key.endswith("/")):
+                answer = kv.read_secret_version(path, mount_point="shop-staging", raise_on_deleted_version=False)
+                found.append([path, answer["data"]])
+            return found
+
+        useless = (
+            Useless("a secret", "names of documents", "documents.json", documents(lambda d: d.pop("app"))),
+            Useless(
+                "a key", "content of app", "documents.json", documents(lambda d: d["app"]["data"].clear())
+            ),
+            Useless("no values", "cannot be used", "documents.json", documents(lambda d: d["app"].clear())),
+            Useless("no documents", "no documents", "documents.json", lambda _: b"{}"),
+            Useless("no JSON", "no documents", "documents.json", lambda _: b"\x00"),
+        )
+        return Case(
+            driver=driver(store, mount="shop-staging"),
+            change=change,
+            spoil=spoil,
+            origin=lambda: digest(held()),
+            useless=useless,
+            left_over=left_over,
+            secrets=(secret,),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import postgres
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest
 from tests.real_servers import set_connection
 
 SCRATCH = Place(name="proof1")
@@ -331,6 +331,17 @@ class TestContract(DriverContract):
                 for statement in statements:
                     opened.execute(statement)
 
+        def dump(*arguments: str) -> bytes:
+            command = [postgres.binaries() / "pg_dump", *arguments, postgres_server.dsn("origin")]
+            return subprocess.run(command, check=True, capture_output=True).stdout
+
+        def rows() -> str:
+            # a dump quotes its own random token
+            return digest([line for line in dump().splitlines() if b"restrict" not in line])
+
+        def without(*arguments: str) -> Callable[[bytes], bytes]:
+            return lambda _: dump("--format=custom", "--compress=none", *arguments)
+
         # so that the size of the database does not change by itself
         run("postgres", "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")
         return Case(
@@ -339,6 +350,21 @@ class TestContract(DriverContract):
                 "origin", "UPDATE sales.orders SET cents = cents + 1", "CREATE TABLE IF NOT EXISTS later (a int)"
             ),
             spoil=lambda place: run(f"airlock_{place.name}", "DELETE FROM sales.orders WHERE id = 5"),
+            origin=rows,
+            useless=(
+                Useless("grants", "grants", "database.dump", without("--no-privileges")),
+                Useless("a schema", "names of tables", "database.dump", without("--schema=public")),
+                Useless("rows", "tables sales.orders", "database.dump", without("--exclude-table-data=sales.orders")),
+                Useless("no dump", "pg_restore", "database.dump", lambda _: b"SELECT 1;"),
+                Useless("grants of the database", "grants database", "grants.json", lambda _: b"[]"),
+                Useless("no list of grants", "grants.json", "grants.json", lambda _: b"{"),
+                Useless(
+                    "a role",
+                    "no role app_reader",
+                    before=lambda: run("postgres", "ALTER ROLE app_reader RENAME TO app_gone"),
+                    after=lambda: run("postgres", "ALTER ROLE app_gone RENAME TO app_reader"),
+                ),
+            ),
             left_over=lambda place: sorted(name for name in databases(postgres_server) if name.startswith("airlock_")),
             secrets=("Grüße 77", postgres_server.password),
         )

@@ -13,7 +13,7 @@ from airlock.backup.drivers.iac_state.terraform_state import TerraformStateDrive
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 
 STATE = {
     "version": 4, "terraform_version": "1.9.0", "serial": 17, "lineage": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
@@ -52,6 +52,14 @@ class TestTerraformState(DriverContract):
             driver_for(path, store),
             change=lambda: path.write_text(text(serial=18)) and None,
             spoil=spoil,
+            origin=lambda: digest_of_folder(path.parent),
+            useless=(
+                Useless("lineage", "lineage", "terraform.tfstate", lambda _: text(lineage="another").encode()),
+                Useless("truncated", "no JSON", "terraform.tfstate", lambda content: content[:-20]),
+                Useless("serial", "serial", "terraform.tfstate", lambda _: text(serial=16).encode()),
+                Useless("resources", "resource addresses", "terraform.tfstate", lambda _: text(resources=[]).encode()),
+                Useless("no state", "lineage and serial", "terraform.tfstate", lambda _: b'{"version": 4}'),
+            ),
             secrets=("db-pass-4711-secret",),
         )
 

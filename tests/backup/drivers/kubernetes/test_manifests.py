@@ -16,7 +16,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import kubernetes_api, reach
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
@@ -246,5 +246,28 @@ class TestContract(DriverContract):
             names = [found["metadata"]["name"] for found in ask(kubernetes_server, "GET", root)["items"]]
             return [name for name in names if name == f"airlock-{place.name}"]
 
-        subject = driver(store, namespace="shop-staging")
-        return Case(driver=subject, change=change, spoil=spoil, left_over=left_over, secrets=(password,))
+        def origin() -> str:
+            core = [f"{root}/shop-staging/{plural}" for plural in ("configmaps", "secrets", "services")]
+            apps = "/apis/apps/v1/namespaces/shop-staging/deployments"
+            return digest([ask(kubernetes_server, "GET", path)["items"] for path in (*core, apps)])
+
+        stream = "documents.json"
+        useless = (
+            Useless("a secret", "names of documents", stream, documents(lambda d: d.pop("secrets/shop-database"))),
+            Useless("replicas", "content of deployments.apps/shop", stream,
+                    documents(lambda d: d["deployments.apps/shop"]["spec"].update(replicas=7))),
+            Useless("what no cluster serves", "does not serve widgets.example.org", stream,
+                    documents(lambda d: d.update({"widgets.example.org/a": d["services/shop"]}))),
+            Useless("what the API refuses", "422", stream,
+                    documents(lambda d: d["deployments.apps/shop"]["metadata"].update(name="Not A Name"))),
+            Useless("no metadata", "cannot be used", stream, documents(lambda d: d["services/shop"].pop("metadata"))),
+        )  # fmt: skip
+        return Case(
+            driver=driver(store, namespace="shop-staging"),
+            change=change,
+            spoil=spoil,
+            origin=origin,
+            useless=useless,
+            left_over=left_over,
+            secrets=(password,),
+        )

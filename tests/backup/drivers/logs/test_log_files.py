@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from airlock.backup.drivers.logs.log_files import LogFilesDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 
 
 def logs(folder: Path) -> Path:
@@ -36,7 +39,33 @@ class TestLogFiles(DriverContract):
             restored = next(Path(place.folder).rglob("shop.log"))
             restored.write_text(restored.read_text().replace("line 7\n", "line 8\n"))
 
-        return Case(driver_for(folder, store), change=(folder / "shop.log.1").unlink, spoil=spoil)
+        def packed(*names: str, lines: int = 1000) -> Callable[[bytes], bytes]:
+            def pack(_: bytes) -> bytes:
+                with io.BytesIO() as stream, tarfile.open(fileobj=stream, mode="w") as whole:
+                    for name in names:
+                        content = (folder / name).read_bytes()
+                        content = b"".join(content.splitlines(keepends=True)[:lines]) if name == "shop.log" else content
+                        info = tarfile.TarInfo(name)
+                        info.size = len(content)
+                        whole.addfile(info, io.BytesIO(content))
+                    whole.close()
+                    return stream.getvalue()
+
+            return pack
+
+        every = ("empty.log", "shop.log", "shop.log.1")
+        return Case(
+            driver_for(folder, store),
+            change=lambda: (folder / "shop.log.1").unlink(missing_ok=True),
+            spoil=spoil,
+            origin=lambda: digest_of_folder(folder),
+            useless=(
+                Useless("lines", "shop.log up to byte", "logs.tar", packed(*every, lines=999)),
+                Useless("a file", "names of files", "logs.tar", packed(*every[:2])),
+                Useless("nothing", "empty file", "logs.tar", lambda _: b""),
+                Useless("no archive", "cannot be unpacked", "logs.tar", lambda _: b"x" * 2000),
+            ),
+        )
 
     def test_lines_and_offsets_are_recorded(self, case: Case) -> None:
         files = {file["name"]: file for file in self.taken(case).facts["files"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
@@ -65,8 +66,36 @@ class TestContract(DriverContract):
             copy = driver(store)._scratch_name("shop-prod", place)
             change_rules(elbv2, listener_of(elbv2, copy))
 
+        def origin() -> str:
+            found: list[Any] = []
+            for balancer in elbv2.describe_load_balancers(Names=["shop-prod"])["LoadBalancers"]:
+                arn = balancer["LoadBalancerArn"]
+                listeners = elbv2.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+                groups = elbv2.describe_target_groups(LoadBalancerArn=arn)["TargetGroups"]
+                rules = [elbv2.describe_rules(ListenerArn=one["ListenerArn"])["Rules"] for one in listeners]
+                tags = elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
+                found += [balancer, listeners, groups, rules, tags]
+            return digest(found)
+
+        def group(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+            return documents(lambda d: change(d["target-group/shop-prod-stable"]))
+
+        stream = "documents.json"
+        useless = (
+            Useless("a target group", "cannot be used", stream,
+                    documents(lambda d: d.pop("target-group/shop-prod-stable"))),
+            Useless("a listener", "names of documents", stream, documents(lambda d: d.pop("listener/shop-prod/80"))),
+            Useless("a health check", "content of target-group", stream,
+                    group(lambda g: g["settings"].update(HealthCheckPath="/other"))),
+            Useless("rules", "content of listener", stream,
+                    documents(lambda d: d["listener/shop-prod/80"]["rules"].clear())),
+            Useless("no settings", "cannot be used", stream, group(dict.clear)),
+            Useless("what AWS refuses", "network.front", stream, group(lambda g: g["settings"].update(Protocol="X"))),
+        )  # fmt: skip
         return Case(
             driver=driver(store),
+            origin=origin,
+            useless=useless,
             change=lambda: change_rules(elbv2, listener_of(elbv2, "shop-prod")),
             spoil=spoil,
             left_over=lambda place: scratch_names(elbv2),

@@ -16,10 +16,18 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
+SOA = {
+    "{zone} SOA": {
+        "Name": "{zone}",
+        "Type": "SOA",
+        "TTL": 900,
+        "ResourceRecords": [{"Value": "ns.elsewhere.test. root.elsewhere.test. 1 7200 900 1209600 86400"}],
+    }
+}
 ORIGIN = Place(origin=True)
 SCRATCH = Place(name="proof1")
 
@@ -67,7 +75,25 @@ class TestContract(DriverContract):
         def left_over(place: Place) -> list[str]:
             return [zone["Name"] for zone in route53.list_hosted_zones()["HostedZones"] if "airlock" in zone["Name"]]
 
-        return Case(driver=driver(store), change=change, spoil=spoil, left_over=left_over)
+        def records() -> str:
+            found = route53.list_resource_record_sets(HostedZoneId=moto_server.zone_id)["ResourceRecordSets"]
+            return digest([route53.get_hosted_zone(Id=moto_server.zone_id)["HostedZone"], found])
+
+        useless = (
+            Useless("a record", "names of documents", "documents.json", documents(lambda d: d.pop("{zone} MX"))),
+            Useless("a value", "content of", "documents.json", documents(lambda d: d["{zone} MX"].update(TTL=1))),
+            Useless(
+                "an alias to nothing",
+                "content of start.{zone} A",
+                "documents.json",
+                documents(lambda d: d["start.{zone} A"]["AliasTarget"].update(DNSName="gone.{zone}")),
+            ),
+            Useless("no name", "cannot be used", "documents.json", documents(lambda d: d["{zone} MX"].pop("Name"))),
+            Useless("the zone's SOA", "names of documents", "documents.json", documents(lambda d: d.update(SOA))),
+        )
+        return Case(
+            driver=driver(store), change=change, spoil=spoil, origin=records, useless=useless, left_over=left_over
+        )
 
 
 def test_names_are_relative_and_the_zones_own_records_stay_out(store: BackupStore, moto_server: moto.Moto) -> None:

@@ -18,7 +18,7 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
@@ -68,7 +68,31 @@ class TestContract(DriverContract):
             names += [found["PolicyName"] for found in iam.list_policies(Scope="Local")["Policies"]]
             return [name for name in names if name.startswith("airlock-")]
 
-        return Case(driver=driver(store), change=change, spoil=spoil, left_over=left_over)
+        def origin() -> str:
+            roles = iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"]
+            arns = [one["Arn"] for one in iam.list_policies(Scope="Local")["Policies"] if "/airlock-" not in one["Arn"]]
+            return digest([
+                [one for one in roles if not one["RoleName"].startswith("airlock-")],
+                [iam.get_policy(PolicyArn=arn)["Policy"] for arn in arns],
+                [iam.list_policy_versions(PolicyArn=arn)["Versions"] for arn in arns],
+            ])
+
+        stream = "documents.json"
+        useless = (
+            Useless("an inline policy", "content of role/shop-app", stream,
+                    documents(lambda d: d["role/shop-app"]["inline"].clear())),
+            Useless("an attached policy", "content of role/shop-app", stream,
+                    documents(lambda d: d["role/shop-app"]["attached"].clear())),
+            Useless("a policy that a role needs", "not proven", stream,
+                    documents(lambda d: d.pop("policy/shop-uploads"))),
+            Useless("a role", "names of documents", stream, documents(lambda d: d.pop("role/shop-app"))),
+            Useless("no trust", "cannot be used", stream, documents(lambda d: d["role/shop-app"].pop("trust"))),
+            Useless("what AWS refuses", "AWS answered 400", stream,
+                    documents(lambda d: d["role/shop-app"]["inline"].update(parameters={"Statement": "none"}))),
+        )  # fmt: skip
+        return Case(
+            driver=driver(store), change=change, spoil=spoil, origin=origin, useless=useless, left_over=left_over
+        )
 
 
 def test_roles_and_policies_come_with_versions_and_references(store: BackupStore) -> None:

@@ -15,7 +15,7 @@ from airlock.backup.drivers.security.tls_certificate import TlsCertificateDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
@@ -68,7 +68,28 @@ class TestTlsCertificate(DriverContract):
         def spoil(place: Place) -> None:
             (Path(place.folder) / "key.pem").write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
 
-        return Case(driver_for(folder, store), change=lambda: install(folder), spoil=spoil, secrets=(body,))
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        return Case(
+            driver_for(folder, store),
+            change=lambda: install(folder),
+            spoil=spoil,
+            origin=lambda: digest_of_folder(folder),
+            useless=(
+                Useless("the key of another", "key belongs to the certificate", "key.pem", lambda _: pem(stranger)),
+                Useless("no key", "no readable PEM private key", "key.pem", lambda _: b"nothing"),
+                Useless(
+                    "a passphrase", "passphrase", "key.pem", lambda _: pem(stranger, BestAvailableEncryption(b"word"))
+                ),
+                Useless(
+                    "the chain",
+                    "certificates",
+                    "certificate.pem",
+                    lambda content: content[: content.rindex(b"-----BEGIN")],
+                ),
+                Useless("another name", "subject", "certificate.pem", lambda _: certificate("other", stranger)),
+            ),
+            secrets=(body,),
+        )
 
     def test_files_come_back_with_their_modes(self, case: Case, place: Place, tmp_path: Path) -> None:
         case.driver.restore(self.taken(case), place)

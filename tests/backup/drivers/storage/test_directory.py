@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import os
 import socket
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from airlock.backup.drivers.storage.directory import DirectoryDriver
 from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, make_store
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 
 
 def fill(root: Path) -> Path:
@@ -48,7 +50,31 @@ class TestDirectory(DriverContract):
         def spoil(place: Place) -> None:
             (Path(place.folder) / "files" / "large.bin").write_bytes(os.urandom(3_000_001))
 
-        return Case(driver_for(root, store), change=(root / "new").mkdir, spoil=spoil)
+        def without(name: str) -> Callable[[bytes], bytes]:
+            def packed(content: bytes) -> bytes:
+                with io.BytesIO() as stream, tarfile.open(fileobj=stream, mode="w") as whole:
+                    with tarfile.open(fileobj=io.BytesIO(content)) as given:
+                        for info in given:
+                            if info.name != name:
+                                whole.addfile(info, given.extractfile(info) if info.isreg() else None)
+                    whole.close()
+                    return stream.getvalue()
+
+            return packed
+
+        return Case(
+            driver_for(root, store),
+            change=lambda: (root / "new").mkdir(exist_ok=True),
+            spoil=spoil,
+            origin=lambda: digest_of_folder(root),
+            useless=(
+                Useless("a file", "'script.sh'", "files.tar", without("script.sh")),
+                Useless("an empty folder", "leer", "files.tar", without("Größe 大小/leer")),
+                Useless("a link", "links: expected 2, found 1", "files.tar", without("dangling")),
+                Useless("half of it", "cannot be unpacked", "files.tar", lambda content: content[: len(content) // 2]),
+                Useless("another list", "'Empty'", "manifest.jsonl", lambda lines: lines.replace(b"empty", b"Empty")),
+            ),
+        )
 
     @pytest.mark.parametrize(
         ("spoil", "words"),

@@ -6,19 +6,18 @@ import contextlib
 import http.client
 import json
 import logging
-import os
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from airlock.backup.leash import leash, leashed
 
 log = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
-_END_SECONDS = 5.0
 _TAIL_LINES = 3
 _TAIL_BYTES = 4096
 _ANSWER_LIMIT = 1 << 20
@@ -49,16 +48,8 @@ def try_out(
     Returns the last answer when *seconds* have passed or the program ended. *environment* is all that it sees.
     """
     output = folder / "output.log"
-    with output.open("wb") as sink:
-        try:
-            process = subprocess.Popen(
-                command, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=sink,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            return Health(0, {}, f"cannot start {command[0]}: {error.strerror}")
-        with _ending(process):
-            found = _wait(process, health, time.monotonic() + seconds)
+    with output.open("wb") as sink, _started(command, environment, folder, sink) as process:
+        found = _wait(process, health, time.monotonic() + seconds)
     if found.status == _OK:
         return found
     return Health(found.status, found.body, f"{found.reason}{_tail(output, environment)}")
@@ -95,22 +86,18 @@ def _ask(port: int, path: str) -> Health | None:
 
 
 @contextlib.contextmanager
-def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End the whole process group at the end of the block, also what the program started itself."""
-    try:
-        yield
-    finally:
-        _signal(process, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-        _signal(process, signal.SIGKILL)
-        process.wait()
-        log.info("ended process group %d of the trial", process.pid)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def _started(
+    command: list[str], environment: Mapping[str, str], folder: Path, sink: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the program; end it at the end of the block, or of this process, with all that it started itself."""
+    with leash() as held:
+        process = subprocess.Popen(
+            leashed(command), env=dict(environment), cwd=folder, stdin=held, stdout=sink, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        yield process
+    process.wait()
+    log.info("ended the trial with all that it started (process %d)", process.pid)
 
 
 def _tail(output: Path, environment: Mapping[str, str]) -> str:

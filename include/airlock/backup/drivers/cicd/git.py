@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -80,8 +79,11 @@ class GitDriver(StreamDriver):
                 f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
                 "restore the bare repository that it pushes to"
             )
-        folder = Path(tempfile.mkdtemp(prefix="airlock-git-"))
+        # beside the origin and of a fixed name, so that a retry finds what a restore that was killed left
+        folder = origin.resolve().with_name(f".{origin.resolve().name}.airlock-restore")
         try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
             mirror = self._clone(point, folder)
             self._git("fsck", "--full", folder=mirror)  # before the origin is touched
             self._git(
@@ -95,6 +97,8 @@ class GitDriver(StreamDriver):
                 folder=origin,
             )
             self._set_head(origin, point.facts["head"])
+        except OSError as error:
+            raise fault(error, self.label, "restore beside", origin) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("%s: set %d ref(s) of %s back", self.label, len(point.facts["refs"]), origin)

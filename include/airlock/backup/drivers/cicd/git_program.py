@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from airlock.backup.leash import leash, leashed
 from airlock.errors import PermanentError, TemporaryError
 
 CHUNK = 1 << 20
@@ -24,6 +25,7 @@ _SETTINGS = (
     "core.quotePath=false",
 )
 _WORDS = 300
+_LONG = frozenset({"clone", "fetch", "fsck"})
 
 
 def _environment() -> dict[str, str]:
@@ -49,14 +51,16 @@ def git(*arguments: str, folder: Path | None = None, label: str) -> str:
     :raises TemporaryError: it took more than an hour
     """
     try:
-        done = subprocess.run(
-            _command(arguments, folder),
-            env=_environment(),
-            check=False,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        with leash() as held:  # a clone that goes on would fill a scratch folder after it was discarded
+            command = _command(arguments, folder)
+            done = subprocess.run(
+                leashed(command) if arguments[0] in _LONG else command,
+                env=_environment(),
+                check=False,
+                capture_output=True,
+                stdin=held,
+                timeout=_TIMEOUT_SECONDS,
+            )
     except FileNotFoundError as error:
         raise _absent(label) from error
     except subprocess.TimeoutExpired as error:

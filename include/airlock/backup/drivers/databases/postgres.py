@@ -273,8 +273,6 @@ class PostgresDriver(StreamDriver):
 
     def _closing(self, name: str, facts: Mapping[str, Any], stored: StoredObject) -> str:
         """Return the SQL for what belongs to the database itself and is not in its dump: settings and grants."""
-        import json
-
         from psycopg import sql
 
         database = sql.Identifier(name)
@@ -284,7 +282,7 @@ class PostgresDriver(StreamDriver):
             key, _, value = setting.partition("=")
             text = sql.SQL(value) if key in _LISTS else sql.Literal(value)
             lines.append(sql.SQL("ALTER DATABASE {} SET {} TO {};").format(database, sql.SQL(key), text))
-        rows = json.loads(b"".join(self.store.read(stored)))
+        rows = measure.grants_in(b"".join(self.store.read(stored)), self.label)
         if rows and not rows[0][4]:
             lines.append(
                 sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {};").format(database, sql.Identifier(facts["owner"]))

@@ -8,9 +8,12 @@ server: no row crosses the network and memory does not grow with a table.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, LiteralString
+
+from airlock.errors import BackupDamaged
 
 # How values are turned into text must not depend on the server's or a role's settings.
 SETTINGS: tuple[LiteralString, ...] = (
@@ -137,6 +140,20 @@ def normal_expression(text: str) -> str:
     """Return *text* with the casts and brackets removed that the server writes differently after a dump and restore
     (``varchar IN (...)`` becomes another, equal expression). Text without an array is left as it is."""
     return re.sub(r"[()\s]+", "", _CAST.sub("", text)) if "ARRAY[" in text else text
+
+
+def grants_in(content: bytes, label: str) -> list[list[Any]]:
+    """Return the rows of ``GRANTS_OF_DATABASE`` as they were stored.
+
+    :raises BackupDamaged: they are not
+    """
+    try:
+        rows = json.loads(content)
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 5 for row in rows):
+        raise BackupDamaged(f"{label}: grants.json is no list of grants; next: take the backup again")
+    return rows
 
 
 def schema_digest(dump: Iterable[bytes]) -> str:

@@ -1,0 +1,53 @@
+"""The whole sandbox, with a real Airflow, on free ports, for tests of whole releases."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sandbox import reach, stack
+from sandbox.demo import Demo
+from sandbox.demo_view import DemoView
+from sandbox.layout import OFFSETS, Layout
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sandbox that runs. ``given`` is the environment of its Airflow, which this process has too."""
+
+    layout: Layout
+    demo: Demo
+    given: Mapping[str, str]
+
+
+@contextmanager
+def running_sandbox(home: Path) -> Iterator[Running]:
+    """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block."""
+    layout = Layout(repository=ROOT, home=home, port_base=_free_port_base())
+    given = stack.start_all(layout)
+    patch = pytest.MonkeyPatch()
+    try:
+        for name, value in given.items():
+            if name.startswith(("AIRLOCK_", "AIRFLOW")):
+                patch.setenv(name, value)
+        yield Running(layout, Demo(layout, DemoView(Console(file=io.StringIO()), "")), given)
+    finally:
+        patch.undo()
+        stack.stop_all(layout)
+
+
+def _free_port_base() -> int:
+    for _ in range(50):
+        base = random.randrange(10000, 19900, 100)  # below the ports that the system hands out
+        if not any(reach.listens(base + offset) for offset in OFFSETS.values()):
+            return base
+    pytest.fail("no free range of ports was found")
