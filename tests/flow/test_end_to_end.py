@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.errors import PermanentError
@@ -24,12 +21,12 @@ from airlock.models import Kind, Record
 from airlock.recompute.release import recompute
 from airlock.services import ServiceEnvironment, find
 from airlock.signing import Signer
-from sandbox import credentials, reach, stack
+from sandbox import credentials
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import SCENARIOS, Demo, Scenario
-from sandbox.demo_view import DemoView
-from sandbox.layout import OFFSETS, Layout
+from sandbox.layout import Layout
 from tests.flow import planted
+from tests.running_sandbox import running_sandbox
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,30 +85,13 @@ def form(version: str, **more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def sandbox(open_folder: Path) -> Iterator[Sandbox]:
-    layout = Layout(repository=ROOT, home=open_folder, port_base=_free_port_base())
-    given = stack.start_all(layout)
-    patch = pytest.MonkeyPatch()
-    try:
-        for name, value in given.items():
-            if name.startswith(("AIRLOCK_", "AIRFLOW")):
-                patch.setenv(name, value)
-        demo = Demo(layout, DemoView(Console(file=io.StringIO()), ""))
+    with running_sandbox(open_folder) as running:
+        layout, demo, given = running.layout, running.demo, running.given
         requester = demo.client("release-manager")
         requester.wait_for_dag(STAGING, 120)
         # A standard change needs nobody: it goes its way while the releases of production are tested.
         early = requester.trigger(STAGING, {"version": "1.1", "change_type": "standard"})
         yield Sandbox(layout, demo, early, given, planted.plant(layout, given), planted.CommandLines())
-    finally:
-        patch.undo()
-        stack.stop_all(layout)
-
-
-def _free_port_base() -> int:
-    for _ in range(50):
-        base = random.randrange(10000, 19900, 100)  # below the ports that the system hands out
-        if not any(reach.listens(base + offset) for offset in OFFSETS.values()):
-            return base
-    pytest.fail("no free range of ports was found")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=["promoted", "rolled back", "refused"])
