@@ -1,6 +1,6 @@
 # One command per intent. Each makes .venv on first use and needs nothing else but Python 3.11 to 3.13, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test lint bench
+.PHONY: help install demo chaos up down test lint bench
 
 # Everything that running leaves behind is below .airlock, or below the folder that AIRLOCK_HOME names.
 export AIRLOCK_HOME ?= $(CURDIR)/.airlock
@@ -20,6 +20,9 @@ install:
 
 demo: install ## Start the sandbox, take three releases through every stage, stop it again
 	@$(PYTHON) -m sandbox demo
+
+chaos: install ## Strike N releases (default 20) with faults that SEED chooses, and see whether each lands
+	@$(PYTHON) -m sandbox chaos --number $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
 up: install ## Start the sandbox and leave it running
 	@$(PYTHON) -m sandbox up

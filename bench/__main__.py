@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from bench import backup, demo, machine, parse
+from bench import backup, chaos, demo, machine, parse
 from bench.child import ROOT, MeasurementFailed
 from bench.figure import Figure
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
-    "parse": parse.measure, "backup": backup.measure, "demo": demo.measure,
+    "parse": parse.measure, "backup": backup.measure, "demo": demo.measure, "chaos": chaos.measure,
 }
 
 

@@ -104,11 +104,14 @@ def arena(layout: Layout, console: Console) -> Iterator[Campaign]:
         with Doorway(layout.port("envoy_admin")) as door:
             settings = {"AIRLOCK_SETTLE_SECONDS": str(SETTLE_SECONDS), "AIRLOCK_ENVOY_ADMIN_PORT": str(door.port)}
             given = stack.start_all(layout, lambda line: console.print(f"  {line}"), settings)
+            before = dict(os.environ)
             os.environ.update({key: value for key, value in given.items() if key.startswith(("AIRLOCK_", "AIRFLOW"))})
             try:
                 yield Campaign(layout, console, door, layout.home / "ledger" if small else None)
             finally:
                 stack.stop_all(layout)
+                os.environ.clear()
+                os.environ.update(before)
     finally:
         if small:
             shutil.copytree(layout.home / "ledger", layout.home / "chaos" / "ledger", dirs_exist_ok=True)
