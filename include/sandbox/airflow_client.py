@@ -15,6 +15,7 @@ import httpx
 from airlock.errors import PermanentError, TemporaryError
 
 GET_ATTEMPTS = 5
+LOG_IN = "/auth/token"
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class AirflowClient:
         """
         self.user = user
         self._http = httpx.Client(base_url=address, timeout=30)
-        token = self._call("POST", "/auth/token", json={"username": user, "password": password})["access_token"]
+        token = self._call("POST", LOG_IN, json={"username": user, "password": password})["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call once; a question (GET) again, for a while, when the server is busy."""
-        attempts = GET_ATTEMPTS if method == "GET" else 1
+        """Call once; a question (GET) and the log-in again, for a while, when the server is busy."""
+        attempts = GET_ATTEMPTS if method == "GET" or path == LOG_IN else 1
         for attempt in range(1, attempts + 1):
             try:
                 return self._call_once(method, path, **arguments)
