@@ -8,17 +8,27 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from airlock.errors import TemporaryError
 
-Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s@]+$")]
+
+def _address(text: str) -> str:
+    host, _, port = re.sub(r":([0-9]+)$", r" \1", text.partition("://")[2]).partition(" ")
+    if not 0 < int(port or 80) < 65536 or any(not 0 < len(label) < 64 for label in host.split(".")):
+        raise ValueError(f"{text[:80]!a} is no address; write http://host:port")
+    return text
+
+
+_ADDRESS = r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$"
+Address = Annotated[str, StringConstraints(pattern=_ADDRESS), AfterValidator(_address)]
 """``http://host:port`` without path, log-in or final slash."""
 _LARGEST = 64 << 20
 # Of the time-out: how long a whole answer may take. One that comes byte by byte must not hold its reader for ever.

@@ -6,7 +6,9 @@ Stricter than YAML on purpose: duplicate keys, merge keys and tags are refused, 
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import yaml
 
 from airlock.errors import InvalidInput
+from airlock.plain_text import fault_in, harmless
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
@@ -22,7 +25,6 @@ _MAXIMUM_BYTES = 262_144
 _MAXIMUM_VALUES = 20_000
 _MAXIMUM_DEPTH = 40
 _HARMLESS_DEPTH = 1000
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 Place = tuple[str | int, ...]
 
@@ -49,7 +51,7 @@ class Document:
 
     def report(self) -> list[str]:
         """Return every fault as ``file:line: path: what; what to do``, in the order of lines, each once."""
-        return [f"{self.path}:{line}: {' '.join(text.split())}" for line, text in sorted(set(self.faults))]
+        return [f"{self.path}:{line}: {' '.join(harmless(text).split())}" for line, text in sorted(set(self.faults))]
 
 
 def read(path: Path, variables: Mapping[str, str]) -> Document:
@@ -58,10 +60,14 @@ def read(path: Path, variables: Mapping[str, str]) -> Document:
     :raises InvalidInput: the file cannot be read
     """
     try:
-        with path.open("rb") as stream:
+        # Without waiting: to open a pipe would last until somebody writes into it.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InvalidInput(f"{path}:1: file: is not a regular file; put the service file itself here")
             raw = stream.read(_MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{path}:1: file: cannot be read: {reason}; check the path and its permissions") from error
     return parse(raw, path, variables)
 
 
@@ -153,6 +159,8 @@ class _Builder:
                 self.document.fault(place, "a key must be plain text; quote it", line)
                 continue
             name: str = key.value
+            if self.hides(name, place, line):
+                continue
             if key.tag == "tag:yaml.org,2002:merge":
                 self.document.fault((*place, name), "merge keys are not supported; write the fields out", line)
             elif name in result:
@@ -163,13 +171,18 @@ class _Builder:
                 result[name] = self.value(child, (*place, name))
         return result
 
+    def hides(self, text: str, place: Place, line: int) -> bool:
+        what = fault_in(text)
+        if what:
+            self.document.fault(place, f"contains {what}; remove it", line)
+        return what is not None
+
     def scalar(self, node: yaml.ScalarNode, place: Place, line: int) -> Any:
         text: str = node.value
         if node.tag not in _PLAIN_TAGS:
             self.document.fault(place, f"tag {node.tag!r} is not allowed; remove it", line)
             return None
-        if _NOT_TEXT.search(text):
-            self.document.fault(place, "contains a control character; remove it", line)
+        if self.hides(text, place, line):
             return None
         if not node.style:  # plain: None from the Python parser, empty from the C one
             if node.tag.endswith(":null"):
@@ -197,6 +210,11 @@ class _Builder:
                                         "and this command run", line)
                 self.unset.add(name)
                 return ""
-            return self.variables[name]
+            value = self.variables[name]
+            if "\n" in value or fault_in(value):
+                self.document.fault(place, f"environment variable {name} holds a line break or what cannot be seen; "
+                                    "set it to plain text", line)
+                return ""
+            return value
 
         return _VARIABLE.sub(replace, text)

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from airlock import registry
 from airlock.models import AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout
+from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEVELS = ("low", "medium", "high")
@@ -57,8 +58,8 @@ def _known(table: Any, what: str) -> AfterValidator:
 
 
 def _person(name: str) -> str:
-    if not name or name != name.strip() or len(name) > 128 or re.search(r"[\s\x00-\x1f\x7f]", name):
-        raise ValueError(f"{name[:40]!r} is no log-in name; write it as Airflow knows it, without spaces")
+    if not LOGIN_NAME.fullmatch(name):
+        raise ValueError(f"{name[:40]!a} is no log-in name; write {LOGIN_NAME_RULE}")
     return name
 
 
@@ -220,7 +221,7 @@ class ServiceSettings(Frozen):
 
     service: Name
     description: Text
-    owner: Text
+    owner: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\s][^\r\n\t]{0,99}$")]
     tier: int = Field(ge=1, le=4)
     groups: dict[Name, Annotated[tuple[Person, ...], Field(min_length=1)]] = Field(min_length=1)
 

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from airlock.models import Kind
+from airlock.plain_text import look_alike
 from airlock.service_model import (
     LEVELS,
     EnvironmentSettings,
@@ -59,6 +60,18 @@ def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Itera
                 yield ("approvals", level, group), (
                     f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
                 )
+
+
+def look_alikes(service: ServiceSettings) -> Iterator[Fault]:
+    """Yield each member of a group, at a place of the file, whom approvers could take for another one."""
+    known: list[str] = []
+    for group, members in service.groups.items():
+        for index, person in enumerate(members):
+            twin = next((other for other in known if other != person and look_alike(person, other)), None)
+            if twin is not None:
+                yield ("groups", group, index), (f"{person!r} looks like {twin!r}, who is in a group too; "
+                                                 "write one person's name in one way, or rename an account")
+            known.append(person)
 
 
 def _resources(settings: EnvironmentSettings) -> Iterator[Fault]:

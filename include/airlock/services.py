@@ -33,14 +33,20 @@ def services_folder() -> Path:
 
 
 def service_files(folder: Path | str) -> tuple[Path, ...]:
-    """Return the service files of *folder*, sorted.
+    """Return the service files of *folder*, sorted, without hidden ones.
 
-    :raises InvalidInput: there is no such folder
+    Whatever has the name of one is returned, so that a link to nowhere is a fault and not a service that is missing.
+
+    :raises InvalidInput: there is no such folder, or it cannot be listed
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise InvalidInput(f"{root}: there is no such folder of service files; check the path")
-    return tuple(sorted(path for path in root.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file()))
+    try:
+        if not root.is_dir():
+            raise InvalidInput(f"{root}: there is no such folder of service files; check the path")
+        return tuple(sorted(path for path in root.iterdir()
+                            if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{root}: the folder cannot be read: {error}; check the path and its permissions") from error
 
 
 def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
@@ -72,11 +78,19 @@ def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
 
     :raises InvalidInput: one line for each fault of the file
     """
-    document = service_file.read(Path(path), os.environ)
+    document = service_file.read(_inside(Path(path)), os.environ)
     environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document))
     if document.faults:
         raise InvalidInput("\n".join(document.report()))
     return environments
+
+
+def _inside(path: Path) -> Path:
+    """Refuse a link that leads out of its folder: what lies elsewhere is nobody's service file."""
+    home = Path(os.path.realpath(path.parent))
+    if not Path(os.path.realpath(path)).is_relative_to(home):
+        raise InvalidInput(f"{path}:1: file: is a link that leads out of its folder; put the service file itself here")
+    return path
 
 
 def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironment:
@@ -120,6 +134,8 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
     if not isinstance(entries, dict) or not entries:
         document.fault(("environments",), "is missing or empty; declare at least one environment")
         return
+    for place, text in service_rules.look_alikes(service) if service is not None else ():
+        document.fault(place, text)
     shapes = {name: _validated(EnvironmentSettings, value, ("environments", name), document)
               for name, value in entries.items()}
     afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
@@ -221,6 +237,8 @@ def check_deep(environment: ServiceEnvironment) -> None:
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
         uses a driver without a restore proof
     """
+    from upath import UPath
+
     faults: list[tuple[Place, str]] = []
     for index, resource in enumerate(environment.resources):
         place: Place = ("resources", index)
@@ -238,12 +256,27 @@ def check_deep(environment: ServiceEnvironment) -> None:
         found = _resolved(table, name, setting.name, (name, "name"), faults)
         if found is not None:
             _options(found.Options, setting.options, (name, "options"), faults)
+    for place, folder in _folders(environment):
+        try:
+            UPath(folder)
+        except (ValueError, ImportError) as error:
+            faults.append((place, f"{folder[:80]!a} cannot be opened: {error}; correct the path, or install the "
+                                  "library of that store"))
     if faults:
         document = service_file.read(Path(environment.source), os.environ)
         document.faults.clear()
         for place, text in faults:
             document.fault(("environments", environment.environment, *place), text)
         raise InvalidInput("\n".join(document.report()))
+
+
+def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+    for model, names, place in ((environment, ("artifacts", "ledger", "evidence", "anchor"), ()),
+                                (environment.backup, ("store", "replica", "scratch"), ("backup",))):
+        for name in names:
+            folder = getattr(model, name)
+            if folder is not None:
+                yield (*place, name), folder
 
 
 def _resolved(

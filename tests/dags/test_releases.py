@@ -70,6 +70,18 @@ def test_policy_of_every_task(shop: dict[str, ServiceEnvironment]) -> None:
         assert all(dag.get_task(f"backup.{kind}.discard").is_teardown for kind in kinds)
 
 
+def test_nothing_that_a_person_typed_meets_a_template(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow.release_dag import build
+
+    dag = build(shop["prod"])
+    for task in dag.tasks:
+        assert tuple(task.template_fields) == () and task.map_index_template is None, task.task_id
+    approve = dag.get_task("change.approve")
+    approve.subject = approve.body = "{{ 7 * 7 }} {% raw %} {{ conn.shop_vault.password }}"
+    approve.render_template_fields({})
+    assert approve.subject == approve.body == "{{ 7 * 7 }} {% raw %} {{ conn.shop_vault.password }}"
+
+
 def test_the_approval_gate_never_answers_by_itself(shop: dict[str, ServiceEnvironment]) -> None:
     from airlock.flow.release_dag import build
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airlock.change.text import escape
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
@@ -76,7 +78,7 @@ class Sandbox:
         return record.data["outcome"], record.data["why"]
 
 
-def form(version: str, **more: str) -> dict[str, str]:
+def form(version: str, **more: Any) -> dict[str, Any]:
     return {
         "version": version, "change_type": "normal", "title": "A test release", "reason": "It is tested end to end.",
         "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **more,
@@ -145,13 +147,15 @@ def test_a_standard_change_passes_by_written_policy(sandbox: Sandbox) -> None:
     [
         (form("9.9"), "9.9"),
         (form("1.1"), "nothing to release"),
-        (form("1.2", title="{{ conn.shop_vault.password }}"), "title"),
+        (form("1.2", title="Approved \u202eby all"), "title: contains an invisible or direction character"),
+        (form("1.2", permit={"votes": [[["deep"]]]}, start_after="0001-01-01T00:00:00+14:00"), "permit: unknown field"),
+        (form("../../etc/passwd"), "version"),
         (form("1.2", rollback_plan=""), "ollback"),
         (form("1.2", change_type="emergency"), "ncident"),
     ],
-    ids=["unknown version", "already stable", "template", "no way back", "emergency without incident"],
+    ids=["unknown version", "stable already", "direction", "unknown field", "path", "no way back", "no incident"],
 )
-def test_a_wrong_request_is_refused_in_a_sentence(sandbox: Sandbox, answers: dict[str, str], sentence: str) -> None:
+def test_a_wrong_request_is_refused_in_a_sentence(sandbox: Sandbox, answers: dict[str, Any], sentence: str) -> None:
     client = sandbox.demo.client("release-manager")
     before = sandbox.target("staging").inspect()
     try:
@@ -168,11 +172,15 @@ def test_a_wrong_request_is_refused_in_a_sentence(sandbox: Sandbox, answers: dic
 
 def test_a_rejection_ends_it_and_strangers_cannot_answer(sandbox: Sandbox) -> None:
     client = sandbox.demo.client("release-manager")
-    run = client.trigger(STAGING, form("1.2"))
+    template = "{{ conn.shop_vault.password }} {% raw %} ${AIRLOCK_HOME} %(x)s {version}"
+    markup = "<img src=x> [approve](https://evil.example) https://evil.example"
+    run = client.trigger(STAGING, form("1.2", title=template, reason=markup))
     sandbox.wait_for(client, run, "change.approve", "awaiting_input")
     request = client.pending_request(run)
     assert request is not None
-    assert form("1.2")["reason"] not in json.dumps(request["params"]), "an approver must find the reason empty"
+    quoted = [f"> {escape(text)}" for text in (template, markup)]
+    assert [line for line in request["body"].splitlines() if line in quoted] == quoted, "shown as typed, and inert"
+    assert markup not in json.dumps(request["params"]), "an approver must find the reason empty"
     for stranger in ("release-manager", "viewer", "board-1"):
         with pytest.raises(PermanentError, match="403"):
             sandbox.demo.client(stranger).approve(run, "Approve", "let me")

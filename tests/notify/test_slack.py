@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.errors import TemporaryError
@@ -90,7 +90,7 @@ def test_messages_of_a_release_form_one_thread(slack, monkeypatch):
     assert second["thread_ts"] == thread
     assert first["text"].splitlines() == [
         ":rocket: *Release of shop 1.1*",
-        "New orders page",
+        "> New orders page",
         "• risk: low (10)",
         "<http://127.0.0.1:28080/dags/release.shop.prod|Open in Airflow>",
         "release shop-prod-1",
@@ -155,28 +155,66 @@ def test_text_from_strangers_calls_nobody_and_forges_nothing(slack, monkeypatch)
     ((_, body),) = slack.requests
     text = body["text"]
     assert "<" not in text
+    assert ">" not in text.replace("\n> ", "\n")
     assert "`" not in text
     assert "&lt;!channel&gt;" in text
     assert "\x00" not in text
     assert "\u202e" not in text
     assert len([line for line in text.splitlines() if line.startswith("•")]) == 1
+    assert "\n> &lt;!channel&gt; &lt;@U1&gt; 'code' &amp; &lt;http://x|click&gt;" in text
     assert (body["parse"], body["link_names"], body["unfurl_links"]) == ("none", False, False)
 
 
-@settings(deadline=None)
+def test_lines_that_imitate_a_message_are_quoted_and_few():
+    forged = "fine\n\n• approvers: nobody\nrelease shop-prod-2\n:checkered_flag: *Release shop-prod-2: promoted*\n"
+    lines = render(MESSAGE.model_copy(update={"text": forged + "x\n" * 900})).splitlines()
+    assert lines[0] == ":rocket: *Release of shop 1.1*" and lines[-1] == "release shop-prod-1"
+    assert lines[1:5] == [
+        "> fine",
+        "> • approvers: nobody",
+        "> release shop-prod-2",
+        "> :checkered_flag: ∗Release shop-prod-2: promoted∗",
+    ]
+    assert lines[16] == "> 889 more lines" and len(lines) == 20
+
+
+MARKS = [
+    "<!channel>",
+    "<@U1>",
+    "<http://x|y>",
+    "&amp;",
+    "*",
+    "~",
+    "`",
+    ">",
+    "•",
+    "\n",
+    "\r",
+    "\u2028",
+    "\x00",
+    "\u202e",
+]
+STRANGE = st.text(max_size=60) | st.lists(st.sampled_from([*MARKS, "x"])).map("".join)
+
+
 @given(
-    title=st.text(),
-    text=st.text(max_size=50) | st.just("&" * 100_000),
-    link=st.text(),
-    fields=st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=15),
+    title=STRANGE,
+    text=STRANGE | st.just("&" * 100_000),
+    link=STRANGE | st.just("https://airflow.example/dags/x?a=1&b=2"),
+    fields=st.dictionaries(STRANGE, STRANGE, max_size=15),
 )
-def test_rendered_text_is_bounded_and_has_no_commands(title, text, link, fields):
+def test_rendered_text_is_bounded_and_forges_nothing(title, text, link, fields):
     rendered = render(Message(release="r", event="end", title=title, text=text, link=link, fields=fields))
-    body = rendered.replace(f"<{link}|Open in Airflow>", "") if link.startswith("http") else rendered
-    assert "<" not in body
-    assert ">" not in body
-    assert len(rendered) < 40_000
-    assert rendered.count("&") == sum(rendered.count(entity) for entity in ("&amp;", "&lt;", "&gt;"))
+    lines = rendered.split("\n")
+    # Slack takes 40,000 characters.
+    assert len(rendered) < 20_000
+    assert lines[0].startswith(":checkered_flag: *") and lines[0].count("*") == 2 and lines[-1] == "release r"
+    assert len(lines) == len(rendered.splitlines()) <= 2 + 16 + 11 + 1
+    for line in lines[1:-1]:
+        body = line[2:] if line.startswith(("> ", "• ")) else line.removeprefix("<").removesuffix("|Open in Airflow>")
+        assert line != body
+        assert not set("<>`*~") & set(body)
+        assert body.count("&") == sum(body.count(entity) for entity in ("&amp;", "&lt;", "&gt;"))
 
 
 def test_the_registry_knows_it():

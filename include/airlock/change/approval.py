@@ -1,7 +1,7 @@
 """Who must approve, and whether the votes suffice. Pure; must not know how people are asked.
 
-One person fills at most one seat, even when he or she belongs to several groups. The requester and people who are not
-members never count.
+One person fills at most one seat, even when he or she belongs to several groups. The requester and accounts whose names
+look like the requester's, and people who are not members, never count.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from airlock.change.basis import Ground
 from airlock.errors import GateRefused, InvalidInput, UnknownName
 from airlock.models import ApprovalRule, Rfc, Risk, Vote
+from airlock.plain_text import look_alike
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def eligible(rules: Sequence[ApprovalRule], requester: str) -> tuple[str, ...]:
     """
     if not rules:
         raise GateRefused("there is no approval rule, so nobody could approve; declare approvals in the service file")
-    people = tuple(sorted({person for rule in rules for person in rule.members} - {requester}))
+    people = tuple(sorted(_others(rules, requester)))
     missing = _missing(rules, _seated(rules, people))
     if missing:
         raise GateRefused(f"the approval cannot be given: without the requester {requester!r}, who may not approve, "
@@ -65,11 +66,14 @@ def eligible(rules: Sequence[ApprovalRule], requester: str) -> tuple[str, ...]:
 def check_vote(rules: Sequence[ApprovalRule], vote: Vote, requester: str) -> None:
     """Refuse a vote that must not be recorded as one.
 
-    :raises GateRefused: the person is the requester or belongs to none of the groups
+    :raises GateRefused: the person is the requester, by name or by the look of it, or belongs to none of the groups
     :raises InvalidInput: a rejection has no reason
     """
     if vote.person == requester:
         raise GateRefused(f"{vote.person} asked for this change and so may not vote on it; ask another approver")
+    if look_alike(vote.person, requester):
+        raise GateRefused(f"{vote.person} looks like {requester}, who asked for this change and may not vote on it; "
+                          "ask another approver")
     if not any(vote.person in rule.members for rule in rules):
         raise GateRefused(f"{vote.person} is in none of the groups {', '.join(rule.group for rule in rules)}; "
                           "ask one of their members")
@@ -84,7 +88,7 @@ def tally(rules: Sequence[ApprovalRule], votes: Sequence[Vote], requester: str) 
     """
     if not rules:
         raise GateRefused("there is no approval rule, so no vote can carry the plan; declare approvals")
-    members = {person for rule in rules for person in rule.members} - {requester}
+    members = _others(rules, requester)
     counted = [vote for vote in votes if vote.person in members]
     for vote in counted:
         if vote.choice == "reject" and vote.reason.strip():
@@ -101,6 +105,11 @@ def tally(rules: Sequence[ApprovalRule], votes: Sequence[Vote], requester: str) 
         return Tally("waiting", missing, seats)
     filled = "; ".join(f"{group}: {', '.join(people)}" for group, people in seats.items())
     return Tally("approved", f"every seat is filled: {filled}", seats)
+
+
+def _others(rules: Sequence[ApprovalRule], requester: str) -> set[str]:
+    """Return the members who are not the requester, nor have a name that could be taken for the requester's."""
+    return {person for rule in rules for person in rule.members if not look_alike(person, requester)}
 
 
 def _missing(rules: Sequence[ApprovalRule], seated: Sequence[Sequence[str]]) -> str:

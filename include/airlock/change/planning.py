@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airlock.errors import InvalidInput, PermanentError
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 _CHUNK = 1 << 20
+_LARGEST = 64 << 30
 _SHOWN_VERSIONS = 20
 
 
@@ -62,20 +66,43 @@ def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:
 
     if not _VERSION.fullmatch(version) or ".." in version:
         raise InvalidInput(f"{version[:40]!a} is no version: write it as the artifact is named, for example 1.1")
-    path = UPath(environment.artifacts.replace("{version}", version))
     hasher = hashlib.sha256()
+    path: UPath | str = environment.artifacts.replace("{version}", version)
     try:
+        path = UPath(path)
+        _refuse_special(path, environment)
         if not path.is_file():
             found = versions_found(environment)
             shown = ", ".join(found[:_SHOWN_VERSIONS]) + (" ..." if len(found) > _SHOWN_VERSIONS else "")
             raise InvalidInput(f"there is no artifact {path} for {environment.service} {version}: versions found are "
                                f"{shown or 'none'}; build it, or ask for one of these")
+        if path.stat().st_size > _LARGEST:
+            raise InvalidInput(f"artifact {path} is larger than {_LARGEST >> 30} GiB; release less at once")
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 hasher.update(chunk)
+    except (ValueError, ImportError) as error:
+        raise InvalidInput(f"artifacts of {environment.source}: {path} cannot be opened: {error}; correct the path, or "
+                           "install the library of that store") from error
     except OSError as error:
         raise PermanentError(f"artifact {path} cannot be read: {error}; check permissions and storage") from error
     return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest())
+
+
+def _refuse_special(path: UPath, environment: ServiceEnvironment) -> None:
+    """Refuse a link that leads out of the folder of artifacts, and devices and pipes, which never end."""
+    if path.protocol not in ("", "file", "local") or not os.path.lexists(path.path):
+        return
+    folder, real = type(path)(_folder(environment)).path, Path(os.path.realpath(path.path))
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise InvalidInput(f"artifact {path} is a link that leads out of {folder}; put the artifact itself there")
+    if not stat.S_ISREG(real.stat().st_mode):
+        raise InvalidInput(f"artifact {path} is not a regular file; put the artifact itself there")
+
+
+def _folder(environment: ServiceEnvironment) -> str:
+    before = environment.artifacts.partition("{version}")[0]
+    return before[: before.rfind("/") + 1] or "."
 
 
 def versions_found(environment: ServiceEnvironment) -> tuple[str, ...]:
@@ -83,9 +110,8 @@ def versions_found(environment: ServiceEnvironment) -> tuple[str, ...]:
     from upath import UPath
 
     before, _, after = environment.artifacts.partition("{version}")
-    cut = before.rfind("/") + 1
-    start, (rest, _, below) = before[cut:], after.partition("/")
-    folder: UPath = UPath(before[:cut] or ".")
+    start, (rest, _, below) = before.rpartition("/")[2], after.partition("/")
+    folder: UPath = UPath(_folder(environment))
     if not folder.is_dir():
         return ()
     versions = []

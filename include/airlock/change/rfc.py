@@ -1,31 +1,30 @@
 """The trigger form -> a validated request for change. Knows the rules of requests, not risk, approval or Airflow.
 
-Everything a person typed is treated as hostile until it passed here: it will be shown to approvers, kept as evidence,
-and used to find an artifact.
+Everything a person typed is treated as hostile until it passed here. Identifiers are of a strict ASCII pattern. Prose
+may say anything in any language, ``{{ templates }}`` and ``<markup>`` too: it is never rendered, and whoever shows it
+escapes it. It may only not hold what a reader cannot see, or what moves other text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
+from unicodedata import normalize
 
 from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, FormField
 from airlock.errors import InvalidInput
 from airlock.models import Rfc
+from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE, fault_in, visible_length
 from airlock.services import ServiceEnvironment
 
-_MAXIMUM_REQUESTER = 128
-_UNSAFE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"), "a control character"),
-    (re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"), "an invisible or direction character"),
-    (re.compile(r"\{\{|\{%|\{#|\$\{"), "template text ({{, {%, {# or ${)"),
-    (re.compile(r"\.\.[/\\]"), "a path to a parent folder (../)"),
-    (re.compile(r"<[A-Za-z/!?]"), "an HTML tag"),
-    (re.compile(r"!\[|\]\(|\]\[|```"), "markdown links, pictures or code blocks"),
-)
+_SHOWN_UNKNOWN = 20
+_MOST_LINES = 60
+_ONE_LINE_UP_TO = 120
+_YEARS = range(2000, 2200)
 
 
 def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: ServiceEnvironment) -> Rfc:
@@ -69,12 +68,11 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
 
 def _unknown(form: Mapping[str, Any]) -> list[str]:
     faults = []
-    for name in form:
-        if name not in FIELD_OF:
-            near = get_close_matches(str(name), FIELD_OF, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELD_OF)}"
-            faults.append(f"{_shown(str(name))[1:-1]}: unknown field; {hint}")
-    return faults[:20]
+    for name in islice((str(name)[:40] for name in form if name not in FIELD_OF), _SHOWN_UNKNOWN):
+        near = get_close_matches(name, FIELD_OF, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELD_OF)}"
+        faults.append(f"{_shown(name)[1:-1]}: unknown field; {hint}")
+    return faults
 
 
 def _blank(value: Any) -> bool:
@@ -91,19 +89,22 @@ def _value(field: FormField, value: Any, faults: list[str]) -> str | None:
     if not isinstance(value, str):
         faults.append(f"{field.name}: must be text, found {type(value).__name__}; write it in quotes")
         return None
-    text = value.strip().replace("\r\n", "\n")
     longest, shortest = field.schema.get("maxLength", 64), field.schema.get("minLength", 1)
+    # Composed once, here: what is compared, counted and signed from now on is one spelling of the same text.
+    text = value if len(value) > 4 * longest else _composed(value)
     if len(text) > longest:
         faults.append(f"{field.name}: has {len(text)} characters, at most {longest} are allowed; shorten it")
         return None
-    for pattern, what in _UNSAFE:
-        if pattern.search(text):
-            faults.append(f"{field.name}: contains {what}; write plain text")
-            return None
-    if "\n" in text and longest <= 120:
-        faults.append(f"{field.name}: must be one line; remove the line break")
-    elif len(text) < shortest:
-        faults.append(f"{field.name}: has {len(text)} characters, at least {shortest} are needed; {field.description}")
+    what = fault_in(text)
+    if what:
+        faults.append(f"{field.name}: contains {what}; write plain text")
+    elif longest <= _ONE_LINE_UP_TO and ("\n" in text or "\t" in text):
+        faults.append(f"{field.name}: must be one line; remove line breaks and tabs")
+    elif text.count("\n") >= _MOST_LINES:
+        faults.append(f"{field.name}: has more than {_MOST_LINES} lines; shorten it")
+    elif visible_length(text) < shortest:
+        faults.append(f"{field.name}: has {visible_length(text)} visible characters, at least {shortest} are needed; "
+                      f"{field.description}")
     elif "enum" in field.schema and text not in field.schema["enum"]:
         faults.append(f"{field.name}: {_shown(text)} is not one of {', '.join(field.schema['enum'])}; choose one")
     elif "pattern" in field.schema and (not re.fullmatch(field.schema["pattern"], text) or ".." in text):
@@ -111,6 +112,10 @@ def _value(field: FormField, value: Any, faults: list[str]) -> str | None:
     else:
         return text
     return None
+
+
+def _composed(value: str) -> str:
+    return normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n").strip())
 
 
 def _fill_from_template(values: dict[str, str | None], environment: ServiceEnvironment, faults: list[str]) -> None:
@@ -131,8 +136,9 @@ def _fill_from_template(values: dict[str, str | None], environment: ServiceEnvir
 def _requester(requester: str | None) -> list[str]:
     if not isinstance(requester, str) or not requester.strip():
         return ["requester: nobody is known to have asked for this; trigger the run as a logged-in person"]
-    if len(requester) > _MAXIMUM_REQUESTER or any(pattern.search(requester) for pattern, _ in _UNSAFE):
-        return [f"requester: {_shown(requester)} is no log-in name; trigger the run as a logged-in person"]
+    if not LOGIN_NAME.fullmatch(requester):
+        return [f"requester: {_shown(requester)} is no log-in name ({LOGIN_NAME_RULE}), so it could pass for that of "
+                "another; trigger the run as a person with such a name"]
     return []
 
 
@@ -141,10 +147,11 @@ def _moment(text: str | None, faults: list[str]) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        faults.append(f"start_after: {_shown(text)} is no moment; write date, time and offset such as "
-                      "2026-11-24T20:00:00+01:00")
-        return None
-    return moment
+        # In UTC from now on, and far from the ends of the calendar, where arithmetic overflows.
+        known = moment.astimezone(UTC) if moment.tzinfo is not None and moment.year in _YEARS else None
+    except (ValueError, OverflowError):
+        known = None
+    if known is None:
+        faults.append(f"start_after: {_shown(text)} is no moment from {_YEARS[0]} to {_YEARS[-1]}; write date, time "
+                      "and offset such as 2026-11-24T20:00:00+01:00")
+    return known

@@ -9,38 +9,61 @@ import re
 from collections.abc import Iterable, Sequence
 
 from airlock.models import Plan
+from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
+_WORDS = re.compile(r"([\s`|\\<>\"]+)")
+_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
+_QUOTED_LIMIT = 5000
 
 
 def escape(text: object, limit: int = 600) -> str:
     """Return *text* on one line, at most *limit* characters of it, so that it shows as typed and does nothing."""
-    plain = _NOT_TEXT.sub(" ", str(text)).strip()
+    plain = " ".join(harmless(str(text)).split())
     cut = f"{plain[:limit].rstrip()} ... ({len(plain) - limit} more characters)" if len(plain) > limit else plain
-    entities = cut.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    # Airflow's page makes links of addresses after Markdown was parsed, escaped or not, but never inside code.
+    return "".join(f"`{word}`" if _ADDRESS.search(word) else _escape_word(word) for word in _WORDS.split(cut))
+
+
+def _escape_word(word: str) -> str:
+    entities = word.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return _SPECIAL.sub(r"\\\1", entities)
 
 
 def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
-    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before."""
-    rfc = plan.rfc
+    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before.
+
+    The requester's words are quoted, and only they are; all but the title stand at the end, so that they cannot push
+    away what is approved.
+    """
     lines = [
-        f"### {escape(plan.service)} {escape(rfc.version)} to {escape(plan.environment)}: {escape(rfc.title, 120)}",
+        f"### {escape(plan.service)} {escape(plan.rfc.version)} to {escape(plan.environment)}",
         "",
-        f"Plan digest `{plan.digest}`. Your answer is bound to it: if anything below changes, you are asked again.",
+        f"Plan digest `{plan.digest}`. Your answer is bound to it: if anything of the plan changes, you are asked "
+        "again. Quoted lines are the requester's words, which nobody has checked.",
+        "",
+        *_quote(plan.rfc.title),
         "",
         *(("#### What changed since it was approved", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
+        *_facts(plan),
+        *_rollout(plan),
+        *_backups(plan),
+        *_seats(plan),
+        *_words(plan),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(plan: Plan) -> list[str]:
+    return [
         *_table(("", ""), (
-            ("Requester", escape(rfc.requester)),
-            ("Type of change", escape(rfc.change_type)),
+            ("Requester", escape(plan.rfc.requester)),
+            ("Type of change", escape(plan.rfc.change_type)),
             ("Version now", escape(plan.current_version)),
             ("Artifact", f"`{plan.artifact.digest}`"),
-            ("Reason", escape(rfc.reason)),
-            ("Impact", escape(rfc.impact)),
-            ("Incident", escape(rfc.incident or "none")),
-            ("Not before", escape(rfc.start_after or "as soon as the calendar allows")),
+            ("Incident", escape(plan.rfc.incident or "none")),
+            ("Not before", escape(plan.rfc.start_after or "as soon as the calendar allows")),
         )),
         "",
         f"#### Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}",
@@ -48,6 +71,11 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
         *_table(("Factor", "Points", "Why"),
                 ((escape(factor.name), str(factor.points), escape(factor.reason)) for factor in plan.risk.factors)),
         "",
+    ]
+
+
+def _rollout(plan: Plan) -> list[str]:
+    return [
         "#### Rollout",
         "",
         *(f"{number}. {step.percent} % of the traffic, watched for at least {step.observe_seconds:g} s"
@@ -58,26 +86,46 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
         f"more often than the stable version beyond chance, above {plan.analysis.max_error_rate * 100:g} % "
         f"errors, or with a p95 latency of more than {plan.analysis.latency_ratio:g} times the stable one.",
         "",
+    ]
+
+
+def _backups(plan: Plan) -> list[str]:
+    return [
         "#### Backups to be taken and restored as a test before anything is changed",
         "",
         *_table(("Kind", "Resource", "Driver"),
                 ((escape(resource.kind.value), escape(resource.name), escape(resource.driver))
                  for resource in plan.resources)),
-        *(f"\nNo {escape(kind)}: {escape(why)}"
+        *(f"\nNo {escape(kind)}: {escape(why, 1000)}"
           for kind, why in sorted(plan.backup_policy.get("without_kinds", {}).items())),
         "",
-        "#### Way back",
-        "",
-        escape(rfc.rollback_plan, 2000),
-        "",
+    ]
+
+
+def _seats(plan: Plan) -> list[str]:
+    return [
         "#### Seats",
         "",
         *(f"- {rule.quorum} of {escape(rule.group)}: {', '.join(escape(person) for person in rule.members)}"
           for rule in plan.approvals),
         "",
         "A rejection needs a reason and ends the request. The requester cannot approve.",
+        "",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _words(plan: Plan) -> list[str]:
+    words = (("Reason", plan.rfc.reason), ("Impact", plan.rfc.impact), ("Way back", plan.rfc.rollback_plan))
+    lines = ["#### In the requester's words"]
+    for name, text in words:
+        lines += ["", f"**{name}**", "", *_quote(text)]
+    return lines
+
+
+def _quote(text: str) -> list[str]:
+    """Return *text* as a block quote that keeps its line breaks and leaves out empty lines."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [f"> {line}" for line in "\\\n".join(escape(line, _QUOTED_LIMIT) for line in lines).split("\n")]
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -37,6 +37,9 @@ ANSWER_REASON = "answer_reason"
 class ApproveOperator(HITLOperator):
     """Asks the people whom the policy names, and ends when they agreed, when one rejected, or when time ran out."""
 
+    template_fields = ()
+    """Nothing here is a template: subject and body hold what strangers wrote."""
+
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
         kwargs.pop("params", None)  # Airflow hands down those of the DAG: the trigger form, which nobody fills in here
         super().__init__(

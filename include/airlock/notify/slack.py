@@ -13,10 +13,14 @@ from urllib.parse import urlsplit
 from airlock.connections import connection
 from airlock.errors import TemporaryError, UnknownName
 from airlock.notify.notifier import Message, Notifier
+from airlock.plain_text import harmless
 
 log = logging.getLogger(__name__)
 DEFAULT_CHANNEL = "#releases"
 _TITLE, _TEXT, _FIELD, _FIELDS = 150, 2000, 200, 10
+_LINES = 15
+_LOOKS_LIKE = str.maketrans({"*": "∗", "~": "∼", "`": "'"})
+"""Slack has no way to escape its marks of layout, so others of the same shape stand for them."""
 _TIMEOUT_SECONDS = 10
 _SIGNS = {
     "start": ":rocket:",
@@ -79,7 +83,7 @@ def render(message: Message) -> str:
     """Return *message* as Slack text: bounded, and with nothing in it that Slack would take for a command."""
     lines = [f"{_SIGNS[message.event]} *{_line(message.title, _TITLE)}*"]
     if message.text:
-        lines.append(_safe(message.text, _TEXT))
+        lines += _quoted(message.text)
     shown = list(message.fields.items())[:_FIELDS]
     lines += [f"• {_line(name, _FIELD)}: {_line(value, _FIELD)}" for name, value in shown]
     if len(message.fields) > _FIELDS:
@@ -90,14 +94,25 @@ def render(message: Message) -> str:
     return "\n".join(lines)
 
 
+def _quoted(text: str) -> list[str]:
+    """Return *text* as lines that Slack shows as a quotation, so that none passes for a line of this message."""
+    lines = [line for line in _short(text, _TEXT).splitlines() if line.strip()]
+    more = [f"{len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
+    return [f"> {_inert(line)}" for line in [*lines[:_LINES], *more]]
+
+
 def _line(text: str, limit: int) -> str:
-    return _safe(" ".join(text.split()), limit).replace("*", "∗")
+    return _inert(_short(" ".join(text.split()), limit))
 
 
-def _safe(text: str, limit: int) -> str:
-    # Shortened before it is escaped, so that no entity is cut in half.
-    plain = "".join(character for character in text if character == "\n" or character.isprintable())
-    return _escape(plain if len(plain) <= limit else plain[: limit - 1] + "…").replace("`", "'")
+def _short(text: str, limit: int) -> str:
+    plain = harmless(text)
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def _inert(text: str) -> str:
+    # After it was shortened, so that no entity is cut in half.
+    return _escape(text).translate(_LOOKS_LIKE)
 
 
 def _escape(text: str) -> str:
