@@ -16,6 +16,7 @@ from airlock.evidence.seal import seal
 from airlock.models import Kind, Record
 from airlock.registry import DRIVERS
 from airlock.signing import Signer, generate_pem
+from tests.service_data import write
 
 INCLUDE = Path(__file__).resolve().parents[1] / "include"
 NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)
@@ -93,6 +94,121 @@ def test_wrong_input_gives_2_and_a_sentence(pack, arguments):
     assert "Traceback" not in done.stderr
     assert "airlock" in done.stderr
     assert done.stdout == ""
+
+
+HOSTILE_PATHS = [
+    "/dev/zero",
+    "/dev/null",
+    "/proc/self/mem",
+    "/bin",
+    "/bin/ls",
+    "\udcff\udcfe",
+    "a\nb\x1b[2J\u202ec",
+    "x" * 5000,
+    "x" * 300,
+    "zzz://x",
+    "http://[",
+    "../../../../etc/shadow",
+    "~",
+    "-",
+    "{{ conn.x }}",
+    "[bold]x[/]",
+]
+HOSTILE_COMMANDS = [
+    ("services", "check", "{path}"),
+    ("plan", "{path}", "{path}", "--version", "{path}", "--folder", "{folder}"),
+    ("plan", "cafe", "live", "--version", "{path}", "--folder", "{folder}", "--requester", "{path}"),
+    ("plan", "cafe", "live", "--version", "1.1", "--folder", "{path}"),
+    ("evidence", "verify", "{path}"),
+    ("evidence", "verify", "{path}", "--json"),
+    ("evidence", "verify", "{pack}", "--public-key", "{path}"),
+    ("evidence", "verify", "{ledger}", "--anchor", "{path}"),
+    ("evidence", "recompute", "{path}"),
+    ("drivers", "{path}"),
+    ("{path}",),
+]
+MANY = """
+import io, os, sys, traceback
+from airlock.cli import main
+for line in sys.stdin.buffer.read().split(b"\\0\\0"):
+    argv = [os.fsdecode(word) for word in line.split(b"\\0")]
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("\\f")
+        stream.flush()
+    try:
+        code = main(argv)
+    except SystemExit as left:  # of argparse
+        code = left.code
+    except BaseException:
+        traceback.print_exc()
+        code = -1
+    print(f"\\nEXIT {code}", flush=True)
+"""
+
+
+def test_hostile_arguments_end_in_a_sentence_and_a_known_exit_code(pack, tmp_path):
+    """Through ``main`` as a process, all commands in a row: starting Python is most of what one costs."""
+    write(tmp_path)
+    known = {"{pack}": str(pack), "{ledger}": str(pack.parent / "ledger"), "{folder}": str(tmp_path / "services")}
+    calls = [
+        [known.get(word, word.replace("{path}", path)) for word in command]
+        for command in HOSTILE_COMMANDS
+        for path in HOSTILE_PATHS
+    ]
+    given = b"\0\0".join(b"\0".join(os.fsencode(word) for word in call) for call in calls)
+    done = subprocess.run(
+        [sys.executable, "-c", MANY],
+        input=given,
+        capture_output=True,
+        timeout=280,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    outputs, errors = (data.decode().split("\f")[1:] for data in (done.stdout, done.stderr))
+    assert len(outputs) == len(errors) == len(calls)
+    for call, output, error in zip(calls, outputs, errors, strict=True):
+        said, _, code = output.rpartition("\nEXIT ")
+        assert int(code) in (0, 1, 2), (call, output, error)
+        assert "Traceback" not in output + error and (said + error).strip(), call
+        assert not {character for character in output + error if ord(character) < 32} - {"\n"}, call
+        assert "\u202e" not in output + error and len(error) < 5000, call
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "error"),
+    [
+        (
+            "> /dev/full",
+            1,
+            "airlock: input or output failed: [Errno 28] No space left on device; check the disk and the paths\n",
+        ),
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        ("2> /dev/full", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_outputs_that_take_nothing_leave_no_stack_trace(redirection, code, error, form):
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m airlock drivers {form} {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+    )
+    assert (done.returncode, done.stderr, done.stdout if redirection != "2> /dev/full" else "") == (code, error, "")
+
+
+def test_a_terminal_without_unicode_gets_escapes(tmp_path):
+    (tmp_path / "x.yaml").write_text("sérvice: ü\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "airlock", "services", "check", str(tmp_path)],
+        capture_output=True,
+        timeout=240,
+        env=os.environ | {"PYTHONPATH": str(INCLUDE), "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert b"s\\xe9rvice: unknown field; did you mean 'service'?" in done.stdout
 
 
 def test_a_private_key_is_not_taken_for_a_public_one_nor_shown(pack, tmp_path):

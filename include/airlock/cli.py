@@ -1,22 +1,28 @@
 """``python -m airlock``: reads the command line and turns errors into one sentence and an exit code.
 
-Exit codes: 0 as wished; 1 refused, failed or problems found; 2 wrong input; 130 stopped with Ctrl-C.
+Exit codes: 0 as wished; 1 refused, failed, problems found or output that nobody takes; 2 wrong input; 130 stopped with
+Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from airlock.errors import AirlockError, InvalidInput
+from airlock.plain_text import harmless
 
 _COMMANDS = ("services", "plan", "drivers", "evidence")
 _STOPPED = 130
+_LONG_WORD = re.compile(r"(\S{200})\S{20,}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors of Airlock give one sentence on stderr, never a stack trace."""
+    _open_outputs()
     try:
         arguments = build_parser().parse_args(argv)
         code: int = arguments.run(arguments, Console())
@@ -42,14 +49,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AirlockError as error:
         return _fail(error, 1)
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (head, less) has gone
         return 1
+    except OSError as error:
+        _drop_output()
+        return _fail(f"input or output failed: {error}; check the disk and the paths", 1)
     except KeyboardInterrupt:
         return _fail("stopped", _STOPPED)
     return code
 
 
+def _open_outputs() -> None:
+    """Let every character through, whatever the terminal can show, and bear outputs that the caller closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    # Otherwise Python would complain again when it flushes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(error: AirlockError | str, code: int) -> int:
-    print(f"airlock: {' '.join(str(error).split())}", file=sys.stderr)
+    lines = [" ".join(harmless(line).split()) for line in str(error).splitlines()]
+    print("airlock: " + _LONG_WORD.sub(r"\1...", "\n".join(lines)), file=sys.stderr)
     return code

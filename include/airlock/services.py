@@ -237,6 +237,7 @@ def check_deep(environment: ServiceEnvironment) -> None:
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
         uses a driver without a restore proof
     """
+    from fsspec import get_filesystem_class
     from upath import UPath
 
     faults: list[tuple[Place, str]] = []
@@ -258,7 +259,7 @@ def check_deep(environment: ServiceEnvironment) -> None:
             _options(found.Options, setting.options, (name, "options"), faults)
     for place, folder in _folders(environment):
         try:
-            UPath(folder)
+            get_filesystem_class(UPath(folder).protocol)
         except (ValueError, ImportError) as error:
             faults.append((place, f"{folder[:80]!a} cannot be opened: {error}; correct the path, or install the "
                                   "library of that store"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -92,3 +93,11 @@ def test_plan_says_when_nobody_could_approve(folder, capsys):
 def test_plan_refuses_what_is_unknown(folder, capsys, arguments, sentence):
     assert main(["plan", *arguments, "--requester", "rita", "--folder", str(folder)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_plan_asks_for_the_name_of_a_user_who_has_none(folder, capsys, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container that runs under any number
+    assert main(["plan", "cafe", "live", "--version", "1.1", "--folder", str(folder)]) == 2
+    assert "give --requester NAME" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from airlock.evidence.report import Report
 from airlock.recompute.release import Recomputation, recompute
 
 _KEY = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+_LARGEST_KEY_FILE = 1 << 20
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,7 +68,8 @@ def _keys(arguments: argparse.Namespace) -> list[str]:
 
 def _public_keys(file: Path) -> list[str]:
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(_LARGEST_KEY_FILE)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the public key file {file} cannot be read: {error}") from error
     keys = _KEY.findall(text)

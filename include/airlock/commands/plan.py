@@ -17,7 +17,7 @@ from airlock.change.form import CHANGE_TYPES, IMPACTS
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
-from airlock.errors import AirlockError, GateRefused
+from airlock.errors import AirlockError, GateRefused, InvalidInput
 from airlock.models import Plan, canonical_json, utc_now
 from airlock.schedule.calendar import decide
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
@@ -52,7 +52,7 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     check_deep(environment)
     artifact = resolve_artifact(environment, arguments.version)
     current, note = _current(environment)
-    rfc = rfc_from_form(_form(arguments), arguments.requester or getpass.getuser(), environment)
+    rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
     facts = {"now": utc_now(), "current_version": None if current == UNKNOWN else current}
     risk = assess(rfc, environment, facts)
     rules = rules_for(risk, rfc, environment)
@@ -70,6 +70,13 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
         if refusal:
             console.print(f"would be refused: {escape(refusal)}", soft_wrap=True, highlight=False)
     return 1 if refusal else 0
+
+
+def _log_in() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError) as error:  # a container that runs as a user without a name
+        raise InvalidInput("nobody knows under which name you are logged in; give --requester NAME") from error
 
 
 def _form(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -34,9 +34,11 @@ def root_path(root: str | Path | UPath) -> UPath:
     if not str(root):
         raise InvalidInput("the path of the evidence is empty")
     try:
-        return UPath(root)
+        path = UPath(root)
+        str(path)  # an address that is none fails only here
     except (ValueError, ImportError) as error:
         raise InvalidInput(f"{root} cannot be opened: {error}") from error
+    return path
 
 
 def local(path: UPath) -> Path | None:
@@ -236,6 +238,8 @@ def _clear_errors(done: str, path: UPath) -> Iterator[None]:
         if error.errno in _HOPELESS:
             raise PermanentError(f"{path} cannot be {done}: {error.strerror or error}") from error
         raise TemporaryError(f"{path} cannot be {done}: {error.strerror or error}") from error
+    except (ImportError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be {done}: {error}") from error
 
 
 def shown(name: str) -> str:
