@@ -59,6 +59,7 @@ def read(path: Path, variables: Mapping[str, str]) -> Document:
 
     :raises InvalidInput: the file cannot be read
     """
+    _refuse_outside(path)
     try:
         # Without waiting: to open a pipe would last until somebody writes into it.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
@@ -69,6 +70,13 @@ def read(path: Path, variables: Mapping[str, str]) -> Document:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidInput(f"{path}:1: file: cannot be read: {reason}; check the path and its permissions") from error
     return parse(raw, path, variables)
+
+
+def _refuse_outside(path: Path) -> None:
+    """Refuse a link that leads out of its folder: what lies elsewhere is nobody's service file."""
+    home = Path(os.path.realpath(path.parent))
+    if not Path(os.path.realpath(path)).is_relative_to(home):
+        raise InvalidInput(f"{path}:1: file: is a link that leads out of its folder; put the service file itself here")
 
 
 def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
