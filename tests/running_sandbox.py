@@ -32,7 +32,7 @@ class Running:
 @contextmanager
 def running_sandbox(home: Path) -> Iterator[Running]:
     """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block."""
-    layout = Layout(repository=ROOT, home=home, port_base=_free_port_base())
+    layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
     given = stack.start_all(layout)
     patch = pytest.MonkeyPatch()
     try:
@@ -45,7 +45,8 @@ def running_sandbox(home: Path) -> Iterator[Running]:
         stack.stop_all(layout)
 
 
-def _free_port_base() -> int:
+def free_port_base() -> int:
+    """Return a port base whose row of ports nothing uses at this moment."""
     for _ in range(50):
         base = random.randrange(10000, 19900, 100)  # below the ports that the system hands out
         if not any(reach.listens(base + offset) for offset in OFFSETS.values()):

@@ -111,7 +111,6 @@ def airflow(layout: Layout, held: Credentials) -> dict[str, str]:
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
-        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
         # A task outlives an api-server that is away for a minute.
         "WORKERS__MAX_FAILED_HEARTBEATS": "12",
         "WORKERS__EXECUTION_API_RETRIES": "12",
