@@ -191,6 +191,11 @@ class Release:
         permit = check_permit(
             self._envelope(), self.present_plan(frozen), utc_now(), self.keyring, approved_plan=frozen
         )
+        if frozen.digest != permit.plan_digest:  # stages take resources and steps from the plan on record
+            raise PermitInvalid(
+                f"{self.id}: the plan on record is not the one that was approved, although that one would still fit; "
+                "somebody altered the record: look at it before you release again"
+            )
         log.info(
             "%s: permitted by plan %s until %s", act, permit.plan_digest[:19], f"{permit.expires_at:%d %b %H:%M} UTC"
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from airlock.errors import GateRefused, PermitInvalid, ProofFailed
 from airlock.flow.release import Release
-from airlock.flow.stages import backup
-from airlock.models import Handle, RecoveryPoint, Resource
+from airlock.flow.stages import backup, deploy
+from airlock.models import Handle, Resource
 from tests.release_front import ReleaseFront
 from tests.shop_front import Front, front, running_front
 
@@ -70,20 +69,19 @@ def test_a_finish_that_died_before_its_record_goes_on_with_the_backup_in_the_sto
     assert [record.data["point"]["id"] for record in other.recorded("recovery_point")] == [token]
 
 
-def test_points_too_far_apart_ask_for_another_release(releases: ReleaseFront) -> None:
+def test_a_plan_on_record_that_was_not_approved_stops_everything(releases: ReleaseFront) -> None:
     release = releases.release()
-    resource = release.plan.resources[0]
-    point = release.recovery_point(resource)
-    assert point is not None
-    early = point.model_copy(update={"taken_at": point.taken_at - timedelta(days=1)})
-    assert isinstance(early, RecoveryPoint)
-    two = release.plan.model_copy(update={"resources": (resource, resource.model_copy(update={"name": "early"}))})
-    release.record("plan", plan=two.model_dump(mode="json"), digest=two.digest)
-    release.record("recovery_point", "configuration.early", point=early.model_dump(mode="json"))
-    proof = release.latest("proof", backup.label(resource))
-    assert proof is not None
-    release.record("proof", "configuration.early", proof=proof["proof"])
-    with pytest.raises(GateRefused, match="release again, which takes new backups"):
-        backup.restore_set(releases.again())
-    with pytest.raises(PermitInvalid):
-        backup.start(releases.again(), resource)
+    none = release.plan.model_copy(update={"resources": ()})
+    release.record("plan", plan=none.model_dump(mode="json"), digest=none.digest)
+    for act in (backup.restore_set, deploy.stage):
+        with pytest.raises(PermitInvalid, match="not the one that was approved"):
+            act(releases.again())
+
+
+def test_a_gate_that_was_passed_by_other_backups_counts_for_nothing(releases: ReleaseFront) -> None:
+    release = releases.release()
+    backup.passed(release)
+    release.record("restore_set", points=["of another time"], skew_seconds=0.0, slowest_restore_seconds=0.0)
+    with pytest.raises(GateRefused, match=r"has not passed for configuration\.settings"):
+        deploy.stage(releases.again())
+    assert not release.recorded("act")

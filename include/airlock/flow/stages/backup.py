@@ -113,6 +113,7 @@ def restore_set(release: Release) -> None:
 
     :raises GateRefused: a proof is missing or failed, or the recovery points are too far apart
     """
+    release.permitted("gate restore_set")
     plan = release.plan
     points: list[RecoveryPoint] = []
     missing: list[str] = []
@@ -147,6 +148,24 @@ def restore_set(release: Release) -> None:
         skew,
         slowest,
     )
+
+
+def passed(release: Release) -> None:
+    """Check that the gate was passed by the very backups that this release has now, of every resource of its plan.
+
+    :raises GateRefused: it was not
+    """
+    points = (release.latest("restore_set") or {}).get("points", ())
+    missing = [
+        label(resource)
+        for resource in release.plan.resources
+        if (point := release.recovery_point(resource)) is None or point.id not in points
+    ]
+    if missing or not points:
+        raise GateRefused(
+            f"{release.id}: no proof, no deploy: the gate restore_set has not passed"
+            f"{' for ' + ', '.join(missing) if missing else ''}; clear the task backup.restore_set"
+        )
 
 
 def _short(value: object) -> str:

@@ -13,6 +13,7 @@ from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused, TemporaryError
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
+from airlock.flow.stages import backup
 from airlock.models import TargetState, utc_now
 from airlock.schedule.calendar import decide as ask_calendar
 
@@ -30,13 +31,11 @@ def show(state: TargetState) -> str:
 def stage(release: Release) -> None:
     """Start the new version beside the stable one with no traffic, and smoke test it.
 
-    :raises GateRefused: the restore set is not on record, another version became stable, or a smoke check failed
+    :raises GateRefused: the restore set is not on record for these backups, another version became stable, or a smoke
+        check failed
     """
     plan = release.plan
-    if release.latest("restore_set") is None:
-        raise GateRefused(
-            f"{release.id}: no proof, no deploy: the gate restore_set has not passed; clear the task backup.restore_set"
-        )
+    backup.passed(release)
     _same_stable(release)
     with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
         state = release.target.stage(plan.artifact)
