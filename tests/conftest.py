@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "include")
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signing_connection() -> None:
+    """The key that the service file of ``tests.service_data`` names: a release signs all that it records."""
+    from airlock.signing import generate_pem
+
+    given = json.dumps({"conn_type": "generic", "password": generate_pem()})
+    os.environ.setdefault("AIRFLOW_CONN_SIGNING", given)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

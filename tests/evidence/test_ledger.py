@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput, PermanentError, TemporaryError
-from airlock.evidence.ledger import Ledger, parse_record, record_bytes, record_name
+from airlock.evidence.ledger import Ledger
 from airlock.evidence.seal import seal
+from airlock.evidence.stored import parse_record, record_bytes, record_name
 from airlock.models import Record
 from airlock.signing import Signer, generate_pem
 

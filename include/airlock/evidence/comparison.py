@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from airlock.errors import EvidenceInvalid
 from airlock.evidence import objects
-from airlock.evidence.ledger import parse_record
 from airlock.evidence.statement import Predicate, SealedRecord, sha256
+from airlock.evidence.stored import StoredRecord, missing, parse_record, parse_stored
+from airlock.signing import Keyring
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,36 @@ def unsealed(files: Mapping[str, bytes | None]) -> list[str]:
     """Return what can be said about records without a seal: whether each fits the digest in its own name."""
     problems = []
     for name, data in sorted(files.items()):
-        plain = name.removeprefix("records/")
-        own_name = plain[5:] if plain != name else plain
         try:
-            parse_record(data or b"", own_name)
+            parse_record(data or b"", _own_name(name))
         except EvidenceInvalid as error:
             problems.append(f"altered: {error}")
     return problems
+
+
+def signatures(files: Mapping[str, bytes | None], trusted: Keyring | None) -> list[str]:
+    """Return what the records say about each other: which are not signed as the others are, or by no trusted key, and
+    which are gone although a later one saw them. Records that cannot be read are left to the other checks."""
+    stored: dict[str, StoredRecord] = {}
+    problems = []
+    for name, data in sorted(files.items()):
+        own = _own_name(name)
+        try:
+            stored[own] = parse_stored(data or b"", own)
+            if trusted is not None and stored[own].signature is not None:
+                parse_stored(data or b"", own, keyring=trusted)
+        except EvidenceInvalid as error:
+            if own in stored:
+                problems.append(f"altered: {error}")
+    if any(one.signature for one in stored.values()):
+        problems += [f"added: the record {objects.shown(name)} is not signed, as the others are"
+                     for name, one in stored.items() if one.signature is None]
+    return problems + missing(stored, stored)
+
+
+def _own_name(name: str) -> str:
+    plain = name.removeprefix("records/")
+    return plain[5:] if plain != name else plain
 
 
 def _inner(item: Expected, data: bytes, release: str) -> list[str]:

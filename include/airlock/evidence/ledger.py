@@ -6,21 +6,29 @@ Knows records and paths. Must not know what a record means, except that ``outcom
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from pathlib import Path
 
-from pydantic import ValidationError
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput
 from airlock.evidence import objects
-from airlock.models import Record, canonical_json
+from airlock.evidence.stored import (
+    StoredRecord,
+    is_stored,
+    missing,
+    parse_record,
+    parse_stored,
+    record_name,
+    slug,
+    stored_bytes,
+    tags,
+)
+from airlock.models import Record
+from airlock.signing import Keyring, Signer
 
 log = logging.getLogger(__name__)
 SEAL = "seal.json"
@@ -34,9 +42,13 @@ _RELEASE_LENGTH = 128
 class Ledger:
     """The records of one service in one environment."""
 
-    def __init__(self, root: str | Path | UPath, service: str, environment: str) -> None:
+    def __init__(self, root: str | Path | UPath, service: str, environment: str, *,
+                 signer: Callable[[], Signer] | None = None, keyring: Callable[[], Keyring] | None = None) -> None:
         """Point to ``<root>/<service>/<environment>/``; nothing is created before the first record.
 
+        :param signer: gives the key that signs each record; asked for when the first is written
+        :param keyring: gives the keys that are trusted: then a record without a fitting signature is refused when it is
+            read. Without it nothing is said about signatures.
         :raises InvalidInput: a name is not safe in a path
         """
         for what, name in (("service", service), ("environment", environment)):
@@ -45,6 +57,8 @@ class Ledger:
         self.service = service
         self.environment = environment
         self.folder = objects.root_path(root) / service / environment
+        self._signer = signer
+        self._keyring = keyring
 
     def append(self, record: Record) -> str:
         """Write *record* and return the name of its object. The identical record again changes nothing.
@@ -55,15 +69,16 @@ class Ledger:
         :raises TemporaryError: the disk is full or the store cannot be reached
         """
         folder = self.release_folder(record.release)
-        data = record_bytes(record)
         name = record_name(record)
+        seen = tags(self.record_names(record.release))
+        data = stored_bytes(record, seen, self._signer() if self._signer else None)
         path = folder / name
         # Writers share the lock: they never wait for each other, only for a seal. An object store has no locks, so a
         # seal may be set there between the look and the write: such a late record is taken back.
         with objects.locked(self.folder, shared=True):
             sealed = self.sealed(record.release)
             if sealed or not objects.create(path, data):
-                self._check_repeated(record, path, data, sealed)
+                self._check_repeated(record, path, sealed)
                 return name
             if self.sealed(record.release) and name.encode() not in _payload(objects.read(folder / SEAL)):
                 objects.withdraw(path)
@@ -75,33 +90,42 @@ class Ledger:
     def read(self, release: str) -> tuple[Record, ...]:
         """Return the records of *release* in order of time; empty if there are none.
 
-        :raises EvidenceInvalid: a record was altered or renamed; it is named
+        :raises EvidenceInvalid: a record was altered, renamed, or not signed by a trusted key; or one that a later
+            record saw is gone; it is named
         """
-        folder = self.release_folder(release)
-        return tuple(parse_record(self._bytes(folder / name), name, release) for name in self.record_names(release))
+        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
+        names = self.record_names(release)
+        found = [parse_stored(self._bytes(folder / name), name, release, keyring) for name in names]
+        gone = missing(dict(zip(names, found, strict=True)), self.record_names(release))
+        if gone:
+            raise EvidenceInvalid(f"release {release}: {'; '.join(gone[:5])}")
+        return tuple(one.record for one in found)
 
     def read_undamaged(self, release: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
-        """Return the records of *release* that can be read, and what is wrong with each of the others."""
-        folder = self.release_folder(release)
-        records: list[Record] = []
+        """Return the records of *release* that can be read and trusted, and what is wrong with, or gone of, others."""
+        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
+        found: dict[str, StoredRecord] = {}
         damaged: list[str] = []
         for name in self.record_names(release):
             try:
-                records.append(parse_record(self._bytes(folder / name), name, release))
+                found[name] = parse_stored(self._bytes(folder / name), name, release, keyring)
             except EvidenceInvalid as error:
                 damaged.append(str(error))
-        return tuple(records), tuple(damaged)
+        gone = missing(found, self.record_names(release))
+        return tuple(one.record for one in found.values()), (*damaged, *gone)
 
     def latest(self, release: str, type: str, subject: str = "") -> Record | None:
         """Return the newest record of *type* and *subject*, or ``None``.
 
-        :raises EvidenceInvalid: a record that may be the one was altered
+        What was removed is not noticed here but by ``read``, which every act and every permit go through.
+
+        :raises EvidenceInvalid: a record that may be the one was altered, or is not signed by a trusted key
         """
-        folder = self.release_folder(release)
-        infix = f"-{_slug(type)}-{_slug(subject)}-"
+        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
+        infix = f"-{slug(type)}-{slug(subject)}-"
         for name in reversed(self.record_names(release)):
             if infix in name:
-                record = parse_record(self._bytes(folder / name), name, release)
+                record = parse_record(self._bytes(folder / name), name, release, keyring)
                 if (record.type, record.subject) == (type, subject):
                     return record
         return None
@@ -144,8 +168,9 @@ class Ledger:
             )
         return self.folder / release
 
-    def _check_repeated(self, record: Record, path: UPath, data: bytes, sealed: bool) -> None:
-        if objects.read(path) == data:
+    def _check_repeated(self, record: Record, path: UPath, sealed: bool) -> None:
+        found = objects.read(path)
+        if found is not None and is_stored(found, record):
             return
         if sealed:
             raise GateRefused(_sealed_message(record))
@@ -156,64 +181,6 @@ class Ledger:
         if data is None:
             raise EvidenceInvalid(f"{path} was removed while it was read")
         return data
-
-
-def record_bytes(record: Record) -> bytes:
-    """Return what is stored of *record*: canonical JSON, its time in UTC.
-
-    :raises InvalidInput: the data is not JSON (NaN, bytes, lone surrogates, cycles), or larger than 16 MiB
-    """
-    try:
-        # Checked apart, because the model would quietly write null for a number that JSON does not have.
-        json.dumps(record.data, allow_nan=False, default=str, skipkeys=True)
-        data = canonical_json(_in_utc(record))
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise InvalidInput(
-            f"record {record.type!r} of release {record.release[:80]!r} cannot be written as JSON: {str(error)[:200]}"
-        ) from error
-    if len(data) > objects.MAXIMUM_BYTES:
-        raise InvalidInput(f"record {record.type!r} of release {record.release[:80]!r} has {len(data)} bytes; "
-                           f"at most {objects.MAXIMUM_BYTES} are kept: store large data elsewhere, record its digest")
-    return data
-
-
-def record_name(record: Record) -> str:
-    """Return the object name of *record*: its time to the microsecond, type, subject and the start of its digest."""
-    at = _in_utc(record).at
-    moment = f"{at.year:04d}{at:%m%dT%H%M%S}.{at.microsecond:06d}Z"
-    digest = hashlib.sha256(record_bytes(record)).hexdigest()[:16]
-    return f"{moment}-{_slug(record.type)}-{_slug(record.subject)}-{digest}.json"
-
-
-def parse_record(data: bytes, name: str, release: str = "") -> Record:
-    """Return the record in *data*, which was stored as *name*.
-
-    :param release: the release that the record must belong to; empty for any
-    :raises EvidenceInvalid: it is no record, of another release, or not the one that *name* was given to
-    """
-    shown = objects.shown(name)
-    value = objects.parse_json(data, f"record {shown}")
-    try:
-        record = Record.model_validate(value)
-        fits = record_name(record) == name and record_bytes(record) == data
-    except (ValidationError, InvalidInput) as error:
-        raise EvidenceInvalid(f"record {shown} was altered: it is not a record any more") from error
-    if not fits:
-        raise EvidenceInvalid(f"record {shown} was altered or renamed: its content does not fit its name")
-    if release and record.release != release:
-        raise EvidenceInvalid(f"record {shown} belongs to the release {record.release[:80]!r}, not to {release!r}")
-    return record
-
-
-def _in_utc(record: Record) -> Record:
-    try:
-        return record.model_copy(update={"at": record.at.astimezone(UTC)})
-    except OverflowError as error:
-        raise InvalidInput(f"record {record.type!r}: its time {record.at} does not exist in UTC") from error
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]", "_", text)[:48] or "_"
 
 
 def _is_release(name: str) -> bool:

@@ -16,9 +16,10 @@ from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import chain, comparison, container, objects
-from airlock.evidence.ledger import SEAL, Ledger, parse_record
+from airlock.evidence.ledger import SEAL, Ledger
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal, open_seal
+from airlock.evidence.stored import parse_record
 from airlock.models import Record
 from airlock.signing import Keyring
 
@@ -140,15 +141,15 @@ def _verify_release(contents: container.Contents, packed: bool, trusted: Keyring
     records.pop(SEAL, None)
     if SEAL not in files:
         problems += [f"removed: {SEAL} is missing, so nothing shows that the records are complete",
-                     *comparison.unsealed(records)]
+                     *comparison.unsealed(records), *comparison.signatures(records, trusted)]
         return make_report(problems, records=len(records)), None
     try:
         opened = open_seal(files[SEAL] or b"", SEAL, trusted)
     except EvidenceInvalid as error:
-        problems += [str(error), *comparison.unsealed(records)]
+        problems += [str(error), *comparison.unsealed(records), *comparison.signatures(records, trusted)]
         return make_report(problems, records=len(records)), None
     predicate = opened.predicate
-    problems += comparison.compare(predicate, records, packed)
+    problems += [*comparison.compare(predicate, records, packed), *comparison.signatures(records, trusted)]
     if packed:
         problems += _check_extras(files, opened)
     elif place is not None and place.name != predicate.release:
@@ -185,7 +186,8 @@ def _verify_environments(environments: list[UPath], trusted: Keyring | None,
             contents = container.read_folder(folder)
             if SEAL not in contents.files:
                 notes.append(f"{label}/{folder.name} is not sealed: under way, or left behind by a crash")
-                problems += [f"{label}/{folder.name}: {text}" for text in comparison.unsealed(contents.files)]
+                found = comparison.unsealed(contents.files) + comparison.signatures(contents.files, trusted)
+                problems += [f"{label}/{folder.name}: {text}" for text in found]
                 count += len(contents.files)
                 continue
             report, opened = _verify_release(contents, False, trusted, folder)

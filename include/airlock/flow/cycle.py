@@ -10,6 +10,7 @@ from airlock.evidence.ledger import Ledger
 from airlock.models import Outcome, Rfc
 from airlock.schedule.cycle import NothingNew, Promotion, candidate, standard_form
 from airlock.services import ServiceEnvironment, find, services_folder
+from airlock.signing import keyring_from_connection
 
 
 def form_of_cycle(environment: ServiceEnvironment) -> tuple[Mapping[str, Any] | None, str]:
@@ -32,7 +33,10 @@ def form_of_cycle(environment: ServiceEnvironment) -> tuple[Mapping[str, Any] | 
 
 def ended(environment: ServiceEnvironment) -> dict[Outcome, list[Promotion]]:
     """Return what was released in *environment*, by how it ended."""
-    ledger = Ledger(environment.ledger, environment.service, environment.environment)
+    ledger = Ledger(
+        environment.ledger, environment.service, environment.environment,
+        keyring=lambda: keyring_from_connection(environment.signing_connection),
+    )
     found: dict[Outcome, list[Promotion]] = {outcome: [] for outcome in Outcome}
     for release in ledger.releases():
         outcome, request = ledger.latest(release, "outcome"), ledger.latest(release, "rfc")

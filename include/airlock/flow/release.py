@@ -71,8 +71,11 @@ class Release:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Return the ledger of the service environment."""
-        return Ledger(self.environment.ledger, self.environment.service, self.environment.environment)
+        """Return the ledger of the service environment: every record is signed, and read only with its signature."""
+        where = self.environment
+        return Ledger(
+            where.ledger, where.service, where.environment, signer=lambda: self.signer, keyring=lambda: self.keyring
+        )
 
     def record(self, kind: str, subject: str = "", **data: Any) -> None:
         """Append one record; *data* must survive JSON."""

@@ -1,0 +1,165 @@
+"""One record as it is stored: its bytes, its name, who signed it, and which records were there when it was written.
+
+A record that is altered or invented without the key has no fitting signature; one that is removed is still named by
+those that were written later. Records name what they saw instead of taking a number, so parallel writers never wait.
+Knows bytes and keys, no folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from airlock.errors import EvidenceInvalid, InvalidInput
+from airlock.evidence import objects
+from airlock.models import Frozen, Record, canonical_json
+from airlock.signing import Keyring, Signer
+
+PAYLOAD_TYPE = "application/vnd.airlock.record+json"
+SEEN = 64
+"""How many of the records before it a record names: more than write at once, so that every one is named by later ones.
+"""
+_TAG = re.compile(r"-([0-9a-f]{16})\.json$")
+
+
+class Signature(Frozen):
+    """One DSSE signature: over the canonical JSON of the record with what it saw, as ``PAYLOAD_TYPE``."""
+
+    keyid: str
+    sig: str
+
+
+class StoredRecord(Frozen):
+    """What an object of the ledger holds. ``seen`` are tags: the 16 hex digits at the end of records' names."""
+
+    record: Record
+    seen: tuple[str, ...] = Field((), max_length=SEEN)
+    signature: Signature | None = None
+
+
+def tags(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of the newest ``SEEN`` of *names* (sorted, oldest first)."""
+    return tuple(found[1] for name in list(names)[-SEEN:] if (found := _TAG.search(name)))
+
+
+def stored_bytes(record: Record, seen: Sequence[str], signer: Signer | None) -> bytes:
+    """Return what is stored of *record*, signed if there is a *signer*.
+
+    :raises InvalidInput: the data is not JSON, or larger than 16 MiB
+    """
+    plain = record_bytes(record)
+    if signer is None:
+        return plain
+    content = {**json.loads(plain), "seen": list(seen)}
+    signature = signer.sign(PAYLOAD_TYPE, canonical_json(content))["signatures"][0]
+    return canonical_json({**content, "signature": signature})
+
+
+def is_stored(data: bytes, record: Record) -> bool:
+    """Return whether *data* holds exactly *record*, whoever signed it."""
+    try:
+        return record_bytes(parse_record(data, record_name(record))) == record_bytes(record)
+    except EvidenceInvalid:
+        return False
+
+
+def missing(stored: Mapping[str, StoredRecord], names: Iterable[str]) -> list[str]:
+    """Return a sentence for every record that one of *stored* (by name) saw and that is not among *names*."""
+    there = {found[1] for name in names if (found := _TAG.search(name))}
+    gone: dict[str, str] = {}
+    for name, one in stored.items():
+        for tag in one.seen:
+            if tag not in there:
+                gone.setdefault(tag, name)
+    return [f"removed: the record ...-{tag}.json is missing, which was there when {objects.shown(name)} was written"
+            for tag, name in gone.items()]
+
+
+def record_bytes(record: Record) -> bytes:
+    """Return *record* as canonical JSON, its time in UTC.
+
+    :raises InvalidInput: the data is not JSON (NaN, bytes, lone surrogates, cycles), or larger than 16 MiB
+    """
+    try:
+        # Checked apart, because the model would quietly write null for a number that JSON does not have.
+        json.dumps(record.data, allow_nan=False, default=str, skipkeys=True)
+        data = canonical_json(_in_utc(record))
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise InvalidInput(
+            f"record {record.type!r} of release {record.release[:80]!r} cannot be written as JSON: {str(error)[:200]}"
+        ) from error
+    if len(data) > objects.MAXIMUM_BYTES:
+        raise InvalidInput(f"record {record.type!r} of release {record.release[:80]!r} has {len(data)} bytes; "
+                           f"at most {objects.MAXIMUM_BYTES} are kept: store large data elsewhere, record its digest")
+    return data
+
+
+def record_name(record: Record) -> str:
+    """Return the object name of *record*: its time to the microsecond, type, subject and the start of its digest."""
+    at = _in_utc(record).at
+    moment = f"{at.year:04d}{at:%m%dT%H%M%S}.{at.microsecond:06d}Z"
+    digest = hashlib.sha256(record_bytes(record)).hexdigest()[:16]
+    return f"{moment}-{slug(record.type)}-{slug(record.subject)}-{digest}.json"
+
+
+def parse_record(data: bytes, name: str, release: str = "", keyring: Keyring | None = None) -> Record:
+    """Return the record in *data*; see ``parse_stored``."""
+    return parse_stored(data, name, release, keyring).record
+
+
+def parse_stored(data: bytes, name: str, release: str = "", keyring: Keyring | None = None) -> StoredRecord:
+    """Return what is in *data*, which was stored as *name*.
+
+    :param release: the release that the record must belong to; empty for any
+    :param keyring: the keys one of which must have signed it; ``None`` says nothing about signatures
+    :raises EvidenceInvalid: it is no record, of another release, not the one that *name* was given to, or not signed
+        by a trusted key
+    """
+    shown = objects.shown(name)
+    value = objects.parse_json(data, f"record {shown}")
+    try:
+        fields = dict(value) if isinstance(value, dict) else {"": value}
+        more = {field: fields.pop(field) for field in ("seen", "signature") if field in fields}
+        stored = StoredRecord.model_validate({"record": fields, **more})
+        plain = json.loads(record_bytes(stored.record))
+        fits = record_name(stored.record) == name and canonical_json({**plain, **more}) == data
+    except (ValidationError, InvalidInput) as error:
+        raise EvidenceInvalid(f"record {shown} was altered: it is not a record any more") from error
+    if not fits or (stored.signature is None and more):
+        raise EvidenceInvalid(f"record {shown} was altered or renamed: its content does not fit its name")
+    if release and stored.record.release != release:
+        raise EvidenceInvalid(
+            f"record {shown} belongs to the release {stored.record.release[:80]!r}, not to {release!r}")
+    if keyring is not None:
+        _check_signature({**plain, "seen": list(stored.seen)}, stored.signature, shown, keyring)
+    return stored
+
+
+def _check_signature(content: dict[str, Any], signature: Signature | None, shown: str, keyring: Keyring) -> None:
+    if signature is None:
+        raise EvidenceInvalid(f"record {shown} is not signed: it was not written by Airlock with its key")
+    payload = b64encode(canonical_json(content)).decode()
+    envelope = {"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature.model_dump()]}
+    try:
+        keyring.verify(envelope, PAYLOAD_TYPE)
+    except EvidenceInvalid as error:
+        raise EvidenceInvalid(f"record {shown}: {error}") from error
+
+
+def _in_utc(record: Record) -> Record:
+    try:
+        return record.model_copy(update={"at": record.at.astimezone(UTC)})
+    except OverflowError as error:
+        raise InvalidInput(f"record {record.type!r}: its time {record.at} does not exist in UTC") from error
+
+
+def slug(text: str) -> str:
+    """Return *text* as it appears in a name."""
+    return re.sub(r"[^A-Za-z0-9._]", "_", text)[:48] or "_"
