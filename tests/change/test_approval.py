@@ -84,6 +84,15 @@ def test_votes_that_must_not_be_recorded():
         check_vote(RULES, no("bert", ""), "rita")
 
 
+@pytest.mark.parametrize("requester", ["olga", "OLGA", "0lga", "Olga"])
+def test_an_account_that_looks_like_the_requesters_never_counts(requester):
+    board = (ApprovalRule(group="board", quorum=2, members=("bert", "cleo", "olga")),)
+    assert eligible(board, requester) == ("bert", "cleo")
+    assert tally(board, yes("olga", "bert"), requester).decided == "waiting"
+    with pytest.raises(GateRefused, match="may not vote"):
+        check_vote(board, yes("olga")[0], requester)
+
+
 PEOPLE = "abcde"
 rules_of = st.lists(
     st.tuples(st.integers(1, 2), st.sets(st.sampled_from(PEOPLE), min_size=1)), min_size=1, max_size=3
