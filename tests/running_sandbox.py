@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,18 @@ class Running:
     given: Mapping[str, str]
 
 
+def _as_it_is(_: Layout) -> Mapping[str, str]:
+    return {}
+
+
 @contextmanager
-def running_sandbox(home: Path) -> Iterator[Running]:
-    """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block."""
+def running_sandbox(home: Path, prepare: Callable[[Layout], Mapping[str, str]] = _as_it_is) -> Iterator[Running]:
+    """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block.
+
+    *prepare* is called before anything starts, and returns settings for Airflow beside the usual ones.
+    """
     layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
-    given = stack.start_all(layout)
+    given = stack.start_all(layout, settings=prepare(layout))
     patch = pytest.MonkeyPatch()
     try:
         for name, value in given.items():

@@ -161,7 +161,8 @@ def test_a_new_beginning_forgets_counts_but_not_patience_and_there_are_few() -> 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 86400.0 * 365, 0.0])
 def test_a_jump_of_the_clock_earns_no_watching_time(jump: float) -> None:
     """One look after the jump is worth one look interval at most: as much as any look."""
-    decision = after_look(ROLLOUT, POLICY, started(), look(started(), jump, sample(500, 500)))
+    patient = POLICY.model_copy(update={"silent_looks": 3})
+    decision = after_look(ROLLOUT, patient, started(), look(started(), jump, sample(500, 500)))
     assert decision.move is Move.OBSERVE
     assert decision.progress.watch is not None
     assert decision.progress.watch.seconds == (5 if jump > 0 else 0)

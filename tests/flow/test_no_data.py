@@ -4,7 +4,6 @@ restarts, and whose new version never gets ready. Two environments are attacked 
 from __future__ import annotations
 
 import io
-import random
 import subprocess
 import sys
 import time
@@ -28,13 +27,13 @@ from airlock.models import Record, TargetState
 from airlock.recompute.release import recompute
 from airlock.services import find
 from airlock.signing import Signer
-from sandbox import credentials, envoy, processes, reach, shop, stack
+from sandbox import credentials, envoy, processes, shop
 from sandbox.airflow_client import AirflowClient
-from sandbox.layout import OFFSETS, Layout
+from sandbox.layout import Layout
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.running_sandbox import ROOT, Running, running_sandbox
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1200)]
-ROOT = Path(__file__).resolve().parents[2]
 LISTENERS = {"prod": "envoy", "staging": "envoy_staging"}
 ANALYSIS = {
     "minimum_requests": 20, "latency_floor_ms": 1000, "look_every_seconds": 1, "silent_looks": 2, "extend_looks": 3,
@@ -67,11 +66,11 @@ class Landed:
 class Lane:
     """One environment under attack: its releases, its traffic, and the proxy before its metrics."""
 
-    def __init__(self, layout: Layout, services: Path, name: str, proxy: FaultyProxy) -> None:
-        self.layout, self.name, self.proxy = layout, name, proxy
+    def __init__(self, running: Running, services: Path, name: str, proxy: FaultyProxy) -> None:
+        self.layout, self.name, self.proxy = running.layout, name, proxy
         self.environment = find(services, "shop", name)
-        password = credentials.load(layout.sandbox).people["release-manager"]
-        self.client = AirflowClient(layout.url("airflow"), "release-manager", password)
+        password = credentials.load(running.layout.sandbox).people["release-manager"]
+        self.client = AirflowClient(running.layout.url("airflow"), "release-manager", password)
         self.ledger = Ledger(self.environment.ledger, "shop", name)
 
     @contextmanager
@@ -172,33 +171,25 @@ def write_services(folder: Path, proxies: Mapping[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def landed(open_folder: Path) -> Iterator[Mapping[str, Landed]]:
-    layout = Layout(repository=ROOT, home=open_folder, port_base=_free_port_base())
-    services = open_folder / "services"
+    services, proxies = open_folder / "services", {}
     with ExitStack() as stacked:
-        proxies = {name: stacked.enter_context(faulty_proxy(layout.url("envoy_admin"))) for name in LISTENERS}
-        write_services(services, {name: proxy.url for name, proxy in proxies.items()})
-        patch = stacked.enter_context(pytest.MonkeyPatch.context())
-        stacked.callback(stack.stop_all, layout)
-        given = stack.start_all(layout, settings={"AIRLOCK_SERVICES": str(services)})
-        for name, value in given.items():
-            if name.startswith(("AIRLOCK_", "AIRFLOW")):
-                patch.setenv(name, value)
-        build_sick_version(layout.artifacts)
-        traffic = processes.find(layout.run, "traffic")
+
+        def prepare(layout: Layout) -> Mapping[str, str]:
+            for name in LISTENERS:
+                proxies[name] = stacked.enter_context(faulty_proxy(layout.url("envoy_admin")))
+            write_services(services, {name: proxy.url for name, proxy in proxies.items()})
+            return {"AIRLOCK_SERVICES": str(services)}
+
+        running = stacked.enter_context(running_sandbox(open_folder, prepare))
+        build_sick_version(running.layout.artifacts)
+        traffic = processes.find(running.layout.run, "traffic")
         assert traffic is not None
         traffic.stop()
-        lanes = {name: Lane(layout, services, name, proxy) for name, proxy in proxies.items()}
+        lanes = {name: Lane(running, services, name, proxy) for name, proxy in proxies.items()}
         with ThreadPoolExecutor(2) as pool:
             attacks = [pool.submit(attack_staging, lanes["staging"]), pool.submit(attack_prod, lanes["prod"])]
-            yield {name: found for attack in attacks for name, found in attack.result().items()}
-
-
-def _free_port_base() -> int:
-    for _ in range(50):
-        base = random.randrange(10000, 19900, 100)  # below the ports that the system hands out
-        if not any(reach.listens(base + offset) for offset in OFFSETS.values()):
-            return base
-    pytest.fail("no free range of ports was found")
+            found = {name: landed for attack in attacks for name, landed in attack.result().items()}
+        yield found
 
 
 ALL = ("no traffic", "rubbish midway", "silent bake", "never ready", "counter reset")
