@@ -149,7 +149,7 @@ def test_no_number_whatever_passes_without_enough_requests(
     [
         ({"ready": False}, "1.2 does not call itself healthy"),
         ({"silent_looks": 4, "newest_at": NOW}, "1.2 has answered no new request since 00:00:00 UTC, 4 looks in a row"),
-        ({"silent_looks": 4}, "1.2 has answered no new request ever"),
+        ({"silent_looks": 4}, "1.2 has answered no request at all"),
     ],
 )
 def test_a_canary_that_is_silent_or_not_healthy_does_not_pass(changes: dict[str, Any], says: str) -> None:

@@ -219,7 +219,7 @@ def test_the_evidence_verifies_and_every_verdict_recomputes(landed: Mapping[str,
 @pytest.mark.parametrize(
     ("attack", "answer", "sentence"),
     [
-        ("no traffic", "inconclusive", "1.1 has answered no new request ever"),
+        ("no traffic", "inconclusive", "1.1 has answered no request at all"),
         ("no traffic", "inconclusive", "0 of at least 20 requests since"),
         ("rubbish midway", "error", "not JSON"),
         ("rubbish midway", "error", "of at least 20 requests, none seen since"),

@@ -140,9 +140,9 @@ def _missing(policy: AnalysisPolicy, sample: Sample) -> str:
         return f"{canary.version} does not call itself healthy at this look, so what it answers cannot let it pass."
     for arm in (canary, stable) if sample.canary_share < 1 else (canary,):
         if arm.silent_looks > policy.silent_looks:
-            newest = f"since {arm.newest_at:%H:%M:%S} UTC" if arm.newest_at else "ever"
+            newest = f"no new request since {arm.newest_at:%H:%M:%S} UTC" if arm.newest_at else "no request at all"
             return (
-                f"{arm.version} has answered no new request {newest}, {arm.silent_looks} looks in a row "
+                f"{arm.version} has answered {newest}, {arm.silent_looks} looks in a row "
                 f"({policy.silent_looks} are borne); {canary.version} has answered {canary.requests} of at least "
                 f"{policy.minimum_requests} requests{since}."
             )

@@ -205,7 +205,7 @@ class CanaryOperator(ReleaseOperator):
                     return
                 if decision.move is Move.ROLL_BACK:
                     version = release.plan.artifact.version
-                    raise GateRefused(f"the canary of {version} failed: {decision.why}; next: roll back")
+                    raise GateRefused(f"the canary of {version} failed: {decision.why.rstrip('.')}; next: roll back")
                 pause(self, decision.wait_seconds)
 
 
@@ -241,7 +241,7 @@ class BakeOperator(ReleaseOperator):
                     return
                 if decision.move is Move.ROLL_BACK:
                     version = release.plan.artifact.version
-                    raise GateRefused(f"the bake of {version} failed: {decision.why}; next: roll back")
+                    raise GateRefused(f"the bake of {version} failed: {decision.why.rstrip('.')}; next: roll back")
                 pause(self, decision.wait_seconds)
 
 

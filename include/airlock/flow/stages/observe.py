@@ -112,14 +112,14 @@ def _record(
         why=decision.why,
     )
     log.info(
-        "%s (%d %%), look %d: %s: %s; next: %s, %s",
+        "%s (%d %%), look %d: %s: %s; next: %s %s",
         subject,
         percent,
         number,
         look.verdict.answer.upper(),
         look.verdict.sentence.rstrip("."),
         decision.move,
-        decision.why,
+        decision.why.removesuffix(look.verdict.sentence).rstrip(": "),
     )
     if decision.move is Move.HOLD:
         log.warning("%s of %s is held: %s; repair what is missing", subject, plan.artifact.version, decision.why)
