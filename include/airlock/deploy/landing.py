@@ -6,6 +6,7 @@ ledger and no Airflow.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from airlock.deploy.strategy import Move
@@ -49,12 +50,19 @@ def way_back_needed(records: Sequence[Record], damaged: Sequence[str]) -> str:
 
 
 def reason_of(records: Sequence[Record]) -> str:
-    """Return why the release did not go on: the canary's reason, else the first fault, else what else is known."""
+    """Return why the release did not go on: the canary's reason, else the first fault, else what the last task that was
+    tried, and did not get on, ran into."""
     canary = newest(records, "canary")
     if canary is not None and canary.data["move"] == Move.ROLL_BACK:
         return str(canary.data["why"])
     faults = [record for record in records if record.type == "fault"]
-    return str(faults[0].data["message"]) if faults else "the release was interrupted before it was validated"
+    if faults:
+        return str(faults[0].data["message"])
+    forward = itertools.takewhile(lambda record: record.type != "decision" and record.subject != WAY_BACK, records)
+    last = [record for record in forward if record.type != "notification"][-1:]
+    if last and last[0].type == "retry":
+        return f"{last[0].subject} was tried in vain: {last[0].data['message']}"
+    return "the release was interrupted before it was validated"
 
 
 def choose(records: Sequence[Record]) -> tuple[str, str]:
