@@ -234,6 +234,7 @@ def test_what_a_variable_holds_is_not_expanded_again():
         ("[bert, cleo, olga]", "[bert, cleo, \uff4flga]", "is no log-in name"),
         ("[bert, cleo, olga]", '[bert, "cleo\\u200b", olga]', "invisible"),
         ("board:", "bo\u0430rd:", "string should match pattern"),
+        ("  live:", f"  {'l' * 63}:", "together, at most 90 are allowed"),
         ("service: cafe", "service: ../cafe", "string should match pattern"),
         ("service: cafe", 'service: "cafe\\n"', "string should match pattern"),
         ("  live:", "  ../live:", "is no name"),
@@ -244,7 +245,8 @@ def test_what_a_variable_holds_is_not_expanded_again():
     ],
 )
 def test_names_and_paths_of_a_service_are_plain(tmp_path, old, new, what):
-    faults = faults_in(write(tmp_path, TEXT.replace(old, new, 1)))
+    text = TEXT.replace("service: cafe", "service: cafe-of-a-very-very-long-name") if "together" in what else TEXT
+    faults = faults_in(write(tmp_path, text.replace(old, new, 1)))
     assert any(what in fault for fault in faults), faults
 
 

@@ -24,6 +24,7 @@ from airlock.service_model import (
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
 STRATEGIES = ("canary",)
+_LONGEST_NAMES = 90
 
 
 def faults_of(
@@ -33,6 +34,9 @@ def faults_of(
 
     :param afters: every environment of the file -> the one it comes after
     """
+    if len(service.service) + len(name) > _LONGEST_NAMES:
+        yield (), (f"service and environment have {len(service.service) + len(name)} characters together, at most "
+                   f"{_LONGEST_NAMES} are allowed, because every release is named after both; shorten one")
     yield from _approvals(service, settings)
     yield from _resources(settings)
     yield from _restored(settings)
