@@ -198,6 +198,15 @@ def test_points_come_and_go(store: BackupStore, tmp_path: Path) -> None:
     assert [path for root in ("backups", "replica") for path in (tmp_path / root).rglob("*")] == []
 
 
+def test_the_first_place_is_finished_last(store: BackupStore, tmp_path: Path) -> None:
+    point = point_of(store)
+    store.delete_point(point.id)
+    (tmp_path / "backups" / point.id / "point.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(PermanentError, match=r"point\.json"):
+        store.save_point(point)
+    assert store.load_point(point.id, replica=True) == point
+
+
 @pytest.mark.parametrize("change", [
     lambda text: text[:-20], lambda text: "", lambda text: "[]", lambda text: "null",
     lambda text: text.replace('"rows":3', '"rows":4'), lambda text: json.dumps({"point": json.loads(text)["point"]}),

@@ -27,6 +27,7 @@ from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
 from airlock.errors import BackupDamaged, InvalidInput
 from airlock.models import RecoveryPoint, Resource
+from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
 from tests.contracts.killed import DyingStore, killed
 
@@ -226,6 +227,18 @@ class DriverContract:
         assert case.origin() == seen
         assert prove(case.driver, point, place).ok, "put back, it is proven"
 
+    def test_a_planted_recovery_point_is_not_adopted(self, case: Case) -> None:
+        """Tokens can be guessed: somebody may write a recovery point before, or between two tries of, a take."""
+        point = self.taken(case)
+        store = case.driver.store
+        for forge in (attacks.metadata_altered, attacks.sealed_by_another_identity, attacks.replayed_whole):
+            older = take(case.driver, "2025-12-24-0001.contract", poll_seconds=0.05)
+            scene = Scene(store, point, older, point.objects[0], str(store._recipients[0]))
+            with scene.undone():
+                forge(scene)
+                with pytest.raises(BackupDamaged, match=r"point\.json"):
+                    case.driver.finish(case.driver.start(TOKEN))
+
     def test_another_record_than_the_stored_one_is_refused(self, case: Case, place: Place) -> None:
         point = self.taken(case)
         older = take(case.driver, "2025-12-24-0001.contract", poll_seconds=0.05)
@@ -234,7 +247,9 @@ class DriverContract:
             point.model_copy(update={"objects": older.objects, "facts": older.facts}),
             older.model_copy(update={"id": point.id}),
         ):
-            assert "not the recovery point on record" in self.refused(case, forged, place)
+            first = Path(str(case.driver.store.root)) / point.id / "point.json"
+            assert f"{first} is not the recovery point on record" in self.refused(case, forged, place)
+            assert not Path(place.folder).exists(), "nothing of it was restored"
 
     def test_what_is_intact_but_useless_is_refused(self, case: Case, place: Place) -> None:
         point = self.taken(case)

@@ -235,6 +235,6 @@ def test_it_was_refused_and_the_evidence_says_so(attacked: Attacked) -> None:
     assert verify(pack, (public,)).problems == ()
 
 
-def test_a_cleared_take_takes_no_second_backup(attacked: Attacked) -> None:
+def test_each_backup_was_taken_once(attacked: Attacked) -> None:
     points = attacked.records("recovery_point")
     assert len(points) == len(attacked.environment.resources) == len({record.subject for record in points})
