@@ -85,7 +85,8 @@ def record_files(files: dict[str, bytes]) -> list[str]:
 
 
 def test_an_untouched_pack_is_intact_in_every_form(pack, tmp_path):
-    for path in (pack, unpacked(contents(pack), tmp_path / "u"), write(contents(pack), tmp_path / "again.zip")):
+    folder = unpacked(contents(pack), tmp_path / "shop-prod-1")
+    for path in (pack, folder, write(contents(pack), tmp_path / "shop-prod-1.zip")):
         report = verify(path, [SIGNER.public_pem])
         assert (report.ok, report.problems, report.notes) == (True, (), ())
         assert (report.release, report.outcome, report.records) == ("shop-prod-1", "promoted", COUNT)

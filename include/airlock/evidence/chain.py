@@ -73,4 +73,9 @@ def _check_anchor(seals: Sequence[OpenSeal], service: str, environment: str, anc
     if all(seal.digest != known.digest for seal in seals):
         return [f"cut off: the anchor knows seal number {known.sequence}, that of the release "
                 f"{objects.shown(known.release)}, which is not in the ledger"]
+    newest = max(seals, key=lambda seal: seal.predicate.sequence).predicate
+    if newest.sequence > known.sequence:
+        return [f"the anchor is behind: it knows seal number {known.sequence}, that of the release "
+                f"{objects.shown(known.release)}, and the ledger holds number {newest.sequence}, that of "
+                f"{newest.release}: it was moved back, or the task that sealed was killed before it moved the anchor"]
     return []

@@ -71,7 +71,7 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     found = _contents(path)
     if found is not None:
         contents, packed, folder = found
-        return _verify_release(contents, packed, trusted, folder)[0]
+        return _named(path, _verify_release(contents, packed, trusted, folder)[0], packed)
     place = objects.root_path(path)
     environments = chain.environments(place)
     if not environments:
@@ -101,6 +101,7 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
         raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
     contents, packed, place = found
     report, opened = _verify_release(contents, packed, Keyring(keys) if keys else None, place)
+    report = _named(path, report, packed)
     records = []
     for name, data in sorted(contents.files.items()):
         own = name.removeprefix(f"{_RECORDS}/")[5:] if packed else name
@@ -157,6 +158,15 @@ def _verify_release(contents: container.Contents, packed: bool, trusted: Keyring
     notes = [] if trusted else [_UNTRUSTED.format(key=opened.signed_by)]
     return make_report(problems, notes, release=predicate.release, outcome=predicate.outcome.value,
                        records=len(records), signed_by=opened.signed_by), opened
+
+
+def _named(path: str | Path | UPath, report: Report, packed: bool) -> Report:
+    """Add a note when a pack's file is called like something else than the release in it: it may be an older one."""
+    name = Path(str(path)).name
+    if not packed or not report.release or name in (f"{report.release}.zip", report.release):
+        return report
+    note = f"{objects.shown(name)} holds the evidence of the release {report.release}: is this the one you asked for?"
+    return report.model_copy(update={"notes": (*report.notes, note)})
 
 
 def _check_extras(files: dict[str, bytes | None], opened: OpenSeal) -> list[str]:
