@@ -9,12 +9,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from airlock.deploy.strategy import CanaryProgress
+from airlock.deploy.strategy import CanaryProgress, Move
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
 from airlock.flow.release import Attempt, Release
 from airlock.flow.stages import backup, change, deploy
-from airlock.models import Answer, Verdict
 from airlock.signing import generate_pem
 from tests.real_servers import set_connection
 from tests.service_data import environment
@@ -86,7 +85,8 @@ def promoted(release: Release) -> None:
 
 def baked(release: Release) -> None:
     promoted(release)
-    deploy.settle_bake(release, Verdict(answer=Answer.PASS, sentence="it is quiet"))
+    release.record("verdict", "bake", move=Move.PASS, why="it is quiet")
+    deploy.retire(release)
 
 
 STEPS: dict[str, Callable[[Release], None]] = {
