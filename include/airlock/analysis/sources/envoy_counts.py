@@ -69,10 +69,11 @@ def _list_of(value: Any, key: str) -> list[Mapping[str, Any]]:
 
 def _single(entries: Iterable[Mapping[str, Any]], prefix: str) -> dict[str, Mapping[str, Any]]:
     """The entries that were asked for, by their whole name."""
+    wanted = {prefix + name for name in NAMES}
     found: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         name = entry.get("name")
-        if not isinstance(name, str) or name.removeprefix(prefix) not in NAMES or not name.startswith(prefix):
+        if not isinstance(name, str) or name not in wanted:
             continue
         if name in found:
             raise NoData(f"{name} has several values where one was asked for: check the server")
