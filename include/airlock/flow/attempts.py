@@ -18,7 +18,7 @@ _LAST_WORDS = ("retry", "fault", "interrupted")
 def begin(release: Release, task_id: str, *, after_seal: bool) -> None:
     """Record which DAG run carries out the release, and whether the try before this one left no word of its end.
 
-    :raises GateRefused: the release is sealed, and the task is none that may run again then
+    :raises GateRefused: the release is sealed, and the task is none that may run again then; or it is another run's
     """
     if release.ledger.sealed(release.id):
         if after_seal:
@@ -27,6 +27,8 @@ def begin(release: Release, task_id: str, *, after_seal: bool) -> None:
     attempt = release.attempt
     if attempt is None:
         return
+    if _of_another_run(release):
+        raise GateRefused(f"{release.id} belongs to another DAG run: trigger a new run without naming it")
     if release.latest("run") is None:
         release.record("run", dag_id=attempt.dag_id, run_id=attempt.run_id, airflow=attempt.airflow)
     before = attempt.number - 1
@@ -41,9 +43,18 @@ def tell(release: Release, kind: str, task_id: str, message: str, **data: Any) -
     """Record how this try ended; what cannot be recorded is logged, and never hides the reason itself."""
     number = release.attempt.number if release.attempt else 1
     try:
+        if _of_another_run(release):
+            return
         release.record(kind, task_id, attempt=number, message=message, **data)
     except AirlockError as error:
         log.error("%s: this could not be recorded: %s", task_id, error)
+
+
+def _of_another_run(release: Release) -> bool:
+    run, attempt = release.latest("run"), release.attempt
+    if run is None or attempt is None:
+        return False
+    return (run["dag_id"], run["run_id"]) != (attempt.dag_id, attempt.run_id)
 
 
 def _left_word(release: Release, task_id: str, number: int) -> bool:

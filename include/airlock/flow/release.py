@@ -37,8 +37,11 @@ log = logging.getLogger(__name__)
 
 
 def release_id(environment: ServiceEnvironment, run_id: str, run_after: datetime) -> str:
-    """Return the name of the release that a DAG run carries out: readable, safe in paths, the same for every task."""
-    short = hashlib.sha256(run_id.encode()).hexdigest()[:6]
+    """Return the name of the release that a DAG run carries out: readable, safe in paths, the same for every task.
+
+    Its end is too long for a run id to be found that gives the name of another release.
+    """
+    short = hashlib.sha256(run_id.encode()).hexdigest()[:16]
     return f"{environment.service}-{environment.environment}-{run_after:%Y%m%dT%H%M%S}-{short}"
 
 
