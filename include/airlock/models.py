@@ -338,6 +338,7 @@ class Plan(Frozen):
     calendar: dict[str, Any]
     approvals: tuple[ApprovalRule, ...]
     risk: Risk
+    settings: dict[str, Any] = Field(default_factory=dict, description="whatever else the service file says")
 
     @property
     def digest(self) -> str:

@@ -74,7 +74,7 @@ def test_a_permit_allows_its_plan_until_it_expires():
     permit = check(envelope, plan, NOW + timedelta(hours=23, minutes=59), KEYRING)
     assert permit.votes == VOTES
     assert permit.plan_digest == plan.digest
-    with pytest.raises(PermitInvalid, match=r"expired at 2026-11-23T21:00:00\+00:00.*clear the task 'approve'"):
+    with pytest.raises(PermitInvalid, match=r"expired at 2026-11-23T21:00:00\+00:00.*clear the task change.approve"):
         check(envelope, plan, NOW + timedelta(hours=24), KEYRING)
 
 
@@ -108,9 +108,9 @@ def test_a_changed_plan_makes_the_permit_stale_and_the_message_says_what_changed
     assert 'resources.shop_db.options.database: "shop_prod" -> "shop_staging"' in message
     assert "resources.shop_env: " in message
     assert "-> (nothing)" in message
-    assert "clear the task 'approve'" in message
+    assert "clear the task change.approve" in message
     assert approved.digest in message
-    with pytest.raises(PermitInvalid, match=r"stale.*not at hand.*clear the task 'approve'"):
+    with pytest.raises(PermitInvalid, match=r"stale.*not at hand.*clear the task change.approve"):
         check(envelope, present, NOW, KEYRING)
 
 

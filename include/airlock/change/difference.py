@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from airlock.models import Plan
 _LINES = 20
 _VALUE = 80
 _PATH = 160
+_BEFORE = 12
 _DEPTH = 12
 _ABSENT = object()
 _NAMES = ("name", "group", "percent")
@@ -42,7 +44,7 @@ def _walk(path: str, old: Any, new: Any, depth: int) -> Iterator[str]:
             lines += _walk(f"{path}.{key}" if path else key, old_members.get(key, _ABSENT),
                            new_members.get(key, _ABSENT), depth + 1)
     # No line for a member although the whole differs: the order of a list has changed, or a list became a mapping.
-    yield from lines or [f"{_short(path, _PATH)}: {_show(old)} -> {_show(new)}"]
+    yield from lines or [f"{_short(path, _PATH)}: {' -> '.join(_shown(old, new))}"]
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -64,8 +66,16 @@ def _members(value: Any) -> dict[str, Any] | None:
     return {str(position): member for position, member in enumerate(value)}
 
 
-def _show(value: Any) -> str:
-    return "(nothing)" if value is _ABSENT else _short(json.dumps(value, sort_keys=True, ensure_ascii=False), _VALUE)
+def _shown(old: Any, new: Any) -> tuple[str, str]:
+    """Both values, cut so that the place where they begin to differ can be seen."""
+    texts = [
+        "(nothing)" if value is _ABSENT else json.dumps(value, sort_keys=True, ensure_ascii=False)
+        for value in (old, new)
+    ]
+    same = len(os.path.commonprefix(texts))
+    begin = same - _BEFORE if same > _VALUE // 2 and max(map(len, texts)) > _VALUE else 0
+    first, second = (("..." if begin else "") + _short(text[begin:], _VALUE) for text in texts)
+    return first, second
 
 
 def _short(text: str, limit: int) -> str:

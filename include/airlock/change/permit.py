@@ -19,7 +19,7 @@ from airlock.signing import Keyring, Signer
 
 PAYLOAD_TYPE = "application/vnd.airlock.permit+json"
 _CLOCK_LEEWAY = timedelta(seconds=30)
-_ASK_AGAIN = "to ask again, clear the task 'approve' with everything downstream of it"
+_ASK_AGAIN = "to ask again, clear the task change.approve with everything downstream of it"
 
 
 def issue(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float, signer: Signer) -> dict[str, Any]:

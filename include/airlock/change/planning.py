@@ -21,6 +21,11 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 _CHUNK = 1 << 20
 _LARGEST = 64 << 30
 _SHOWN_VERSIONS = 20
+_SHOWN_ELSEWHERE = {
+    "service", "environment", "source", "rollout", "analysis", "target", "metrics", "validation", "resources", "backup",
+    "without_kinds", "calendar",
+}
+"""Of a service environment: what has a field of its own in the plan. All the rest is bound by ``Plan.settings``."""
 
 
 def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, and the plan binds them all
@@ -53,6 +58,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
         calendar=environment.calendar.model_dump(mode="json", by_alias=True),
         approvals=tuple(rules), risk=risk,
+        settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),
     )
 
 

@@ -30,6 +30,27 @@ def _escape_word(word: str) -> str:
     return _SPECIAL.sub(r"\\\1", entities)
 
 
+def changes_text(approved: Plan, plan: Plan, changed: Sequence[str]) -> str:
+    """Return the request to approve *plan* where *approved* was approved before: just what *changed*, as Markdown."""
+    rfc = plan.rfc
+    lines = [
+        f"### {escape(plan.service)} {escape(rfc.version)} to {escape(plan.environment)}",
+        "",
+        f"Plan `{approved.digest}` was approved. It is replaced by the plan `{plan.digest}`, which your answer is "
+        "bound to: if anything changes again, you are asked again.",
+        "",
+        "#### What changed since it was approved",
+        "",
+        *(f"- {escape(line)}" for line in changed or ("nothing but the time: the approval has ended",)),
+        "",
+        f"Everything else is as approved. Requester: {escape(rfc.requester)}. "
+        f"Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}.",
+        "",
+        *_seats(plan),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
     """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before.
 
@@ -44,7 +65,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
         "",
         *_quote(plan.rfc.title),
         "",
-        *(("#### What changed since it was approved", "", *(f"- {escape(line)}" for line in changed), "")
+        *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
         *_facts(plan),
         *_rollout(plan),

@@ -27,10 +27,10 @@ from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.connections import connection
 from airlock.deploy.target import Target
-from airlock.errors import PermitInvalid, TemporaryError
+from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
-from airlock.services import ServiceEnvironment
+from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
 
 log = logging.getLogger(__name__)
@@ -176,27 +176,40 @@ class Release:
 
     # --- leave to act -------------------------------------------------------------------------------------------------
 
-    def present_plan(self, frozen: Plan) -> Plan:
-        """Return the plan as it would be made now: the same request and risk, everything else read anew."""
+    def present_plan(self, frozen: Plan, environment: ServiceEnvironment | None = None) -> Plan:
+        """Return the plan as it would be made now from *environment* (the task's own, unless given): the same request
+        and risk, everything else read anew."""
+        used = environment or self.environment
         return build_plan(
             self.id,
             frozen.rfc,
-            self.environment,
-            resolve_artifact(self.environment, frozen.rfc.version),
+            used,
+            resolve_artifact(used, frozen.rfc.version),
             frozen.current_version,
-            rules_for(frozen.risk, frozen.rfc, self.environment),
+            rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
         )
+
+    def plan_of(self, digest: str) -> Plan | None:
+        """Return the plan with *digest* that this release froze, or ``None``."""
+        found = [record.data["plan"] for record in self.recorded("plan") if record.data["digest"] == digest]
+        return Plan.model_validate(found[-1]) if found else None
 
     def permitted(self, act: str) -> Permit:
         """Check, before *act*, that humans (or the written policy) allowed exactly what would be done now.
 
+        Both are compared with what was approved: the settings that this task began with, because it acts by them, and
+        the service file as it is at this moment, because a task may run for long.
+
         :raises PermitInvalid: there is no permit, or it is stale, expired, or signed by an unknown key
         """
         frozen = self.plan
-        permit = check_permit(
-            self._envelope(), self.present_plan(frozen), utc_now(), self.keyring, approved_plan=frozen
-        )
+        record = self.latest("permit") or {}
+        approved = self.plan_of(str(record.get("plan_digest", "")))
+        present = self._environment_now()
+        for environment in (self.environment,) if present == self.environment else (self.environment, present):
+            plan = self.present_plan(frozen, environment)
+            permit = check_permit(record.get("envelope"), plan, utc_now(), self.keyring, approved)
         if frozen.digest != permit.plan_digest:  # stages take resources and steps from the plan on record
             raise PermitInvalid(
                 f"{self.id}: the plan on record is not the one that was approved, although that one would still fit; "
@@ -207,9 +220,18 @@ class Release:
         )
         return permit
 
-    def _envelope(self) -> Mapping[str, Any] | None:
-        data = self.latest("permit")
-        return None if data is None else data["envelope"]
+    def _environment_now(self) -> ServiceEnvironment:
+        own = self.environment
+        try:
+            return next(one for one in load_file(own.source) if one.environment == own.environment)
+        except InvalidInput as error:
+            raise PermitInvalid(
+                f"{self.id}: the service file cannot be read, so nobody knows whether it is as approved: {error}"
+            ) from error
+        except StopIteration:
+            raise PermitInvalid(
+                f"{self.id}: {own.source} does not declare {own.service} {own.environment} any more; declare it again"
+            ) from None
 
     def announce(self, act: str, **data: Any) -> None:
         """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""
