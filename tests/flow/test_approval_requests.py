@@ -34,7 +34,8 @@ class Asked:
 
     def vote(self, person: str, request: str, choice: str = "approve", hours_ago: float = 0) -> None:
         vote = Vote(person=person, choice=choice, at=utc_now() - timedelta(hours=hours_ago), reason="because")
-        self.release.record("vote", person, request=request, vote=vote.model_dump(mode="json"))
+        data = vote.model_dump(mode="json")
+        self.release.record("vote", person, request=request, plan_digest=self.plan.digest, vote=data)
 
     def open(self) -> str | None:
         return open_request(self.release, self.plan, utc_now())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,7 +71,8 @@ def _shown(old: Any, new: Any) -> tuple[str, str]:
         "(nothing)" if value is _ABSENT else json.dumps(value, sort_keys=True, ensure_ascii=False)
         for value in (old, new)
     ]
-    same = len(os.path.commonprefix(texts))
+    shorter = min(map(len, texts))
+    same = next((at for at in range(shorter) if texts[0][at] != texts[1][at]), shorter)
     begin = same - _BEFORE if same > _VALUE // 2 and max(map(len, texts)) > _VALUE else 0
     first, second = (("..." if begin else "") + _short(text[begin:], _VALUE) for text in texts)
     return first, second

@@ -86,6 +86,16 @@ def opened(envelope: Mapping[str, Any], keyring: Keyring) -> Permit:
         raise EvidenceInvalid("its content is not a permit") from error
 
 
+def approved_by(envelope: Mapping[str, Any] | None, release: str, keyring: Keyring) -> str:
+    """Return the digest of the plan that the permit in *envelope* was given to *release* for, whenever that was; empty
+    when there is none that can be trusted."""
+    try:
+        permit = Permit.model_validate_json(keyring.verify(envelope or {}, PAYLOAD_TYPE))
+    except (EvidenceInvalid, ValidationError):
+        return ""
+    return permit.plan_digest if permit.release == release else ""
+
+
 def _stale(permit: Permit, plan: Plan, approved_plan: Plan | None) -> str:
     head = (f"{plan.release}: the permit is stale: approved was the plan {permit.plan_digest}, "
             f"the present plan is {plan.digest}")

@@ -17,11 +17,12 @@ from airflow.sdk import Param
 
 from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.difference import difference
-from airlock.change.text import approval_text
+from airlock.change.text import approval_text, changes_text
 from airlock.errors import GateRefused, PermanentError
-from airlock.flow.operators import release_of, task_boundary
+from airlock.flow.again import approved_before, ask_again
 from airlock.flow.release import Release
 from airlock.flow.stages.change import open_request, refreeze, votes_of
+from airlock.flow.task import first_release, release_of, task_boundary
 from airlock.models import Plan, Vote, utc_now
 from airlock.services import ServiceEnvironment
 
@@ -63,7 +64,9 @@ class ApproveOperator(HITLOperator):
 
     def execute(self, context: Context) -> None:
         """Ask, or go on asking after a retry; end at once when the votes on record carry the plan already."""
-        release = release_of(self.environment, context)
+        ended = release_of(self.environment, context)
+        with task_boundary(ended, self.task_id, after_seal=True):
+            release = ask_again(ended, first_release(self.environment, context))
         with task_boundary(release, self.task_id):
             before, plan = refreeze(release)
             if not plan.approvals:
@@ -87,16 +90,44 @@ class ApproveOperator(HITLOperator):
     def _ask(self, context: Context, release: Release, before: Plan, plan: Plan) -> None:
         people = eligible(plan.approvals, plan.rfc.requester)
         self.assigned_users = [{"id": person, "name": person} for person in people]
-        changed = difference(before, plan) if before.digest != plan.digest else ()
         what = f"{plan.service} {plan.artifact.version} to {plan.environment}"
         self.subject = f"Release {what}? Risk {plan.risk.score} ({plan.risk.level})"
-        self.body = approval_text(plan, changed)
+        self.body = request_text(release, before, plan)
         log.info("asking %s to approve plan %s", ", ".join(people), plan.digest)
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
         title = f"Approval wanted: {self.subject}"
         text = f"plan {plan.digest}"
         release.notify("approval_wanted", title, text, link=link, approvers=", ".join(people))
-        super().execute(context)
+        self._park(context)
+
+    def _park(self, context: Context) -> None:
+        """Open the request in Airflow and wait, without a worker, for an answer.
+
+        :raises GateRefused: Airflow shows another request than this one, so the answer would be to something else
+        """
+        from airflow.sdk.api.datamodels._generated import HITLUser
+        from airflow.sdk.exceptions import TaskAwaitingInput
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        asked = self.assigned_users or []
+        wanted = CreateHITLDetailPayload(
+            ti_id=context["ti"].id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            multiple=False,
+            params=self.serialized_params,
+            assigned_users=[HITLUser.model_validate(one) for one in asked],
+        )
+        shown = SUPERVISOR_COMMS.send(msg=wanted)
+        people = {user.id for user in getattr(shown, "assigned_users", None) or ()}
+        if getattr(shown, "body", None) != self.body or people != {user["id"] for user in asked}:
+            raise GateRefused(
+                "Airflow still shows an earlier request for approval, so an answer would be to something else than "
+                "this plan: see that the plugin airlock is loaded by the api-server, then clear this task again"
+            )
+        raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Count the vote; ask again while seats are open."""
@@ -140,6 +171,15 @@ class ApproveOperator(HITLOperator):
         choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
         reason = str((answer["params_input"] or {}).get(ANSWER_REASON) or "")[:2000]
         return Vote(person=str(person), choice=choice, at=utc_now(), reason=reason)
+
+
+def request_text(release: Release, before: Plan, plan: Plan) -> str:
+    """Return what approvers read: just the difference where a plan was approved before and it can all be shown."""
+    approved = approved_before(release)
+    changed = difference(approved or before, plan)
+    if approved is not None and not any(line.startswith("... and ") for line in changed):
+        return changes_text(approved, plan, changed)
+    return approval_text(plan, changed)
 
 
 def _has_base_url() -> bool:

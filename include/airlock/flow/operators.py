@@ -6,9 +6,7 @@ Waiting never holds a worker: ``approve`` parks in ``awaiting_input``; the other
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Move
-from airlock.errors import AirlockError, GateRefused, InvalidInput, TemporaryError
-from airlock.flow import attempts
-from airlock.flow.release import Attempt, Release, release_id
+from airlock.errors import GateRefused, InvalidInput
+from airlock.flow.again import next_release
+from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback
-from airlock.flow.triggers import WaitTrigger
+from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, wait_while_closed
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.services import ServiceEnvironment
 
@@ -31,51 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
-DEFER_FROM_SECONDS = 20.0
-"""Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
-seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
-
-
-def release_of(environment: ServiceEnvironment, context: Context) -> Release:
-    """Return the release that the running task belongs to."""
-    run, task = context["dag_run"], context["ti"]
-    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
-    identity = release_id(environment, run.run_id, run.run_after)
-    return Release(environment, identity, f"task {task.task_id}", attempt)
-
-
-def own_address() -> str:
-    """Return the address of this Airflow, which tells it from another one that shares the ledger; empty if not set."""
-    from airflow.sdk.configuration import conf
-
-    return str(conf.get("api", "base_url", fallback=None) or "")
-
-
-@contextmanager
-def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -> Iterator[None]:
-    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later.
-
-    :param after_seal: whether the task may run again when the release has ended and is sealed
-    """
-    try:
-        attempts.begin(release, task_id, after_seal=after_seal)
-        yield
-    except TemporaryError as error:
-        log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
-        attempts.tell(release, "retry", task_id, str(error))
-        raise
-    except AirlockError as error:
-        log.error("%s: stopped: %s", task_id, error)
-        attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
-        raise AirflowFailException(str(error)) from None
-
-
-def pause(task: BaseOperator, seconds: float) -> None:
-    """Wait: give the worker back and begin *task* again after *seconds*, or, when that is soon, sleep and return."""
-    if seconds < DEFER_FROM_SECONDS:
-        time.sleep(max(0.0, seconds))
-        return
-    task.defer(trigger=WaitTrigger(seconds), method_name="execute")
 
 
 class ReleaseOperator(BaseOperator):
@@ -118,7 +71,9 @@ class ValidateOperator(ReleaseOperator):
     def execute(self, context: Context) -> None:
         from airlock.flow.cycle import form_of_cycle
 
-        release = release_of(self.environment, context)
+        ended = release_of(self.environment, context)
+        with task_boundary(ended, self.task_id, after_seal=True):
+            release = next_release(ended, first_release(self.environment, context))
         run = context["dag_run"]
         with task_boundary(release, self.task_id):
             if str(run.run_type) == "scheduled":
@@ -178,8 +133,8 @@ class TakeOperator(BaseOperator):
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
-        progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
+            progress_store = KeptProgress(context, release)
             kept = progress_store.get("handle")
             handle = Handle.model_validate(kept) if kept else backup.start(release, self.resource)
             if not kept:
@@ -194,10 +149,12 @@ class CanaryOperator(ReleaseOperator):
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
-        progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
+            progress_store = KeptProgress(context, release)
             progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
             while True:
+                if progress.shifted_at is None:
+                    wait_while_closed(self, release, f"shift, step {progress.step + 1}")
                 decision = observe.canary(release, progress, utc_now())
                 progress = decision.progress
                 progress_store.set("progress", progress.model_dump(mode="json"))
@@ -212,12 +169,13 @@ class CanaryOperator(ReleaseOperator):
 class PromoteOperator(ReleaseOperator):
     """Promotes, if that is what was decided."""
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
             decision = release.latest("decision") or {"choice": "refuse", "why": "nothing was decided"}
             if decision["choice"] != "promote":
                 raise AirflowSkipException(f"not promoted: {decision['why']}")
+            wait_while_closed(self, release, "promote")
             deploy.promote(release)
 
 
@@ -226,8 +184,8 @@ class BakeOperator(ReleaseOperator):
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
-        progress_store = context["task_state_store"]
         with task_boundary(release, self.task_id):
+            progress_store = KeptProgress(context, release)
             if release.latest("baked") is not None:
                 log.info("the bake is over already, as recorded; next: seal the evidence")
                 return

@@ -14,9 +14,9 @@ from airflow.timetables.trigger import DeltaTriggerTimetable
 
 from airlock.errors import AirlockError, InvalidInput
 from airlock.evidence.ledger import Ledger
-from airlock.flow.operators import own_address
 from airlock.flow.release import Release
 from airlock.flow.stages.settle import RunState, settle, to_settle
+from airlock.flow.task import own_address
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment, load_file, service_files
 

@@ -114,24 +114,7 @@ def restore_set(release: Release) -> None:
     :raises GateRefused: a proof is missing or failed, or the recovery points are too far apart
     """
     release.permitted("gate restore_set")
-    plan = release.plan
-    points: list[RecoveryPoint] = []
-    missing: list[str] = []
-    slowest = 0.0
-    for resource in plan.resources:
-        point, recorded = release.recovery_point(resource), release.latest("proof", label(resource))
-        proof = None if recorded is None else Proof.model_validate(recorded["proof"])
-        if point is None:
-            missing.append(f"{label(resource)} has no recovery point")
-        elif proof is None or proof.recovery_point != point.id:
-            missing.append(f"{label(resource)} has no proof")
-        elif not proof.ok:
-            missing.append(f"{label(resource)}: {proof.reason}")
-        else:
-            points.append(point)
-            slowest = max(slowest, proof.restore_seconds)
-    if missing:
-        raise GateRefused(f"{release.id}: no proof, no deploy: {'; '.join(missing)}")
+    points, slowest = _proved(release)
     skew = measure(points).skew_seconds
     limit = release.environment.backup.maximum_skew_seconds
     if skew > limit:
@@ -166,6 +149,31 @@ def passed(release: Release) -> None:
             f"{release.id}: no proof, no deploy: the gate restore_set has not passed"
             f"{' for ' + ', '.join(missing) if missing else ''}; clear the task backup.restore_set"
         )
+    _proved(release)  # a backup may have been tested again since, and have failed
+
+
+def _proved(release: Release) -> tuple[list[RecoveryPoint], float]:
+    """Return the recovery point of every resource of the plan, and the slowest restore in seconds."""
+    points: list[RecoveryPoint] = []
+    missing: list[str] = []
+    slowest = 0.0
+    for resource in release.plan.resources:
+        point, recorded = release.recovery_point(resource), release.latest("proof", label(resource))
+        proof = None if recorded is None else Proof.model_validate(recorded["proof"])
+        if point is None:
+            missing.append(f"{label(resource)} has no recovery point")
+        elif point.resource != resource:
+            missing.append(f"{label(resource)} has only a recovery point from before its settings changed")
+        elif proof is None or proof.recovery_point != point.id:
+            missing.append(f"{label(resource)} has no proof")
+        elif not proof.ok:
+            missing.append(f"{label(resource)}: {proof.reason}")
+        else:
+            points.append(point)
+            slowest = max(slowest, proof.restore_seconds)
+    if missing:
+        raise GateRefused(f"{release.id}: no proof, no deploy: {'; '.join(missing)}")
+    return points, slowest
 
 
 def _short(value: object) -> str:

@@ -101,17 +101,21 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
     now = release.present_plan(before)
     if now.digest != before.digest:
         basis = basis_of(release.environment).model_dump(mode="json")
-        release.record(
-            "plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=basis, replaces=before.digest
-        )
+        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=basis, replaces=before.digest)
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
 
 
 def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
-    """Return the votes that answered one approval *request*, oldest first."""
+    """Return the votes that answered one approval *request*, oldest first. A vote that says another plan than the one
+    that its request asked about is not counted."""
+    asked = {record.data["request"]: record.data["plan_digest"] for record in release.recorded("approval_request")}
     records: tuple[Record, ...] = release.recorded("vote")
-    return tuple(Vote.model_validate(record.data["vote"]) for record in records if record.data["request"] == request)
+    return tuple(
+        Vote.model_validate(record.data["vote"])
+        for record in records
+        if record.data["request"] == request and record.data.get("plan_digest") == asked.get(request)
+    )
 
 
 def open_request(release: Release, plan: Plan, now: datetime) -> str | None:

@@ -7,10 +7,11 @@ Every act on the target is announced in the ledger before it is done, under a pe
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from airlock.deploy.landing import choose
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
-from airlock.errors import EffectMissing, GateRefused, TemporaryError
+from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
 from airlock.flow.stages import backup
@@ -76,13 +77,12 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     """Give the canary the traffic of its present step.
 
-    :raises GateRefused: the calendar closed and the plan says to roll back
+    :raises GateRefused: a backup is not proved any more
     :raises NotReady: the canary is not healthy, so it gets no more traffic
-    :raises TemporaryError: the calendar closed and the plan says to hold, or a server is down
+    :raises TemporaryError: a server is down
     """
     plan = release.plan
-    release.permitted(f"shift, step {progress.step + 1} of {len(plan.rollout.steps)}")
-    _obey_calendar(release, plan.rollout.on_freeze)
+    backup.passed(release)
     percent = plan.rollout.steps[progress.step].percent
     with forward(release, "shift", version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
@@ -96,13 +96,29 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     return shifted(progress, utc_now())
 
 
-def _obey_calendar(release: Release, on_freeze: str) -> None:
-    decision = ask_calendar(release.environment.calendar, utc_now())
+def held_until(release: Release, act: str, now: datetime) -> datetime | None:
+    """Return until when *act*, the next step forward, must wait because the calendar has closed; ``None``: go on.
+
+    That is when the calendar opens, or when the permit ends, which then refuses the step.
+
+    :raises GateRefused: the calendar has closed and the plan says to roll back, or no permit is valid any more
+    """
+    permit = release.permitted(act)
+    decision = ask_calendar(release.environment.calendar, now)
     if decision.open:
-        return
-    if on_freeze == "roll_back":
-        raise GateRefused(f"the calendar closed while the canary ran: {decision.sentence}; the plan says roll back")
-    raise TemporaryError(f"the calendar closed while the canary ran: {decision.sentence}; the plan says hold")
+        return None
+    closed = f"{act}: the calendar closed while the release ran: {decision.sentence}"
+    if release.plan.rollout.on_freeze == "roll_back":
+        raise GateRefused(f"{closed}; the plan says roll back")
+    until = min(decision.next_open or permit.expires_at, permit.expires_at)
+    moment = until.isoformat(timespec="seconds")
+    if (release.latest("hold", act) or {}).get("until") != moment:
+        release.record("hold", act, until=moment, at=now.isoformat(), sentence=decision.sentence, code=decision.code)
+    why = "then the permit has ended, and the release goes back" if until == permit.expires_at else "then it goes on"
+    log.warning(
+        "%s; the plan says hold: traffic stays as it is until %s UTC, %s", closed, f"{until:%a %d %b %H:%M:%S}", why
+    )
+    return until
 
 
 def validate(release: Release) -> None:
@@ -137,6 +153,7 @@ def decide(release: Release) -> str:
 def promote(release: Release) -> TargetState:
     """Give the new version all traffic; the version before stays warm."""
     plan = release.plan
+    backup.passed(release)
     with forward(release, "promote", version=plan.artifact.version):
         state = release.target.promote(plan.artifact.version)
     log.info(

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 def canary(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
     """Take one turn of the canary: shift the traffic of its step and begin to count, or look.
 
-    :raises GateRefused: the calendar closed and the plan says to roll back
-    :raises TemporaryError: the calendar closed and the plan says to hold, or the target is out of reach
+    :raises GateRefused: a backup is not proved any more
+    :raises TemporaryError: the target is out of reach
     """
     rollout = release.plan.rollout
     percent = rollout.steps[progress.step].percent

@@ -1,0 +1,105 @@
+"""What an operator needs of its running task: its release, what it kept, its last word, and a wait without a worker.
+
+Exists so that the operators only name stages. Holds no rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from airlock.errors import AirlockError, TemporaryError
+from airlock.flow import attempts
+from airlock.flow.again import newest
+from airlock.flow.release import Attempt, Release, release_id
+from airlock.flow.stages import deploy
+from airlock.flow.triggers import WaitTrigger
+from airlock.models import utc_now
+from airlock.services import ServiceEnvironment
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+DEFER_FROM_SECONDS = 20.0
+"""Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
+seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
+
+
+def release_of(environment: ServiceEnvironment, context: Context) -> Release:
+    """Return the release that the running task belongs to."""
+    run, task = context["dag_run"], context["ti"]
+    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
+    identity = newest(environment, first_release(environment, context))
+    return Release(environment, identity, f"task {task.task_id}", attempt)
+
+
+def first_release(environment: ServiceEnvironment, context: Context) -> str:
+    """Return the id of the first release of the run; when one was refused, the run may go on as another."""
+    run = context["dag_run"]
+    return release_id(environment, run.run_id, run.run_after)
+
+
+def own_address() -> str:
+    """Return the address of this Airflow, which tells it from another one that shares the ledger; empty if not set."""
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback=None) or "")
+
+
+@contextmanager
+def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -> Iterator[None]:
+    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later.
+
+    :param after_seal: whether the task may run again when the release has ended and is sealed
+    """
+    try:
+        attempts.begin(release, task_id, after_seal=after_seal)
+        yield
+    except TemporaryError as error:
+        log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
+        attempts.tell(release, "retry", task_id, str(error))
+        raise
+    except AirlockError as error:
+        log.error("%s: stopped: %s", task_id, error)
+        attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
+        raise AirflowFailException(str(error)) from None
+
+
+def pause(task: BaseOperator, seconds: float) -> None:
+    """Wait: give the worker back and begin *task* again after *seconds*, or, when that is soon, sleep and return."""
+    if seconds < DEFER_FROM_SECONDS:
+        time.sleep(max(0.0, seconds))
+        return
+    task.defer(trigger=WaitTrigger(seconds), method_name="execute")
+
+
+def wait_while_closed(task: BaseOperator, release: Release, act: str) -> None:
+    """Wait, without a worker and without using up a retry, while a freeze keeps *act* from being done."""
+    while (until := deploy.held_until(release, act, utc_now())) is not None:
+        seconds = (until - utc_now()).total_seconds()
+        if seconds > DEFER_FROM_SECONDS:
+            # To a moment, not for a time: a triggerer that restarts must not begin to wait anew.
+            task.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
+        pause(task, seconds)
+
+
+class KeptProgress:
+    """What a task keeps from try to try, for one plan: when the plan changed, the task begins anew."""
+
+    def __init__(self, context: Context, release: Release) -> None:
+        self._store = context["task_state_store"]
+        self._plan = release.plan.digest.removeprefix("sha256:")[:16]
+
+    def get(self, key: str) -> Any:
+        return self._store.get(f"{key}.{self._plan}")
+
+    def set(self, key: str, value: Any) -> None:
+        self._store.set(f"{key}.{self._plan}", value)
