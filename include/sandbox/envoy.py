@@ -48,7 +48,7 @@ def bootstrap(layout: Layout) -> dict[str, Any]:
     """Envoy's configuration. Everything listens on 127.0.0.1."""
     return {
         "node": {"id": "sandbox", "cluster": "sandbox"},
-        "admin": {"address": _address(layout.port("envoy_admin"))},
+        "admin": {"address": _address(layout.port("envoy_admin")), "access_log": [_changes(layout)]},
         "stats_flush_interval": "1s",
         "stats_config": {
             "histogram_bucket_settings": [
@@ -69,6 +69,24 @@ _ADMIN_LAYER = {"name": "admin", "admin_layer": {}}
 
 def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def admin_log(layout: Layout) -> Path:
+    """Where Envoy writes every request to its admin address that may change something."""
+    return layout.log / "envoy-admin.log"
+
+
+def _changes(layout: Layout) -> dict[str, Any]:
+    line = "%START_TIME% %REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE%\n"
+    return {
+        "name": "envoy.access_loggers.file",
+        "filter": {"header_filter": {"header": {"name": ":method", "string_match": {"exact": "POST"}}}},
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(admin_log(layout)),
+            "log_format": {"text_format_source": {"inline_string": line}},
+        },
+    }
 
 
 def _disk(layout: Layout, environment: str) -> dict[str, Any]:
@@ -128,10 +146,12 @@ def start(layout: Layout) -> Server:
     :raises PermanentError: its wheel is not installed
     """
     layout.data.mkdir(parents=True, exist_ok=True)
+    layout.log.mkdir(parents=True, exist_ok=True)
     path = layout.data / "envoy.json"
     path.write_text(json.dumps(bootstrap(layout), indent=1))
     # Without --disable-hot-restart it takes the end of the process that started it for its own.
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+    options += ("--file-flush-interval-msec", "200")
     program = Program(
         name="envoy",
         command=(str(binary()), "-c", str(path), *options),

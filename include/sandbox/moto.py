@@ -20,6 +20,8 @@ REGION = "us-east-1"
 ZONE = "shop.test."
 BALANCERS = {"prod": "shop-prod", "staging": "shop-staging"}
 ROLE_PREFIX = "shop-"
+REQUESTS = "moto-requests.log"
+"""File name of the record of requests: method, path, action and status."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,17 @@ def start(folder: Path, port: int, run: Path | None = None) -> Moto:
     from botocore.exceptions import BotoCoreError, ClientError
 
     folder.mkdir(parents=True, exist_ok=True)
+    log = folder if run is None else run.parent / "log"
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    address = ("-H", "127.0.0.1", "-p", str(port))
     server = processes.start(
         processes.Program(
             name="moto",
-            command=(str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)),
-            log=folder / "moto.log" if run is None else run.parent / "log" / "moto.log",
+            command=(sys.executable, "-m", "sandbox.recorded_moto", str(log / REQUESTS), *address),
+            log=log / "moto.log",
             ready=lambda: reach.answers(f"http://127.0.0.1:{port}/moto-api/"),
-            environment={**os.environ, "MOTO_ACCOUNT_ID": "123456789012", "NO_PROXY": "127.0.0.1"},
+            environment={**os.environ, "PYTHONPATH": path, "MOTO_ACCOUNT_ID": "123456789012", "NO_PROXY": "127.0.0.1"},
             folder=folder,
             deadline=60,
             grace=3,
