@@ -78,6 +78,17 @@ def test_a_permit_allows_its_plan_until_it_expires():
         check(envelope, plan, NOW + timedelta(hours=24), KEYRING)
 
 
+def test_signing_again_does_not_make_a_permit_last_longer():
+    plan = make_plan()
+    again = check(issue(plan, VOTES, NOW + timedelta(hours=20), 24, SIGNER), plan, NOW + timedelta(hours=21), KEYRING)
+    assert again.expires_at == NOW + timedelta(hours=24)
+    with pytest.raises(PermitInvalid, match="was approved for 24 h.*clear the task change.approve"):
+        issue(plan, VOTES, NOW + timedelta(hours=24), 24, SIGNER)
+    unasked = make_plan(approvals=())
+    expires = check(issue(unasked, (), NOW + timedelta(days=3), 24, SIGNER), unasked, NOW + timedelta(days=3), KEYRING)
+    assert expires.expires_at == NOW + timedelta(days=4)
+
+
 def test_a_permit_waits_for_the_time_that_the_rfc_names():
     plan = make_plan(start_after=NOW + timedelta(hours=5))
     envelope = issue(plan, VOTES, NOW, 2, SIGNER)

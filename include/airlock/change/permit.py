@@ -23,11 +23,13 @@ _ASK_AGAIN = "to ask again, clear the task change.approve with everything downst
 
 
 def issue(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float, signer: Signer) -> dict[str, Any]:
-    """Return the signed permit of *plan* (a DSSE envelope, plain JSON data), valid for *valid_hours* from *now* or from
-    the time before which the RFC must not start.
+    """Return the signed permit of *plan* (a DSSE envelope, plain JSON data), valid for *valid_hours* from the newest
+    vote (from *now* where nobody had to vote), or from the time before which the RFC must not start. Signing again does
+    not make it last longer.
 
     :raises InvalidInput: *valid_hours* is not above 0
-    :raises PermitInvalid: a vote rejects the plan, or nobody voted although the plan names approvers
+    :raises PermitInvalid: a vote rejects the plan, nobody voted although the plan names approvers, or the votes are too
+        old
     """
     if not 0 < valid_hours <= 24 * 366:
         raise InvalidInput(f"a permit must be valid for more than 0 and at most 8784 hours, not {valid_hours}")
@@ -37,9 +39,13 @@ def issue(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float, 
         raise PermitInvalid(f"{plan.release}: no permit, because {', '.join(rejected)} rejected the plan")
     if plan.approvals and not all_votes:
         raise PermitInvalid(f"{plan.release}: no permit, because nobody approved the plan; {_ASK_AGAIN}")
-    begin = max(now, plan.rfc.start_after or now)
-    permit = Permit(release=plan.release, plan_digest=plan.digest, votes=all_votes, not_before=begin,
-                    expires_at=begin + timedelta(hours=valid_hours))
+    granted = max((vote.at for vote in all_votes), default=now)
+    expires = max(granted, plan.rfc.start_after or granted) + timedelta(hours=valid_hours)
+    if now >= expires:
+        raise PermitInvalid(f"{plan.release}: no permit, because what was approved at {_at(granted)} was approved for "
+                            f"{valid_hours:g} h, until {_at(expires)}, now it is {_at(now)}; {_ASK_AGAIN}")
+    permit = Permit(release=plan.release, plan_digest=plan.digest, votes=all_votes,
+                    not_before=max(now, plan.rfc.start_after or now), expires_at=expires)
     return signer.sign(PAYLOAD_TYPE, canonical_json(permit))
 
 

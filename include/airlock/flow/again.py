@@ -74,7 +74,7 @@ def ask_again(release: Release, first: str) -> Release:
 
 def approved_before(release: Release) -> Plan | None:
     """Return the plan that was approved last, in this release or in the one that it continues, as a trusted permit
-    says; its ``release`` is this one's."""
+    says; ``None`` if there is none."""
     continues = str((release.latest("rfc") or {}).get("continues", ""))
     sources = [release]
     if continues:
@@ -83,5 +83,5 @@ def approved_before(release: Release) -> Plan | None:
         digest = approved_by((source.latest("permit") or {}).get("envelope"), source.id, release.keyring)
         plan = source.plan_of(digest) if digest else None
         if plan is not None and plan.digest == digest:
-            return plan.model_copy(update={"release": release.id})
+            return plan
     return None

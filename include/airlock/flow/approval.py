@@ -176,7 +176,7 @@ class ApproveOperator(HITLOperator):
 def request_text(release: Release, before: Plan, plan: Plan) -> str:
     """Return what approvers read: just the difference where a plan was approved before and it can all be shown."""
     approved = approved_before(release)
-    changed = difference(approved or before, plan)
+    changed = difference((approved or before).model_copy(update={"release": plan.release}), plan)
     if approved is not None and not any(line.startswith("... and ") for line in changed):
         return changes_text(approved, plan, changed)
     return approval_text(plan, changed)

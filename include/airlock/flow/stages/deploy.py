@@ -36,6 +36,7 @@ def stage(release: Release) -> None:
         check failed
     """
     plan = release.plan
+    release.permitted("stage")
     backup.passed(release)
     _same_stable(release)
     with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
