@@ -82,7 +82,7 @@ def test_signing_again_does_not_make_a_permit_last_longer():
     plan = make_plan()
     again = check(issue(plan, VOTES, NOW + timedelta(hours=20), 24, SIGNER), plan, NOW + timedelta(hours=21), KEYRING)
     assert again.expires_at == NOW + timedelta(hours=24)
-    with pytest.raises(PermitInvalid, match="was approved for 24 h.*clear the task change.approve"):
+    with pytest.raises(PermitInvalid, match="was approved for 24 h, until .*clear the task change.approve"):
         issue(plan, VOTES, NOW + timedelta(hours=24), 24, SIGNER)
     unasked = make_plan(approvals=())
     expires = check(issue(unasked, (), NOW + timedelta(days=3), 24, SIGNER), unasked, NOW + timedelta(days=3), KEYRING)

@@ -21,7 +21,7 @@ from airlock.flow.approval import request_text
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
-from airlock.models import Answer, Plan, RecoveryPoint, Verdict, Vote, utc_now
+from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Signer, generate_pem
 from tests import service_data
@@ -142,7 +142,6 @@ POINT = RecoveryPoint.model_validate({
     "id": "p", "taken_at": "2026-01-01T00:00:00Z", "seconds": 1,
     "resource": {"name": "settings", "kind": "configuration", "driver": "env_file"},
 })  # fmt: skip
-PASSED = Verdict(answer=Answer.PASS, sentence="good")
 ACTS: dict[str, Callable[[Release], object]] = {
     "take": lambda release: backup.start(release, release.plan.resources[0]),
     "prove": lambda release: backup.prove(release, release.plan.resources[0]),
@@ -150,7 +149,7 @@ ACTS: dict[str, Callable[[Release], object]] = {
     "shift": lambda release: deploy.held_until(release, "shift, step 1", utc_now()),
     "validate": deploy.validate,
     "promote": lambda release: deploy.held_until(release, "promote", utc_now()),
-    "retire": lambda release: deploy.settle_bake(release, PASSED),
+    "retire": deploy.retire,
 }
 
 

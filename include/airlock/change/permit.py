@@ -39,14 +39,19 @@ def issue(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float, 
         raise PermitInvalid(f"{plan.release}: no permit, because {', '.join(rejected)} rejected the plan")
     if plan.approvals and not all_votes:
         raise PermitInvalid(f"{plan.release}: no permit, because nobody approved the plan; {_ASK_AGAIN}")
-    granted = max((vote.at for vote in all_votes), default=now)
-    expires = max(granted, plan.rfc.start_after or granted) + timedelta(hours=valid_hours)
+    expires = expiry(plan, all_votes, now, valid_hours)
     if now >= expires:
-        raise PermitInvalid(f"{plan.release}: no permit, because what was approved at {_at(granted)} was approved for "
-                            f"{valid_hours:g} h, until {_at(expires)}, now it is {_at(now)}; {_ASK_AGAIN}")
+        raise PermitInvalid(f"{plan.release}: no permit, because the plan was approved for {valid_hours:g} h, until "
+                            f"{_at(expires)}, now it is {_at(now)}; {_ASK_AGAIN}")
     permit = Permit(release=plan.release, plan_digest=plan.digest, votes=all_votes,
                     not_before=max(now, plan.rfc.start_after or now), expires_at=expires)
     return signer.sign(PAYLOAD_TYPE, canonical_json(permit))
+
+
+def expiry(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float) -> datetime:
+    """Return when a permit of *plan* that is signed *now* ends: see ``issue``."""
+    granted = max((vote.at for vote in votes), default=now)
+    return max(granted, plan.rfc.start_after or granted) + timedelta(hours=valid_hours)
 
 
 def check(envelope: Mapping[str, Any] | None, plan: Plan, now: datetime, keyring: Keyring,
@@ -90,16 +95,6 @@ def opened(envelope: Mapping[str, Any], keyring: Keyring) -> Permit:
         return Permit.model_validate_json(keyring.verify(envelope, PAYLOAD_TYPE))
     except ValidationError as error:
         raise EvidenceInvalid("its content is not a permit") from error
-
-
-def approved_by(envelope: Mapping[str, Any] | None, release: str, keyring: Keyring) -> str:
-    """Return the digest of the plan that the permit in *envelope* was given to *release* for, whenever that was; empty
-    when there is none that can be trusted."""
-    try:
-        permit = Permit.model_validate_json(keyring.verify(envelope or {}, PAYLOAD_TYPE))
-    except (EvidenceInvalid, ValidationError):
-        return ""
-    return permit.plan_digest if permit.release == release else ""
 
 
 def _stale(permit: Permit, plan: Plan, approved_plan: Plan | None) -> str:

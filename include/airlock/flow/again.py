@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 
-from airlock.change.permit import approved_by
+from airlock.change.permit import opened
 from airlock.change.planning import resolve_artifact
-from airlock.errors import GateRefused
+from airlock.errors import EvidenceInvalid, GateRefused
 from airlock.evidence.ledger import Ledger
 from airlock.flow.release import Release
 from airlock.flow.stages.change import assess
@@ -80,8 +80,11 @@ def approved_before(release: Release) -> Plan | None:
     if continues:
         sources.append(Release(release.environment, continues, release.actor))
     for source in sources:
-        digest = approved_by((source.latest("permit") or {}).get("envelope"), source.id, release.keyring)
-        plan = source.plan_of(digest) if digest else None
-        if plan is not None and plan.digest == digest:
+        try:
+            permit = opened((source.latest("permit") or {}).get("envelope") or {}, release.keyring)
+        except EvidenceInvalid:
+            continue
+        plan = source.plan_of(permit.plan_digest)
+        if plan is not None and (permit.release, plan.digest) == (source.id, permit.plan_digest):
             return plan
     return None

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airlock.change.approval import check_vote, eligible, rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
-from airlock.change.permit import check, opened
+from airlock.change.permit import check, expiry, opened
 from airlock.change.risk import assess
 from airlock.errors import InvalidInput, PermanentError, PermitInvalid
 from airlock.models import Permit, Plan, Vote
@@ -118,7 +118,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
 def _time(history: History, entry: Entry, permit: Permit) -> Iterator[str]:
     frozen = history.needed("plan", entry)
     hours = Basis.model_validate(frozen.data["basis"]).approvals.valid_hours
-    ends = permit.not_before + timedelta(hours=hours)
+    ends = expiry(history.plan(entry), permit.votes, permit.not_before, hours)
     if permit.expires_at != ends:
         yield f"expires_at: {permit.expires_at.isoformat()} -> {ends.isoformat()}"
     start = history.plan(entry).rfc.start_after
