@@ -28,7 +28,8 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.demo_view import DemoView
 from sandbox.layout import Layout
-from tests.flow.test_end_to_end import ROOT, _free_port_base, form
+from tests.flow.test_end_to_end import form
+from tests.running_sandbox import ROOT, free_port_base
 from tests.target_witness import Witness
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
@@ -147,7 +148,7 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(open_folder: Path) -> Iterator[Attacked]:
-    layout = Layout(repository=ROOT, home=open_folder, port_base=_free_port_base())
+    layout = Layout(repository=ROOT, home=open_folder, port_base=free_port_base())
     services = Services(open_folder / "services")
     given = stack.start_all(layout, settings={"AIRLOCK_SERVICES": str(services.folder)})
     patch = pytest.MonkeyPatch()
