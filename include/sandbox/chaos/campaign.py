@@ -28,7 +28,7 @@ from airlock.models import Record
 from airlock.services import find
 from sandbox import credentials, stack
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.chaos import aftermath, disk
+from sandbox.chaos import aftermath, disk, servers
 from sandbox.chaos.doorway import Doorway
 from sandbox.chaos.faults import FAULTS, Fault, Scene
 from sandbox.chaos.moments import MOMENTS, Moment
@@ -38,6 +38,7 @@ DAG = "release.shop.staging"
 GOOD, FAILING = ("1.0", "1.1"), "1.2"
 LONGEST_SECONDS = 600.0
 SETTLE_SECONDS = 10
+KEEPER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,14 @@ class Campaign:
         except TemporaryError:
             return False
 
-    @staticmethod
-    def _await(seen: Callable[[], bool], what: str, every: float) -> None:
+    def _await(self, seen: Callable[[], bool], what: str, every: float) -> None:
         limit = time.monotonic() + LONGEST_SECONDS
         last = ""
+        looked = time.monotonic()
         while True:
+            if time.monotonic() - looked > KEEPER_SECONDS:
+                servers.keep_running(self.layout)
+                looked = time.monotonic()
             try:
                 if seen():
                     return

@@ -14,7 +14,7 @@ from contextlib import suppress
 import psutil
 
 from airlock.errors import TemporaryError
-from sandbox import airflow, credentials, environment_file, postgres, processes
+from sandbox import airflow, credentials, environment_file, postgres, processes, stack
 from sandbox.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,18 @@ def start_again(layout: Layout, name: str) -> None:
     if server is not None:
         server.stop()
     _STARTERS.get(name, _start_airflow)(layout, name)
+
+
+def keep_running(layout: Layout) -> None:
+    """Start Airflow's components again that ended by themselves, as an orchestrator does (``restart: always``).
+
+    Airflow's own scheduler, triggerer and DAG processor end when their database is away.
+    """
+    for name in stack.AIRFLOW:
+        server = processes.find(layout.run, name)
+        if server is not None and not server.alive():
+            log.debug("%s has ended and is started again", name)
+            start_again(layout, name)
 
 
 def kill_task(layout: Layout, task_instance: str) -> bool:
