@@ -90,3 +90,11 @@ def test_the_readme_lists_every_driver_with_its_kind() -> None:
     rows = re.findall(r"^\| `(\w+)` \|(.*?)\|", (ROOT / "README.md").read_text(), re.MULTILINE)
     listed = {(kind, driver) for kind, cell in rows for driver in re.findall(r"`(\w+)`", cell)}
     assert listed == {(entry.path.split(".")[3], name) for name, entry in DRIVERS.items()}
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    text = (ROOT / "docs/threat-model.md").read_text()
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z0-9_]+)`", text)
+    assert len(named) > 30
+    missing = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / path).read_text()]
+    assert missing == []
