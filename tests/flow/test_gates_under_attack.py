@@ -131,6 +131,17 @@ class Attacked:
         assert shown is not None
         return dict(shown)
 
+    def agree(self, run: Run) -> None:
+        """Let the owner approve; again where Airflow lost the answer, as it may just after the request was made."""
+        for _ in range(5):
+            self.await_asked(run)
+            time.sleep(3)
+            self.client("owner").approve(run, "Approve", "read and agreed")
+            self.await_tasks(run, change__approve={"success", "running", "queued", "scheduled", "up_for_retry"})
+            if self.await_tasks(run, change__approve={"success", "awaiting_input"})["change.approve"] == "success":
+                return
+        pytest.fail(f"{run}: the approval was lost five times")
+
     def await_end(self, run: Run) -> Run:
         client = self.client("admin")
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -226,7 +237,7 @@ def test_no_gate_that_is_marked_cleared_or_imitated_lets_one_write_reach_a_targe
 def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_approved_again(
     attacked: Attacked,
 ) -> None:
-    admin, owner, manager = (attacked.client(name) for name in ("admin", "owner", "release-manager"))
+    admin, manager = attacked.client("admin"), attacked.client("release-manager")
     services = attacked.services
     # Beside: a release whose freeze begins while its canary runs, and whose plan says to roll back.
     services.freeze("live", datetime.now(UTC) + timedelta(seconds=90), 3600)
@@ -235,8 +246,7 @@ def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_
     attacked.await_asked(run)
     before = {**attacked.witness.see()}
     staging = services.environment("staging")
-    owner.approve(run, "Approve", "as it was")
-    attacked.await_tasks(run, change__approve={"success"})
+    attacked.agree(run)
     staging["analysis"]["minimum_requests"] = 31
     services.write()
     attacked.await_tasks(run, close__outcome={"failed"})
@@ -249,8 +259,7 @@ def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_
     assert "minimum\\_requests\\: 30 \\-\\> 31" in shown["body"]
     assert "Everything else is as approved" in shown["body"]
     assert form("1.1")["rollback_plan"] not in shown["body"]
-    owner.approve(run, "Approve", "as shown")
-    attacked.await_tasks(run, change__approve={"success"})
+    attacked.agree(run)
     artifact = attacked.layout.artifacts / "shop-1.1.pyz"
     with zipfile.ZipFile(artifact, "a") as archive:
         archive.writestr("note.txt", "the same version, other content")
@@ -266,7 +275,7 @@ def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_
     shown = attacked.await_asked(run)
     assert "artifact\\.digest" in shown["body"]
     assert "minimum" not in shown["body"]
-    owner.approve(run, "Approve", "read the difference")
+    attacked.agree(run)
     run = attacked.await_end(run)
     records = attacked.releases(run)[-1]
     outcome = next(one for one in records if one.type == "outcome")

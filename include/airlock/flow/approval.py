@@ -176,10 +176,17 @@ class ApproveOperator(HITLOperator):
 def request_text(release: Release, before: Plan, plan: Plan) -> str:
     """Return what approvers read: just the difference where a plan was approved before and it can all be shown."""
     approved = approved_before(release)
-    changed = difference((approved or before).model_copy(update={"release": plan.release}), plan)
+    former = (approved or before).model_copy(update={"release": plan.release})
+    if _points(former) == _points(plan):  # their reasons tell the time of day
+        former = former.model_copy(update={"risk": plan.risk})
+    changed = difference(former, plan)
     if approved is not None and not any(line.startswith("... and ") for line in changed):
         return changes_text(approved, plan, changed)
     return approval_text(plan, changed)
+
+
+def _points(plan: Plan) -> list[tuple[str, int]]:
+    return [(factor.name, factor.points) for factor in plan.risk.factors]
 
 
 def _has_base_url() -> bool:
