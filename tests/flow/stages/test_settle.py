@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
 from airlock.flow.release import Release
-from airlock.flow.stages import close, deploy, rollback
+from airlock.flow.stages import change, close, deploy, rollback
 from airlock.flow.stages.settle import QUIET_LIMIT, RunState, settle
 from airlock.models import utc_now
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, baked, first_step, promoted, stage
@@ -207,6 +208,24 @@ def test_an_altered_record_stops_the_seal_but_not_the_way_back(house: ReleaseFro
     with pytest.raises(EvidenceInvalid, match="altered"):
         settled(house.again())
     assert only_running(house) == "1.0"
+
+
+
+def test_a_canary_is_not_begun_a_second_time(house: ReleaseFront) -> None:
+    release = house.release()
+    first_step(release)
+    house.front.target().shift("1.1", 50)
+    with pytest.raises(GateRefused, match="50 % of the traffic already"):
+        deploy.shift(house.again(), CanaryProgress())
+    assert house.front.target().inspect().weight_of("1.1") == 50
+
+
+def test_the_plan_of_a_release_that_has_begun_stands(house: ReleaseFront) -> None:
+    release = house.release()
+    plan = release.plan
+    stage(release)
+    assert change.assess(house.again()) == plan
+    assert len(house.again().recorded("plan")) == 1
 
 
 SETTLE = f"""

@@ -16,6 +16,7 @@ from airlock.change.permit import issue
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
+from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
 from airlock.flow.release import Release
@@ -55,11 +56,14 @@ def validate(release: Release, form: Mapping[str, Any], requester: str) -> Rfc:
 
 
 def assess(release: Release) -> Plan:
-    """Score the risk and freeze the plan.
+    """Score the risk and freeze the plan. In mid-release the plan stands: a canary that was begun is not begun again.
 
     :raises GateRefused: the version is already stable, or no quorum of approvers can be met
     :raises TemporaryError: an earlier release has not landed
     """
+    if acted(release.records()):
+        log.info("the release has begun under plan %s, which stands", release.plan.digest)
+        return release.plan
     rfc = release.rfc
     await_earlier(release)
     state = release.target.inspect()

@@ -78,13 +78,19 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     """Give the canary the traffic of its present step.
 
-    :raises GateRefused: a backup is not proved any more
+    :raises GateRefused: a backup is not proved any more, or the version has more traffic than the step gives
     :raises NotReady: the canary is not healthy, so it gets no more traffic
     :raises TemporaryError: a server is down
     """
     plan = release.plan
     backup.passed(release)
     percent = plan.rollout.steps[progress.step].percent
+    present = release.target.inspect().weight_of(plan.artifact.version)
+    if present > percent:
+        raise GateRefused(
+            f"{plan.artifact.version} has {present} % of the traffic already, more than the {percent} % of step "
+            f"{progress.step + 1}: a canary is not begun a second time; next: roll back"
+        )
     with forward(release, "shift", version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
     log.info(
