@@ -13,6 +13,7 @@ from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.errors import GateRefused
+from airlock.flow.approval import vote_of
 from airlock.flow.release import Release
 from airlock.flow.stages.change import open_request, permit, votes_of
 from airlock.models import Plan, Vote, utc_now
@@ -87,3 +88,18 @@ def test_votes_of_an_earlier_request_never_count(asked: Asked) -> None:
 def test_without_a_request_there_is_no_permit(asked: Asked) -> None:
     with pytest.raises(GateRefused, match="nobody was asked"):
         permit(asked.release)
+
+
+@pytest.mark.parametrize(
+    ("user", "person"),
+    [({"id": "bert", "name": "bert"}, "bert"), ({"id": "17", "name": "rita"}, "rita"), ({"id": "rita"}, "rita")],
+)
+def test_who_asked_votes_under_their_name_whatever_their_id_is(user: dict[str, str], person: str) -> None:
+    answer = {"responded_by_user": user, "chosen_options": ["Approve"], "params_input": {}}
+    assert vote_of(answer, "rita").person == person
+
+
+@pytest.mark.parametrize("user", [None, {}, {"name": "bert"}])
+def test_an_answer_without_a_person_is_no_vote(user: dict[str, str] | None) -> None:
+    with pytest.raises(GateRefused, match="without a person"):
+        vote_of({"responded_by_user": user, "chosen_options": ["Approve"], "params_input": {}}, "rita")

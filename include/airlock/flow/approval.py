@@ -139,7 +139,7 @@ class ApproveOperator(HITLOperator):
                 raise GateRefused(
                     f"nobody decided within {hours:g} h; silence is not consent: clear this task to ask again"
                 )
-            vote = self._vote(super().execute_complete(context, event))
+            vote = vote_of(super().execute_complete(context, event), plan.rfc.requester)
             request = open_request(release, plan, utc_now())
             if request is None:
                 raise GateRefused(
@@ -163,14 +163,20 @@ class ApproveOperator(HITLOperator):
             log.info("approved; next: the permit is signed")
             return None
 
-    @staticmethod
-    def _vote(answer: Any) -> Vote:
-        person = (answer["responded_by_user"] or {}).get("id")
-        if not person:
-            raise GateRefused("an answer without a person is no approval; clear this task to ask again")
-        choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
-        reason = str((answer["params_input"] or {}).get(ANSWER_REASON) or "")[:2000]
-        return Vote(person=str(person), choice=choice, at=utc_now(), reason=reason)
+
+def vote_of(answer: Any, requester: str) -> Vote:
+    """Return the vote in Airflow's *answer* to a request; who has the requester's name votes as the requester.
+
+    :raises GateRefused: the answer has no person
+    """
+    user = answer["responded_by_user"] or {}
+    # With some log-ins a person's id is a number; the run, which tells who asked, always has the name.
+    person = requester if user.get("name") == requester else user.get("id")
+    if not person:
+        raise GateRefused("an answer without a person is no approval; clear this task to ask again")
+    choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
+    reason = str((answer["params_input"] or {}).get(ANSWER_REASON) or "")[:2000]
+    return Vote(person=str(person), choice=choice, at=utc_now(), reason=reason)
 
 
 def request_text(release: Release, before: Plan, plan: Plan) -> str:
