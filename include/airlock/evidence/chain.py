@@ -69,7 +69,7 @@ def _check_anchor(seals: Sequence[OpenSeal], service: str, environment: str, anc
     except EvidenceInvalid as error:
         return [str(error)]
     if known is None:
-        return [f"the anchor {anchor} knows no seal of {service}/{environment}"] if seals else []
+        return [f"the anchor {objects.shown(str(anchor))} knows no seal of {service}/{environment}"] if seals else []
     if all(seal.digest != known.digest for seal in seals):
         return [f"cut off: the anchor knows seal number {known.sequence}, that of the release "
                 f"{objects.shown(known.release)}, which is not in the ledger"]

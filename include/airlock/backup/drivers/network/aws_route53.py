@@ -15,7 +15,7 @@ from pydantic import Field
 
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
-from airlock.errors import InvalidInput, TemporaryError
+from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
 from airlock.models import Kind, canonical_json
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,11 @@ class AwsRoute53Driver(aws.AwsDriver):
         return documents
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
+        if strange := sorted({f"{{zone}} {sort}" for sort in ("NS", "SOA")} & set(documents)):
+            raise BackupDamaged(
+                f"{self.label}: names of documents: {', '.join(strange)} belongs to AWS and is never taken; next: take "
+                "the backup again"
+            )
         with aws.aws_errors(f"{self.label}: restore records of {self.options.zone} into {place.name or 'the origin'}"):
             route53 = self.client
             zone = self._zone_of(route53, place) or self._create(route53, place)
