@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -25,12 +26,20 @@ _STOPPED = 130
 _LONG_WORD = re.compile(r"(\S{200})\S{20,}")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments without repeating control characters to the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """As ``argparse.ArgumentParser.error``."""
+        super().error(_LONG_WORD.sub(r"\1...", " ".join(harmless(message).split())))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every group of commands.
 
     Each module of ``commands`` has ``add_parser(subparsers)``, which sets ``run(arguments, console) -> exit code``.
     """
-    parser = argparse.ArgumentParser(prog="airlock", description="Change and release management for Apache Airflow.")
+    parser = Parser(prog="airlock", description="Change and release management for Apache Airflow.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in _COMMANDS:
         importlib.import_module(f"airlock.commands.{name}").add_parser(subparsers)
