@@ -26,6 +26,7 @@ from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.connections import connection
+from airlock.deploy.landing import acted
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
 from airlock.evidence.ledger import Ledger
@@ -132,9 +133,16 @@ class Release:
 
     @cached_property
     def target(self) -> Target:
-        """Return the target that versions run on."""
-        setting = self.environment.target
-        target: Target = registry.resolve(registry.TARGETS, "target", setting.name)(setting.options)
+        """Return the target that versions run on; once the release has acted, the one that its plan names.
+
+        The way back leads to where the release acted, whatever the service file says by then.
+        """
+        name, options = self.environment.target.name, dict(self.environment.target.options)
+        records, _ = self.ledger.read_undamaged(self.id)
+        if acted(records):
+            planned = self.plan.target
+            name, options = str(planned["name"]), dict(planned["options"])
+        target: Target = registry.resolve(registry.TARGETS, "target", name)(options)
         return target
 
     @cached_property

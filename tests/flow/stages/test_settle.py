@@ -85,6 +85,16 @@ def test_a_release_of_another_airflow_is_left_alone(house: ReleaseFront) -> None
     assert house.front.target().inspect() == before
 
 
+def test_the_way_back_leads_to_where_the_release_acted_whatever_the_service_file_says_now(house: ReleaseFront) -> None:
+    release = house.release()
+    first_step(release)
+    elsewhere = {**house.front.target_options(), "admin": "http://127.0.0.1:9", "folder": "/nowhere"}
+    target = house.environment.target.model_copy(update={"options": elsewhere})
+    changed = house.environment.model_copy(update={"target": target})
+    assert settled(Release(changed, release.id, "a test")).endswith("settled as rolled_back")
+    assert only_running(house) == "1.0"
+
+
 def test_a_quiet_release_in_mid_air_asks_for_help(house: ReleaseFront, caplog: pytest.LogCaptureFixture) -> None:
     release = house.release()
     first_step(release)
