@@ -66,6 +66,10 @@ class TemporaryError(AirlockError):
     """The same call may succeed later."""
 
 
+class CalendarClosed(TemporaryError):
+    """The calendar closed in the moment before an act."""
+
+
 class NotReady(TemporaryError):
     """A version that should get traffic is not healthy now."""
 

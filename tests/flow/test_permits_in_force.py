@@ -15,7 +15,8 @@ from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.deploy.strategy import CanaryProgress
-from airlock.errors import EvidenceInvalid, GateRefused, PermitInvalid
+from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitInvalid
+from airlock.flow.acting import forward
 from airlock.flow.again import approved_before, newest, next_release
 from airlock.flow.approval import request_text
 from airlock.flow.release import Release
@@ -243,6 +244,14 @@ def test_a_freeze_rolls_back_where_the_plan_says_so(approved: Approved) -> None:
     release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "roll_back")
     with pytest.raises(GateRefused, match="freeze 'party'.*the plan says roll back"):
         deploy.held_until(release, "shift, step 2", now)
+
+
+def test_a_freeze_that_begins_in_the_moment_of_the_act_is_obeyed(approved: Approved) -> None:
+    now = utc_now()
+    release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "hold")
+    with pytest.raises(CalendarClosed, match="a moment ago"), forward(release, "shift", in_window=True):
+        pytest.fail("the act was done")
+    assert not release.recorded("act")
 
 
 # --- asking again -----------------------------------------------------------------------------------------------------

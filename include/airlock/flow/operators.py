@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Move
-from airlock.errors import GateRefused, InvalidInput
+from airlock.errors import CalendarClosed, GateRefused, InvalidInput
 from airlock.flow.again import next_release
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback
@@ -155,7 +155,11 @@ class CanaryOperator(ReleaseOperator):
             while True:
                 if progress.shifted_at is None:
                     wait_while_closed(self, release, f"shift, step {progress.step + 1}")
-                decision = observe.canary(release, progress, utc_now())
+                try:
+                    decision = observe.canary(release, progress, utc_now())
+                except CalendarClosed as closed:
+                    log.info("%s; next: wait for it", closed)
+                    continue
                 progress = decision.progress
                 progress_store.set("progress", progress.model_dump(mode="json"))
                 if decision.move is Move.PASS:
@@ -175,8 +179,14 @@ class PromoteOperator(ReleaseOperator):
             decision = release.latest("decision") or {"choice": "refuse", "why": "nothing was decided"}
             if decision["choice"] != "promote":
                 raise AirflowSkipException(f"not promoted: {decision['why']}")
-            wait_while_closed(self, release, "promote")
-            deploy.promote(release)
+            while True:
+                wait_while_closed(self, release, "promote")
+                try:
+                    deploy.promote(release)
+                except CalendarClosed as closed:
+                    log.info("%s; next: wait for it", closed)
+                else:
+                    return
 
 
 class BakeOperator(ReleaseOperator):

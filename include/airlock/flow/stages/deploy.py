@@ -78,6 +78,7 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     """Give the canary the traffic of its present step.
 
+    :raises CalendarClosed: the calendar closed in this moment
     :raises GateRefused: a backup is not proved any more, or the version has more traffic than the step gives
     :raises NotReady: the canary is not healthy, so it gets no more traffic
     :raises TemporaryError: a server is down
@@ -91,7 +92,7 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
             f"{plan.artifact.version} has {present} % of the traffic already, more than the {percent} % of step "
             f"{progress.step + 1}: a canary is not begun a second time; next: roll back"
         )
-    with forward(release, "shift", version=plan.artifact.version, percent=percent):
+    with forward(release, "shift", in_window=True, version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
     log.info(
         "step %d of %d: %s; next: watch for %.0f s",
@@ -158,10 +159,13 @@ def decide(release: Release) -> str:
 
 
 def promote(release: Release) -> TargetState:
-    """Give the new version all traffic; the version before stays warm."""
+    """Give the new version all traffic; the version before stays warm.
+
+    :raises CalendarClosed: the calendar closed in this moment
+    """
     plan = release.plan
     backup.passed(release)
-    with forward(release, "promote", version=plan.artifact.version):
+    with forward(release, "promote", in_window=True, version=plan.artifact.version):
         state = release.target.promote(plan.artifact.version)
     log.info(
         "promoted: %s; next: bake for %.0f s with %s still warm",
