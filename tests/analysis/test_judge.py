@@ -252,3 +252,8 @@ def test_five_per_cent_of_errors_are_found_within_forty_seconds(share: float) ->
         for _ in range(40)
     ]
     assert sum(found) >= 38
+
+
+def test_a_bake_has_nobody_to_compare_latencies_with() -> None:
+    alone = sample(arm("1.0", 0, 0, None), arm("1.2", 2000, 0, 90.0), share=1.0)
+    assert judge(POLICY, alone).answer is Answer.PASS
