@@ -20,7 +20,6 @@ from airlock.evidence.stored import (
     StoredRecord,
     is_stored,
     missing,
-    parse_record,
     parse_stored,
     record_name,
     slug,
@@ -59,6 +58,7 @@ class Ledger:
         self.folder = objects.root_path(root) / service / environment
         self._signer = signer
         self._keyring = keyring
+        self._checked: dict[tuple[str, str], tuple[tuple[int, ...], StoredRecord]] = {}
 
     def append(self, record: Record) -> str:
         """Write *record* and return the name of its object. The identical record again changes nothing.
@@ -93,9 +93,8 @@ class Ledger:
         :raises EvidenceInvalid: a record was altered, renamed, or not signed by a trusted key; or one that a later
             record saw is gone; it is named
         """
-        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
         names = self.record_names(release)
-        found = [parse_stored(self._bytes(folder / name), name, release, keyring) for name in names]
+        found = [self._stored(release, name) for name in names]
         gone = missing(dict(zip(names, found, strict=True)), self.record_names(release))
         if gone:
             raise EvidenceInvalid(f"release {release}: {'; '.join(gone[:5])}")
@@ -103,12 +102,11 @@ class Ledger:
 
     def read_undamaged(self, release: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
         """Return the records of *release* that can be read and trusted, and what is wrong with, or gone of, others."""
-        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
         found: dict[str, StoredRecord] = {}
         damaged: list[str] = []
         for name in self.record_names(release):
             try:
-                found[name] = parse_stored(self._bytes(folder / name), name, release, keyring)
+                found[name] = self._stored(release, name)
             except EvidenceInvalid as error:
                 damaged.append(str(error))
         gone = missing(found, self.record_names(release))
@@ -121,11 +119,10 @@ class Ledger:
 
         :raises EvidenceInvalid: a record that may be the one was altered, or is not signed by a trusted key
         """
-        folder, keyring = self.release_folder(release), self._keyring() if self._keyring else None
         infix = f"-{slug(type)}-{slug(subject)}-"
         for name in reversed(self.record_names(release)):
             if infix in name:
-                record = parse_record(self._bytes(folder / name), name, release, keyring)
+                record = self._stored(release, name).record
                 if (record.type, record.subject) == (type, subject):
                     return record
         return None
@@ -175,6 +172,18 @@ class Ledger:
         if sealed:
             raise GateRefused(_sealed_message(record))
         raise EvidenceInvalid(f"{path} holds something else than the record it is named after: it was altered")
+
+    def _stored(self, release: str, name: str) -> StoredRecord:
+        """Return one record; what was checked once is not checked again while its file stays untouched."""
+        path = self.release_folder(release) / name
+        state = objects.unchanged_since(path)
+        kept = self._checked.get((release, name))
+        if kept is not None and state is not None and kept[0] == state:
+            return kept[1]
+        found = parse_stored(self._bytes(path), name, release, self._keyring() if self._keyring else None)
+        if state is not None:
+            self._checked[release, name] = (state, found)
+        return found
 
     def _bytes(self, path: UPath) -> bytes:
         data = objects.read(path)

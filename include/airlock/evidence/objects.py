@@ -97,6 +97,21 @@ def read(path: UPath) -> bytes | None:
     return data
 
 
+def unchanged_since(path: UPath) -> tuple[int, ...] | None:
+    """Return what changes whenever the bytes of the local file *path* do; ``None`` where that cannot be told.
+
+    The time of the last change of state is set by the system alone: no writer can set it back.
+    """
+    here = local(path)
+    if here is None:
+        return None
+    try:
+        found = here.lstat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 def withdraw(path: UPath) -> None:
     """Take back an object that this process created a moment ago and told nobody about."""
     with _clear_errors("withdrawn", path):
