@@ -38,7 +38,7 @@ class AirflowClient:
         :raises TemporaryError: the server does not answer
         """
         self.user = user
-        self._http = httpx.Client(base_url=address, timeout=30)
+        self._http = httpx.Client(base_url=address, timeout=90)
         token = self._call("POST", LOG_IN, json={"username": user, "password": password})["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
