@@ -19,7 +19,7 @@ from rich.console import Console
 
 from airlock.errors import AirlockError, TemporaryError
 from airlock.evidence.ledger import Ledger
-from airlock.evidence.pack import verify
+from airlock.evidence.pack import pack_path, verify
 from airlock.flow.release import release_id
 from airlock.models import Outcome, Record, RecoveryPoint
 from airlock.services import ServiceEnvironment, find
@@ -184,7 +184,7 @@ class Demo:
         record = self.ledger.latest(identity, "outcome")
         outcome = str(record.data["outcome"]) if record else "unknown"
         reason = str(record.data["why"]) if record else "no outcome is on record; read the task logs"
-        pack = Path(self.environment.evidence) / f"{identity}.zip"
+        pack = pack_path(self.environment.evidence, identity)
         report = verify(pack) if pack.exists() else None
         if report is None or not report.ok:
             reason += "; the evidence pack is missing or does not verify"

@@ -31,6 +31,11 @@ _UNTRUSTED = ("the seal names its own key {key}: compare this id with the one yo
               "key; without it only agreement within the evidence is shown")
 
 
+def pack_path(folder: str | Path | UPath, release: str) -> UPath:
+    """Return where the pack of *release* lies in *folder*: ``<folder>/<release>.zip``."""
+    return objects.root_path(folder) / f"{release}.zip"
+
+
 def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
     """Write ``<folder>/<release>.zip`` and return its path. The same release always gives the same bytes.
 
@@ -49,7 +54,7 @@ def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
     said = opened.predicate
     files = {README: said.how_to_verify.encode(), PUBLIC_KEY: said.public_key.encode(), SEAL: data}
     files |= {comparison.pack_file(record): records[record.name] or b"" for record in said.records}
-    path = objects.root_path(folder) / f"{release}.zip"
+    path = pack_path(folder, release)
     packed = _zip(files)
     objects.replace(path, packed)
     log.info("release %s: evidence pack %s written: %d records, %d bytes", release, path, len(records), len(packed))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from airlock.deploy.targets.envoy import EnvoyTarget
-from airlock.evidence.pack import verify
+from airlock.evidence.pack import pack_path, verify
 from airlock.models import Outcome, Record
 from airlock.services import ServiceEnvironment
 from sandbox import credentials, postgres, reach
@@ -44,7 +44,7 @@ def problems(
 ) -> list[str]:
     """Return what is not as it should be; empty when all is well."""
     found = [*_traffic(layout, environment, expected, outcome_of(records)), *_once(records)]
-    pack = Path(environment.evidence) / f"{expected.identity}.zip"
+    pack = pack_path(environment.evidence, expected.identity)
     found += verify(pack).problems if pack.exists() else [f"there is no evidence pack {pack.name}"]
     return [*found, *leftovers(layout, environment)]
 

@@ -15,11 +15,6 @@ from airlock.models import Outcome, utc_now
 log = logging.getLogger(__name__)
 
 
-def pack_path(release: Release) -> Path:
-    """Return where the evidence pack of the release is, or will be."""
-    return Path(release.environment.evidence) / f"{release.id}.zip"
-
-
 def seal(release: Release) -> Path:
     """Record the outcome, seal the ledger of the release, and write its evidence pack; idempotent.
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from airlock.deploy.landing import acted, landed, way_back_needed
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
+from airlock.evidence.pack import pack_path
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, close, rollback
 
@@ -77,7 +78,7 @@ def _land(release: Release, state: RunState, run_id: str) -> str:
 def _write_lost_pack(release: Release, now: datetime) -> str:
     """Write the pack of a release whose task was killed between the seal and the pack. Later, packs may be archived."""
     ended = release.ledger.latest(release.id, "outcome")
-    if ended is None or now - ended.at > PACK_LIMIT or close.pack_path(release).exists():
+    if ended is None or now - ended.at > PACK_LIMIT or pack_path(release.environment.evidence, release.id).exists():
         return ""
     close.seal(release)
     return f"{release.id}: its evidence pack was missing and is written"
