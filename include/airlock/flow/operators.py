@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -15,12 +16,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airlock.deploy.landing import acted
-from airlock.deploy.strategy import CanaryProgress, Move
-from airlock.errors import CalendarClosed, GateRefused, InvalidInput
+from airlock.deploy.strategy import CanaryProgress, Decision, Move
+from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback
-from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, wait_while_closed
+from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.services import ServiceEnvironment
 
@@ -153,13 +154,9 @@ class CanaryOperator(ReleaseOperator):
             progress_store = KeptProgress(context, release)
             progress = CanaryProgress.model_validate(progress_store.get("progress") or {})
             while True:
-                if progress.shifted_at is None:
-                    wait_while_closed(self, release, f"shift, step {progress.step + 1}")
-                try:
-                    decision = observe.canary(release, progress, utc_now())
-                except CalendarClosed as closed:
-                    log.info("%s; next: wait for it", closed)
-                    continue
+                turn = partial(self._turn, release, progress)
+                shifts = progress.shifted_at is None
+                decision = when_open(self, release, f"shift, step {progress.step + 1}", turn) if shifts else turn()
                 progress = decision.progress
                 progress_store.set("progress", progress.model_dump(mode="json"))
                 if decision.move is Move.PASS:
@@ -168,6 +165,10 @@ class CanaryOperator(ReleaseOperator):
                     version = release.plan.artifact.version
                     raise GateRefused(f"the canary of {version} failed: {decision.why.rstrip('.')}; next: roll back")
                 pause(self, decision.wait_seconds)
+
+    @staticmethod
+    def _turn(release: Release, progress: CanaryProgress) -> Decision:
+        return observe.canary(release, progress, utc_now())
 
 
 class PromoteOperator(ReleaseOperator):
@@ -179,14 +180,7 @@ class PromoteOperator(ReleaseOperator):
             decision = release.latest("decision") or {"choice": "refuse", "why": "nothing was decided"}
             if decision["choice"] != "promote":
                 raise AirflowSkipException(f"not promoted: {decision['why']}")
-            while True:
-                wait_while_closed(self, release, "promote")
-                try:
-                    deploy.promote(release)
-                except CalendarClosed as closed:
-                    log.info("%s; next: wait for it", closed)
-                else:
-                    return
+            when_open(self, release, "promote", partial(deploy.promote, release))
 
 
 class BakeOperator(ReleaseOperator):

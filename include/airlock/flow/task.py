@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from airlock.errors import AirlockError, TemporaryError
+from airlock.errors import AirlockError, CalendarClosed, TemporaryError
 from airlock.flow import attempts
 from airlock.flow.again import newest
 from airlock.flow.release import Attempt, Release, release_id
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
+Done = TypeVar("Done")
 DEFER_FROM_SECONDS = 20.0
 """Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
 seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
@@ -89,6 +90,16 @@ def wait_while_closed(task: BaseOperator, release: Release, act: str) -> None:
             # To a moment, not for a time: a triggerer that restarts must not begin to wait anew.
             task.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
         pause(task, seconds)
+
+
+def when_open(task: BaseOperator, release: Release, act: str, do: Callable[[], Done]) -> Done:
+    """Return what *do* returns, done while the calendar is open: it is waited for, again if it closes meanwhile."""
+    while True:
+        wait_while_closed(task, release, act)
+        try:
+            return do()
+        except CalendarClosed as closed:
+            log.info("%s; next: wait for it", closed)
 
 
 class KeptProgress:
