@@ -65,11 +65,16 @@ def test_a_retry_goes_on_with_its_request_and_its_votes(asked: Asked) -> None:
     assert [vote.person for vote in votes_of(asked.release, "one")] == ["olga"]
 
 
-def test_another_plan_a_rejection_and_old_votes_ask_anew(asked: Asked) -> None:
+def test_a_rejection_is_not_asked_about_again_when_the_task_is_tried_again(asked: Asked) -> None:
+    asked.ask("one")
+    asked.vote("olga", "one", "reject")
+    assert asked.open() == "one"
+    with pytest.raises(GateRefused, match="olga rejected it"):
+        permit(asked.release)
+
+
+def test_another_plan_and_old_votes_ask_anew(asked: Asked) -> None:
     asked.ask("one", asked.plan.model_copy(update={"current_version": "0.9"}))
-    assert asked.open() is None
-    asked.ask("two")
-    asked.vote("olga", "two", "reject")
     assert asked.open() is None
     asked.ask("three")
     asked.vote("olga", "three", hours_ago=25)

@@ -201,7 +201,7 @@ def test_every_kind_was_attacked_and_each_attack_is_another_one() -> None:
 @pytest.mark.parametrize("subject", ATTACKED)
 def test_each_proof_fails_with_kind_resource_and_reason(attacked: Attacked, subject: str) -> None:
     task = f"backup.{subject}.prove"
-    assert attacked.states[f"backup.{subject}.take"] == "success"
+    assert attacked.states[f"backup.{subject}.take"] == "success", attacked.records("fault")
     assert attacked.states[task] == "failed"
     word = attacked.words[subject]
     faults = [record.data for record in attacked.records("fault") if record.subject == task]

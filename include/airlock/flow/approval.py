@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 
-from airlock.change.approval import check_vote, eligible, tally
+from airlock.change.approval import Tally, check_vote, eligible, tally
 from airlock.change.difference import difference
 from airlock.change.text import approval_text, changes_text
 from airlock.errors import GateRefused, PermanentError
@@ -81,11 +81,8 @@ class ApproveOperator(HITLOperator):
                 request = uuid.uuid4().hex
                 people = list(eligible(plan.approvals, plan.rfc.requester))
                 release.record("approval_request", request=request, plan_digest=plan.digest, eligible=people)
-            result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
-            if result.decided == "approved":
-                log.info("approved by the votes on record: %s; next: the permit is signed", result.sentence)
-                return
-            self._ask(context, release, before, plan)
+            if _waiting(tally(plan.approvals, votes_of(release, request), plan.rfc.requester)):
+                self._ask(context, release, before, plan)
 
     def _ask(self, context: Context, release: Release, before: Plan, plan: Plan) -> None:
         people = eligible(plan.approvals, plan.rfc.requester)
@@ -129,7 +126,7 @@ class ApproveOperator(HITLOperator):
             )
         raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         """Count the vote; ask again while seats are open."""
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
@@ -156,12 +153,20 @@ class ApproveOperator(HITLOperator):
             release.record("vote", vote.person, request=request, plan_digest=plan.digest, vote=data)
             result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
             log.info("%s answered %s; %s", vote.person, vote.choice, result.sentence)
-            if result.decided == "waiting":
+            if _waiting(result):
                 self._ask(context, release, plan, plan)
-            if result.decided == "rejected":
-                raise GateRefused(f"rejected: {result.sentence}; nothing was changed")
-            log.info("approved; next: the permit is signed")
-            return None
+
+
+def _waiting(result: Tally) -> bool:
+    """Whether seats are still open, by the votes on record.
+
+    :raises GateRefused: somebody rejected, and that stands, also when the task is tried again
+    """
+    if result.decided == "rejected":
+        raise GateRefused(f"rejected: {result.sentence}; nothing was changed")
+    if result.decided == "approved":
+        log.info("approved by the votes on record: %s; next: the permit is signed", result.sentence)
+    return result.decided == "waiting"
 
 
 def vote_of(answer: Any, requester: str) -> Vote:

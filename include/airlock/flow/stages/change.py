@@ -125,8 +125,8 @@ def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
 def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
     """Return the approval request that votes on *plan* belong to, or ``None`` when people must be asked anew.
 
-    They are asked anew when the plan changed, when the newest request was rejected, and when its votes are older than a
-    permit may be. A retry goes on with the request it had, so that nobody is asked twice for the same.
+    They are asked anew when the plan changed, and when the votes are older than a permit may be. A retry goes on with
+    the request it had, so that nobody is asked twice for the same, and a rejection stays one.
     """
     asked = release.latest("approval_request")
     if asked is None or asked["plan_digest"] != plan.digest:
@@ -134,9 +134,7 @@ def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
     request = str(asked["request"])
     votes = votes_of(release, request)
     oldest = now - timedelta(hours=release.environment.approvals.valid_hours)
-    if any(vote.at < oldest for vote in votes):
-        return None
-    return None if tally(plan.approvals, votes, plan.rfc.requester).decided == "rejected" else request
+    return None if any(vote.at < oldest for vote in votes) else request
 
 
 def permit(release: Release) -> None:
