@@ -68,14 +68,8 @@ def load(folder: Path) -> Credentials:
 def _make() -> Credentials:
     import pyrage
     from cryptography.fernet import Fernet
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     identity = pyrage.x25519.Identity.generate()
-    key = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
     def token() -> str:
         return secrets.token_urlsafe(24)
 
@@ -89,8 +83,19 @@ def _make() -> Credentials:
         fernet=Fernet.generate_key().decode(),
         jwt=secrets.token_urlsafe(64),
         api=token(),
-        signing_key=key.decode(),
+        signing_key=new_signing_key(),
         backup_identity=str(identity),
         backup_recipient=str(identity.to_public()),
         people={name: secrets.token_urlsafe(9) for name in PEOPLE},
     )
+
+
+def new_signing_key() -> str:
+    """Return a new private key for permits and records, in PEM."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

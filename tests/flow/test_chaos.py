@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from airlock.evidence.ledger import SEAL
 from sandbox.chaos.campaign import Campaign, arena, named
 from sandbox.layout import Layout
 from tests.running_sandbox import ROOT, free_port_base
@@ -30,10 +32,16 @@ def campaign(open_folder: Path) -> Iterator[Campaign]:
         ("worker@first step", {"promoted", "rolled_back"}),
         ("delete run@promote", {"rolled_back"}),
         ("task@rollback", {"rolled_back"}),
-        ("scheduler@second step", {"promoted", "rolled_back"}),
+        ("rotate key@second step", {"promoted"}),
     ],
 )
 def test_a_release_that_is_struck_lands(campaign: Campaign, strike: str, outcomes: set[str]) -> None:
     result = campaign.strike(1, named(strike), random.Random(1))
     assert result.problems == []
     assert result.outcome in outcomes
+    signers = {
+        json.loads(path.read_bytes())["signature"]["keyid"]
+        for path in Path(str(campaign.ledger.release_folder(result.release))).glob("*.json")
+        if path.name != SEAL
+    }
+    assert len(signers) == (2 if strike.startswith("rotate key") else 1)

@@ -62,7 +62,7 @@ class Services:
         staging["rollout"] |= {"steps": [{"percent": 20 + 4 * n, "observe_seconds": 5} for n in range(14)]}
         live["rollout"] |= {"steps": [{"percent": 10 + 3 * n, "observe_seconds": 5} for n in range(28)]}
         live["rollout"]["on_freeze"] = "roll_back"
-        live["approvals"]["valid_hours"] = 0.2
+        live["approvals"] |= {"valid_hours": 0.2, "timeout_hours": 0.005}
         live["standard_change"]["maximum_risk"] = 100
         live["artifacts"] = live["artifacts"].replace("/artifacts/", "/artifacts-live/")
         shipped["environments"] = {"prod": prod, "staging": staging, "live": live}
@@ -317,6 +317,8 @@ def _went_back(attacked: Attacked, live: Run) -> None:
 
 def test_strangers_and_the_requester_cannot_answer_nor_can_an_answer_be_forged(attacked: Attacked) -> None:
     manager = attacked.client("release-manager")
+    version = "1.0" if attacked.target("live").inspect().stable == "1.1" else "1.1"
+    unanswered = manager.trigger("release.shop.live", form(version))
     run = manager.trigger("release.shop.prod", form("1.1"))
     shown = attacked.await_asked(run)
     assert form("1.1")["reason"] not in json.dumps(shown["params"])
@@ -336,3 +338,15 @@ def test_strangers_and_the_requester_cannot_answer_nor_can_an_answer_be_forged(a
     outcome = next(one for one in attacked.releases(run)[-1] if one.type == "outcome")
     assert (run.state, outcome.data["outcome"]) == ("failed", "refused")
     assert "not on a Sunday" in outcome.data["why"]
+    _silence_is_not_consent(attacked, unanswered)
+
+
+def _silence_is_not_consent(attacked: Attacked, run: Run) -> None:
+    run = attacked.await_end(run)
+    for person in ("owner", "board-1"):
+        with contextlib.suppress(PermanentError):
+            attacked.client(person).approve(run, "Approve", "sorry, I was away")
+    outcome = next(one for one in attacked.releases(run)[-1] if one.type == "outcome")
+    assert "nobody decided within 0.005 h" in outcome.data["why"]
+    assert attacked.client("admin").run(run).state == "failed"
+    assert not [one for records in attacked.releases(run) for one in records if one.type in ("vote", "permit", "act")]

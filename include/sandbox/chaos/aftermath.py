@@ -14,6 +14,7 @@ from airlock.evidence.pack import pack_path, verify
 from airlock.models import Outcome, Record
 from airlock.services import ServiceEnvironment
 from sandbox import credentials, postgres, reach
+from sandbox.chaos import keys
 from sandbox.layout import ENVIRONMENTS, Layout
 
 TELLING = ("fault", "retry", "interrupted")
@@ -45,7 +46,10 @@ def problems(
     """Return what is not as it should be; empty when all is well."""
     found = [*_traffic(layout, environment, expected, outcome_of(records)), *_once(records)]
     pack = pack_path(environment.evidence, expected.identity)
-    found += verify(pack).problems if pack.exists() else [f"there is no evidence pack {pack.name}"]
+    if not pack.exists():
+        found.append(f"there is no evidence pack {pack.name}")
+    else:
+        found += verify(pack, keys.public_keys(layout)).problems
     return [*found, *leftovers(layout, environment)]
 
 

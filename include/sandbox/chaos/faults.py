@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airlock.errors import AirlockError, TemporaryError
+from sandbox import stack
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.chaos import servers
+from sandbox.chaos import keys, servers
 from sandbox.chaos.doorway import Doorway
 from sandbox.chaos.moments import Moment
 from sandbox.layout import Layout
@@ -131,6 +132,14 @@ def _clear_all(scene: Scene) -> str:
     return "every task is cleared by hand"
 
 
+def _rotate(scene: Scene) -> str:
+    key = keys.rotate(scene.layout)
+    for name in stack.AIRFLOW:
+        servers.kill(scene.layout, name)
+        servers.start_again(scene.layout, name)
+    return f"the signing key is changed to {key}, and Airflow started again with it"
+
+
 def _delete(scene: Scene) -> str:
     scene.client.set_run_state(scene.run, "failed")
     for _ in range(10):
@@ -159,4 +168,5 @@ FAULTS = (
     Fault("clear a task", _clear, felt=False),
     Fault("clear all", _clear_all),
     Fault("delete run", _delete),
+    Fault("rotate key", _rotate, felt=False),
 )
