@@ -10,21 +10,17 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from airlock import registry, service_file, service_rules
 from airlock.errors import InvalidInput, PermanentError, UnknownName
 from airlock.service_file import Document, Place
-from airlock.service_model import (
-    EnvironmentSettings,
-    ServiceEnvironment,
-    ServiceSettings,
-)
+from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
+from airlock.validated import sentence_of, unknown_field, validated
 
 __all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def services_folder() -> Path:
@@ -122,13 +118,13 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
         return
     entries = data.get("environments")
     top = {name: value for name, value in data.items() if name != "environments"}
-    service = _validated(ServiceSettings, top, (), document, also=("environments",))
+    service = validated(ServiceSettings, top, (), document, also=("environments",))
     if not isinstance(entries, dict) or not entries:
         document.fault(("environments",), "is missing or empty; declare at least one environment")
         return
     for place, text in service_rules.look_alikes(service) if service is not None else ():
         document.fault(place, text)
-    shapes = {name: _validated(EnvironmentSettings, value, ("environments", name), document)
+    shapes = {name: validated(EnvironmentSettings, value, ("environments", name), document)
               for name, value in entries.items()}
     afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
     for name, settings in shapes.items():
@@ -145,82 +141,6 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
 
 def _attributes(model: BaseModel) -> dict[str, Any]:
     return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-def _validated(
-    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = ()
-) -> Model | None:
-    """Return *data* as *model*, with unknown fields reported and left out, or ``None`` when something else is wrong."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        unknown = []
-        found = error.errors(include_url=False)
-        for fault in found:
-            where = tuple(fault["loc"])
-            if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
-                                                    for one in found):
-                continue  # it is short only because its items are wrong, which is reported already
-            if fault["type"] == "extra_forbidden":
-                unknown.append(where)
-                document.fault((*place, *where), _unknown_field(model, where, also))
-            else:
-                document.fault((*place, *where), _sentence(fault["type"], fault["msg"], fault.get("input")))
-        if len(unknown) < error.error_count():
-            return None
-    return model.model_validate(_without(data, unknown))
-
-
-def _without(data: Any, places: list[Place]) -> Any:
-    if not places:
-        return data
-    inner = {place[0] for place in places if len(place) > 1}
-    gone = {place[0] for place in places if len(place) == 1}
-
-    def below(key: str | int) -> list[Place]:
-        return [place[1:] for place in places if place[0] == key and len(place) > 1]
-
-    if isinstance(data, dict):
-        return {key: _without(value, below(key)) if key in inner else value
-                for key, value in data.items() if key not in gone}
-    return [_without(value, below(index)) for index, value in enumerate(data)]
-
-
-def _unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -> str:
-    known = [*_fields_at(model, where[:-1]), *(also if len(where) == 1 else ())]
-    near = get_close_matches(str(where[-1]), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown field; {hint}known are {', '.join(sorted(known))}"
-
-
-def _fields_at(model: type[BaseModel], where: Place) -> list[str]:
-    for step in where:
-        if isinstance(step, str) and (step_field := _field(model, step)) is not None:
-            model = step_field
-    return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    info = model.model_fields.get(name)
-    candidates: list[Any] = [info.annotation] if info else []
-    while candidates:
-        candidate = candidates.pop()
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-        candidates.extend(get_args(candidate))
-    return None
-
-
-def _sentence(sort: str, message: str, given: Any) -> str:
-    if sort == "missing":
-        return "is missing; add it"
-    if sort in ("model_type", "dict_type"):
-        return f"must be a mapping of fields, found {type(given).__name__}; write 'field: value' lines below it"
-    text = message.removeprefix("Value error, ")
-    if sort == "value_error":
-        return text
-    shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
-    return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
@@ -288,6 +208,7 @@ def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faul
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             where = tuple(fault["loc"])
-            text = (_unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
-                    else _sentence(fault["type"], fault["msg"], None if fault["type"] == "missing" else fault["input"]))
+            given = None if fault["type"] == "missing" else fault["input"]
+            text = (unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
+                    else sentence_of(fault["type"], fault["msg"], given))
             faults.append(((*place, *where), text))
