@@ -305,12 +305,16 @@ class Risk(Frozen):
 
 
 class Rfc(Frozen):
-    """Request for change, validated."""
+    """Request for change, validated.
+
+    ``digest`` is the content that was asked for: another one is refused. ``undoes`` is the release that a rollback
+    takes back, ``train`` the departure of the release train that asked.
+    """
 
     service: Name
     environment: Name
     version: Version
-    change_type: str = Field(pattern="^(standard|normal|emergency)$")
+    change_type: str = Field(pattern="^(standard|normal|emergency|rollback)$")
     title: str
     reason: str
     impact: str
@@ -318,6 +322,9 @@ class Rfc(Frozen):
     requester: str
     start_after: AwareDatetime | None = None
     incident: str | None = None
+    digest: Digest | None = None
+    undoes: str | None = None
+    train: str | None = None
 
 
 class Plan(Frozen):

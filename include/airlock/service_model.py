@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from airlock import registry
-from airlock.models import AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout
+from airlock.models import AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout, Seconds
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -151,6 +151,14 @@ class Approvals(Frozen):
         return {"low": self.low, "medium": self.medium, "high": self.high}[level]
 
 
+class RollbackPolicy(Frozen):
+    """How on-call returns to the version before: seats, and how long it is watched with all traffic, then baked."""
+
+    seats: Seats
+    observe_seconds: Seconds = 30
+    bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
+
+
 class BackupPolicy(Frozen):
     """Where backups go. ``maximum_skew_seconds`` is the most time between first and last recovery point of a release;
     ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back)."""
@@ -203,6 +211,7 @@ class EnvironmentSettings(Frozen):
     anchor: Folder | None = None
     signing_connection: Text
     approvals: Approvals
+    rollback: RollbackPolicy | None = None
     calendar: Calendar
     backup: BackupPolicy
     target: TargetSetting

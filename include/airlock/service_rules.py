@@ -52,18 +52,22 @@ def faults_of(
 
 def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Iterator[Fault]:
     for level in LEVELS:
-        for group, quorum in settings.approvals.seats(level).items():
-            members = service.groups.get(group)
-            if members is None:
-                near = get_close_matches(group, service.groups, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                yield ("approvals", level, group), (
-                    f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
-                )
-            elif quorum > len(set(members)):
-                yield ("approvals", level, group), (
-                    f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
-                )
+        yield from _seats(service, settings.approvals.seats(level), ("approvals", level))
+    if settings.rollback is not None:
+        yield from _seats(service, settings.rollback.seats, ("rollback", "seats"))
+
+
+def _seats(service: ServiceSettings, seats: Mapping[str, int], place: Place) -> Iterator[Fault]:
+    for group, quorum in seats.items():
+        members = service.groups.get(group)
+        if members is None:
+            near = get_close_matches(group, service.groups, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            yield (*place, group), f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
+        elif quorum > len(set(members)):
+            yield (*place, group), (
+                f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
+            )
 
 
 def look_alikes(service: ServiceSettings) -> Iterator[Fault]:

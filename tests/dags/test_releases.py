@@ -33,7 +33,8 @@ def test_each_environment_has_one_dag_and_no_import_error(shop: dict[str, Servic
 
     bag = DagBag(str(ROOT / "dags"))
     assert bag.import_errors == {}
-    assert {name for name in bag.dags if name.startswith("release.")} == {f"release.shop.{name}" for name in shop}
+    for kind in ("release", "rollback"):
+        assert {name for name in bag.dags if name.startswith(f"{kind}.")} == {f"{kind}.shop.{name}" for name in shop}
 
 
 def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> None:
@@ -54,11 +55,24 @@ def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> No
     assert dag.get_task("close.outcome").downstream_task_ids == set()
 
 
-def test_policy_of_every_task(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow.release_dag import build
+def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow import release_dag, rollback_dag
+
+    release, back = release_dag.build(shop["prod"]), rollback_dag.build(shop["prod"])
+    assert back.task_ids == release.task_ids
+    assert {task.task_id: task.downstream_task_ids for task in back.tasks} == {
+        task.task_id: task.downstream_task_ids for task in release.tasks
+    }
+    assert set(back.params) == {"reason", "incident"}
+    assert (back.schedule, back.dag_id) == (None, "rollback.shop.prod")
+
+
+@pytest.mark.parametrize("kind", ["release", "rollback"])
+def test_policy_of_every_task(shop: dict[str, ServiceEnvironment], kind: str) -> None:
+    from airlock.flow import release_dag, rollback_dag
 
     for environment in shop.values():
-        dag = build(environment)
+        dag = (release_dag if kind == "release" else rollback_dag).build(environment)
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.doc_md
         for task in dag.tasks:

@@ -130,6 +130,7 @@ class Flight:
 
     release: Release
     answers: Sequence[tuple[str, str, str]]
+    request: Callable[[Release, dict[str, str]], object] = lambda release, form: change.validate(release, form, "rita")
     now: datetime = field(default_factory=utc_now)
 
     def carry_out(self, form: dict[str, str]) -> Path:
@@ -148,7 +149,7 @@ class Flight:
 
     def _forward(self, form: dict[str, str]) -> None:
         release = self.release
-        change.validate(release, form, "rita")
+        self.request(release, form)
         plan = change.assess(release)
         if plan.approvals:
             self._ask()

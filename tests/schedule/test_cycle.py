@@ -7,7 +7,8 @@ import pytest
 
 from airlock.change.rfc import rfc_from_form
 from airlock.errors import InvalidInput
-from airlock.schedule.cycle import Candidate, NothingNew, Promotion, candidate, due_times, standard_form
+from airlock.schedule.cycle import due_times, standard_form
+from airlock.schedule.promotion import Candidate, NothingNew, Promotion, candidate
 from airlock.service_model import Cycle
 from tests.service_data import TEXT, environment
 
@@ -15,7 +16,7 @@ DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def promoted(version, day):
-    return Promotion(version, f"sha256:{version}", DAY + timedelta(days=day))
+    return Promotion(version=version, digest=f"sha256:{version}", at=DAY + timedelta(days=day))
 
 
 @pytest.mark.parametrize(

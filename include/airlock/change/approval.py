@@ -25,7 +25,8 @@ class Tally:
 
 
 def rules_for(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, ...]:
-    """Return the seats that must be filled; none for a standard change whose risk its template allows.
+    """Return the seats that must be filled; none for a standard change whose risk its template allows, nor for a
+    rollback that a release train asks for: the train's file, which people agreed on, says that it goes back.
 
     :raises GateRefused: a standard change is riskier than its template allows, or the environment has no template
     :raises UnknownName: the approval policy names a group that the service does not declare
@@ -38,8 +39,13 @@ def rules_for(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, 
             raise GateRefused(f"risk {risk.score} is above {template.maximum_risk}, the most that the standard change "
                               f"of {environment.environment} allows; ask for a normal change")
         return ()
+    seats = environment.approvals.seats(risk.level)
+    if rfc.change_type == "rollback":
+        if rfc.train is not None:
+            return ()
+        seats = environment.rollback.seats if environment.rollback else environment.approvals.low
     rules = []
-    for group, quorum in sorted(environment.approvals.seats(risk.level).items()):
+    for group, quorum in sorted(seats.items()):
         members = tuple(sorted(set(environment.groups.get(group, ()))))
         if not members:
             raise UnknownName(f"approval group {group!r} is unknown or empty; declare it under groups in "

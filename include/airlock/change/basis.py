@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from airlock.models import Frozen, Name, Plan
-from airlock.service_model import Approvals, Calendar, Person, StandardChange
+from airlock.service_model import Approvals, Calendar, Person, RollbackPolicy, StandardChange
 
 
 class Ground(Protocol):
@@ -27,6 +27,8 @@ class Ground(Protocol):
     @property
     def approvals(self) -> Approvals: ...
     @property
+    def rollback(self) -> RollbackPolicy | None: ...
+    @property
     def standard_change(self) -> StandardChange | None: ...
     @property
     def calendar(self) -> Calendar: ...
@@ -42,6 +44,7 @@ class Basis(Frozen):
     production: bool
     groups: dict[Name, tuple[Person, ...]]
     approvals: Approvals
+    rollback: RollbackPolicy | None = None
     standard_change: StandardChange | None
 
 
@@ -55,6 +58,7 @@ class RecordedGround:
     production: bool
     groups: dict[Name, tuple[Person, ...]]
     approvals: Approvals
+    rollback: RollbackPolicy | None
     standard_change: StandardChange | None
     calendar: Calendar
     resources: Sized
@@ -63,12 +67,13 @@ class RecordedGround:
 def basis_of(ground: Ground) -> Basis:
     """Return what to keep of *ground* beside the plan."""
     return Basis(source=ground.source, tier=ground.tier, production=ground.production, groups=ground.groups,
-                 approvals=ground.approvals, standard_change=ground.standard_change)
+                 approvals=ground.approvals, rollback=ground.rollback,
+                 standard_change=ground.standard_change)
 
 
 def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
     """Return what the rules saw when *plan* was made."""
     return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
                           production=basis.production, groups=basis.groups, approvals=basis.approvals,
-                          standard_change=basis.standard_change, calendar=Calendar.model_validate(plan.calendar),
-                          resources=plan.resources)
+                          rollback=basis.rollback, standard_change=basis.standard_change,
+                          calendar=Calendar.model_validate(plan.calendar), resources=plan.resources)

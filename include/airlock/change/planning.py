@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airlock.errors import InvalidInput, PermanentError
-from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk
+from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, Rollout, RolloutStep
+from airlock.service_model import DAYS, Calendar, Window
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
 ) -> Plan:
     """Return the plan. The same arguments give the same digest.
 
+    A rollback goes at once and whole, and waits for no window: who approves it knows what burns.
+
     :raises InvalidInput: the RFC and the artifact or environment do not belong together
     """
     if (rfc.service, rfc.environment) != (environment.service, environment.environment):
@@ -47,19 +50,45 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     if rfc.version != artifact.version:
         raise InvalidInput(f"the request is for version {rfc.version}, but the artifact is {artifact.version}; "
                            "resolve the artifact again")
+    check_content(rfc, artifact)
+    back = rfc.change_type == "rollback"
     return Plan(
         release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
-        current_version=current_version, rollout=environment.rollout, analysis=environment.analysis,
+        current_version=current_version, rollout=_direct(environment) if back else environment.rollout,
+        analysis=environment.analysis,
         target={**environment.target.model_dump(mode="json"),
                 "validation": environment.validation.model_dump(mode="json")},
         metrics=environment.metrics.model_dump(mode="json"),
         resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
         backup_policy={**environment.backup.model_dump(mode="json"),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
-        calendar=environment.calendar.model_dump(mode="json", by_alias=True),
+        calendar=(_always(environment) if back else environment.calendar).model_dump(mode="json", by_alias=True),
         approvals=tuple(rules), risk=risk,
         settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),
     )
+
+
+def check_content(rfc: Rfc, artifact: Artifact) -> None:
+    """Refuse another content than the one that was asked for.
+
+    :raises InvalidInput: it is another
+    """
+    if rfc.digest is not None and rfc.digest != artifact.digest:
+        raise InvalidInput(f"{artifact.path} has the digest {artifact.digest}, but the content asked for is "
+                           f"{rfc.digest}: somebody replaced the artifact; build it under a version of its own")
+
+
+def _direct(environment: ServiceEnvironment) -> Rollout:
+    policy = environment.rollback
+    if policy is None:
+        return environment.rollout.model_copy(update={"steps": (RolloutStep(percent=100, observe_seconds=30),)})
+    steps = (RolloutStep(percent=100, observe_seconds=policy.observe_seconds),)
+    return environment.rollout.model_copy(update={"steps": steps, "bake_seconds": policy.bake_seconds})
+
+
+def _always(environment: ServiceEnvironment) -> Calendar:
+    return Calendar(timezone=environment.calendar.timezone,
+                    windows=(Window.model_validate({"days": DAYS, "from": "00:00", "to": "24:00"}),))
 
 
 def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:

@@ -17,7 +17,7 @@ from airlock.models import Rfc, Risk, RiskFactor
 MEDIUM_FROM = 40
 HIGH_FROM = 70
 _TIER = {1: 25, 2: 15, 3: 8, 4: 0}
-_TYPE = {"standard": 0, "normal": 10, "emergency": 25}
+_TYPE = {"standard": 0, "normal": 10, "emergency": 25, "rollback": 0}
 _IMPACT = {"low": 0, "medium": 10, "high": 25}
 
 

@@ -35,7 +35,7 @@ def forward(release: Release, act: str, *, in_window: bool = False, **data: Any)
         _still_under_way(release, act)
         await_earlier(release)
         release.permitted(act)
-        if in_window and not (decision := ask_calendar(release.environment.calendar, utc_now())).open:
+        if in_window and not (decision := ask_calendar(release.calendar, utc_now())).open:
             raise CalendarClosed(f"{act}: the calendar closed a moment ago: {decision.sentence}")
         release.announce(act, **data)
         yield

@@ -19,10 +19,12 @@ from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
+from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
+from airlock.schedule.promotion import Hint, hints_of
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
+SCHEDULER = "scheduler"
+"""Who asks for the change of a run that nobody triggered."""
+ASSET_RUN = "asset_triggered"
+CYCLE_RUNS = ("scheduled", ASSET_RUN)
 
 
 class ReleaseOperator(BaseOperator):
@@ -70,28 +76,56 @@ class ValidateOperator(ReleaseOperator):
     """Accepts the RFC: from the trigger form, or, in a fixed cycle, from the standard-change template."""
 
     def execute(self, context: Context) -> None:
-        from airlock.flow.cycle import form_of_cycle
-
-        ended = release_of(self.environment, context)
-        with task_boundary(ended, self.task_id, after_seal=True):
-            release = next_release(ended, first_release(self.environment, context))
-        run = context["dag_run"]
+        release = open_release(self, context)
         with task_boundary(release, self.task_id):
-            if str(run.run_type) == "scheduled":
-                form, why = form_of_cycle(self.environment)
-                if form is None:
-                    release.record("skipped", why=why)
-                    log.info("nothing to release: %s", why)
-                    raise AirflowSkipException(why)
-                change.validate(release, form, "scheduler")
+            run = context["dag_run"]
+            if run.run_type not in CYCLE_RUNS:
+                change.validate(release, dict(context["params"]), requester_of(run))
                 return
-            requester = run.triggering_user_name
-            if not requester:
-                raise InvalidInput(
-                    "the run does not say who triggered it, so nobody can be kept from approving their own "
-                    "change; trigger it as a user, in the UI or through the REST API"
-                )
-            change.validate(release, dict(context["params"]), requester)
+            form, why, digest = form_of_cycle(release, _hints(context))
+            if form is None:
+                release.record("skipped", why=why)
+                log.info("nothing to release: %s", why)
+                raise AirflowSkipException(why)
+            change.validate(release, form, SCHEDULER, digest)
+
+
+class UndoOperator(ReleaseOperator):
+    """Accepts on-call's request to return to the version before."""
+
+    def execute(self, context: Context) -> None:
+        release = open_release(self, context)
+        with task_boundary(release, self.task_id):
+            given = context["params"]
+            undo.request(release, given["reason"], given["incident"], requester_of(context["dag_run"]))
+
+
+def open_release(task: ReleaseOperator, context: Context) -> Release:
+    """Return the release that *task*, the first of its run, asks for: a new one when the one before was refused."""
+    ended = release_of(task.environment, context)
+    with task_boundary(ended, task.task_id, after_seal=True):
+        return next_release(ended, first_release(task.environment, context))
+
+
+def requester_of(run: Any) -> str:
+    """Return who triggered *run*.
+
+    :raises InvalidInput: nobody is known to
+    """
+    if not run.triggering_user_name:
+        raise InvalidInput(
+            "the run does not say who triggered it, so nobody can be kept from approving their own "
+            "change; trigger it as a user, in the UI or through the REST API"
+        )
+    return str(run.triggering_user_name)
+
+
+def _hints(context: Context) -> tuple[Hint, ...] | None:
+    """Return what the asset events say that started the run; ``None`` when the clock did."""
+    if context["dag_run"].run_type != ASSET_RUN:
+        return None
+    events = context["triggering_asset_events"]
+    return hints_of(event.extra for found in events.values() for event in found)
 
 
 class WindowOperator(ReleaseOperator):
@@ -105,7 +139,7 @@ class WindowOperator(ReleaseOperator):
             permit = release.permitted("wait for a window")
             now = utc_now()
             start = release.rfc.start_after
-            decision = decide(self.environment.calendar, now)
+            decision = decide(release.calendar, now)
             if start is not None and start > now:
                 until: datetime | None = start
                 why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"

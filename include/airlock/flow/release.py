@@ -31,6 +31,7 @@ from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
+from airlock.service_model import Calendar
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
 
@@ -107,6 +108,14 @@ class Release:
         :raises PermitInvalid: none was accepted
         """
         return Rfc.model_validate(self._needed("rfc", "validate")["rfc"])
+
+    @property
+    def calendar(self) -> Calendar:
+        """Return when the approved plan allows to act; a rollback waits for no window.
+
+        :raises PermitInvalid: no plan was made
+        """
+        return Calendar.model_validate(self.plan.calendar)
 
     @property
     def plan(self) -> Plan:

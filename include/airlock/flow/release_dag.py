@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
@@ -17,6 +18,7 @@ from airlock.flow.operators import (
     CanaryOperator,
     OutcomeOperator,
     PromoteOperator,
+    ReleaseOperator,
     RollbackDataOperator,
     RollbackTrafficOperator,
     StageOperator,
@@ -70,32 +72,42 @@ def build(environment: ServiceEnvironment) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["airlock", "release", environment.service, environment.environment],
-        default_args={
-            "owner": environment.owner,
-            "retries": 3,
-            "retry_delay": timedelta(seconds=10),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=5),
-            "retry_policy": RETRY,
-        },
+        default_args=default_arguments(environment.owner),
         is_paused_upon_creation=False,
     ) as dag:
-        window = _change(environment)
-        backups, restore_set = _backup(environment)
-        first, landed = _deploy(environment)
-        seal, outcome = _close(environment)
-        window >> backups
-        restore_set >> first
-        landed >> seal >> outcome
+        stages(environment, ValidateOperator)
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
     dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
     return dag
 
 
-def _change(environment: ServiceEnvironment) -> BaseOperator:
+def default_arguments(owner: str) -> dict[str, Any]:
+    """Return what the tasks of Airlock's DAGs have in common."""
+    return {
+        "owner": owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=5),
+        "retry_policy": RETRY,
+    }
+
+
+def stages(environment: ServiceEnvironment, validate: type[ReleaseOperator]) -> None:
+    """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built."""
+    window = _change(environment, validate)
+    backups, restore_set = _backup(environment)
+    first, landed = _deploy(environment)
+    seal, outcome = _close(environment)
+    window >> backups
+    restore_set >> first
+    landed >> seal >> outcome
+
+
+def _change(environment: ServiceEnvironment, first: type[ReleaseOperator]) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
-        validate = ValidateOperator(environment=environment, task_id="validate")
+        validate = first(environment=environment, task_id="validate")
         # It waits while an earlier release is being brought back: see flow.acting.
         assess = StageOperator(environment=environment, task_id="assess", act=change.assess, retries=30)
         approve = ApproveOperator(

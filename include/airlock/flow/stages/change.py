@@ -13,12 +13,13 @@ from typing import Any
 from airlock.change.approval import eligible, rules_for, tally
 from airlock.change.basis import basis_of
 from airlock.change.permit import issue
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan, check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
+from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.services import check_deep
@@ -26,14 +27,27 @@ from airlock.services import check_deep
 log = logging.getLogger(__name__)
 
 
-def validate(release: Release, form: Mapping[str, Any], requester: str) -> Rfc:
+def validate(
+    release: Release, form: Mapping[str, Any], requester: str, digest: str | None = None, train: str | None = None
+) -> Rfc:
     """Accept the request for change, or refuse it with every fault at once.
 
+    :param digest: the content that is meant, where a cycle or a train chose it
+    :param train: the departure of the release train that asks
     :raises InvalidInput: the form, the service file or the artifact is wrong
     """
     check_deep(release.environment)
     rfc = rfc_from_form(form, requester, release.environment)
+    return accept(release, Rfc.model_validate({**rfc.model_dump(), "digest": digest, "train": train}))
+
+
+def accept(release: Release, rfc: Rfc) -> Rfc:
+    """Record *rfc* with its artifact.
+
+    :raises InvalidInput: there is no such artifact, or its content is not the one asked for
+    """
     artifact = resolve_artifact(release.environment, rfc.version)
+    check_content(rfc, artifact)
     release.record("rfc", rfc=rfc.model_dump(mode="json"), artifact=artifact.model_dump(mode="json"))
     log.info(
         "RFC accepted: %s %s %s, %s change asked for by %s: %s",
@@ -73,6 +87,11 @@ def assess(release: Release) -> Plan:
         )
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
+    if rfc.undoes is not None and (back := way_back(release, state.stable)).undoes != rfc.undoes:
+        raise GateRefused(
+            f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
+            "trigger a new run"
+        )
     now = utc_now()
     risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": now})
     rules = rules_for(risk, rfc, release.environment)

@@ -112,7 +112,7 @@ def held_until(release: Release, act: str, now: datetime) -> datetime | None:
     :raises GateRefused: the calendar has closed and the plan says to roll back, or no permit is valid any more
     """
     permit = release.permitted(act)
-    decision = ask_calendar(release.environment.calendar, now)
+    decision = ask_calendar(release.calendar, now)
     if decision.open:
         return None
     closed = f"{act}: the calendar closed while the release ran: {decision.sentence}"
