@@ -77,6 +77,8 @@ def _clock(text: str) -> str:
 
 
 def _cycle(value: Any) -> Any:
+    if value == "continuous":
+        return {"continuous": True}
     return {} if value == "manual" else value
 
 
@@ -121,8 +123,10 @@ class Calendar(Frozen):
 
 
 class Cycle(Frozen):
-    """``cron`` is ``None`` for ``cycle: manual``."""
+    """``cron`` is ``None`` for ``cycle: manual`` and for ``cycle: continuous``, which follows each promotion in the
+    environment before."""
 
+    continuous: bool = False
     cron: Cron | None = None
     timezone: TimeZone = "UTC"
 

@@ -128,7 +128,7 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
             yield ("after",), f"unknown environment {settings.after!r}; declared are {', '.join(sorted(afters))}"
         elif at == name:
             yield ("after",), f"environment {name!r} would come after itself; remove one 'after' of the circle"
-    if settings.cycle.cron is not None:
+    if settings.cycle.cron is not None or settings.cycle.continuous:
         if settings.standard_change is None:
             yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_change"
         if settings.after is None:

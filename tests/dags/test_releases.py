@@ -129,3 +129,17 @@ def test_reading_the_dag_file_loads_no_cloud_client_and_no_provider_but_standard
     known = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=known)
     assert found.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_promotion_is_announced_and_wakes_the_continuous_cycle_after_it(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow import rollback_dag
+    from airlock.flow.release_dag import build
+    from airlock.service_model import Cycle
+
+    staging = build(shop["staging"])
+    assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["airlock://shop/staging"]
+    prod = build(shop["prod"].model_copy(update={"cycle": Cycle(continuous=True)}))
+    assert prod.schedule.uri == "airlock://shop/staging"
+    prod.params.validate()
+    back = rollback_dag.build(shop["staging"])
+    assert not any(task.outlets for task in back.tasks), "what was taken back goes nowhere"

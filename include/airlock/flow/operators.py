@@ -19,12 +19,12 @@ from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
+from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
-from airlock.schedule.promotion import Hint, hints_of
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class ValidateOperator(ReleaseOperator):
             if run.run_type not in CYCLE_RUNS:
                 change.validate(release, dict(context["params"]), requester_of(run))
                 return
-            form, why, digest = form_of_cycle(release, _hints(context))
+            hints = hints_from(context) if run.run_type == ASSET_RUN else None
+            form, why, digest = form_of_cycle(release, hints)
             if form is None:
                 release.record("skipped", why=why)
                 log.info("nothing to release: %s", why)
@@ -118,14 +119,6 @@ def requester_of(run: Any) -> str:
             "change; trigger it as a user, in the UI or through the REST API"
         )
     return str(run.triggering_user_name)
-
-
-def _hints(context: Context) -> tuple[Hint, ...] | None:
-    """Return what the asset events say that started the run; ``None`` when the clock did."""
-    if context["dag_run"].run_type != ASSET_RUN:
-        return None
-    events = context["triggering_asset_events"]
-    return hints_of(event.extra for found in events.values() for event in found)
 
 
 class WindowOperator(ReleaseOperator):
@@ -269,13 +262,18 @@ class RollbackDataOperator(ReleaseOperator):
 
 
 class OutcomeOperator(ReleaseOperator):
-    """Ends the run as the release ended: it fails unless the release was promoted or had nothing to do."""
+    """Ends the run as the release ended: it fails unless the release was promoted, is skipped when there was nothing
+    to do, and announces a promotion to the next environment."""
 
     def execute(self, context: Context) -> str:
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
             log.info("%s: %s: %s", release.id, result.upper(), why)
-        if result not in (Outcome.PROMOTED, Outcome.SKIPPED):
-            raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+            if result is Outcome.SKIPPED:
+                raise AirflowSkipException(why)
+            if result is not Outcome.PROMOTED:
+                raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+            if self.outlets:
+                announce_promotion(release, context)
         return result

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, TaskGroup
+from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from airlock.errors import PermanentError
 from airlock.flow.approval import ApproveOperator
+from airlock.flow.assets import asset_of
 from airlock.flow.operators import (
     BakeOperator,
     CanaryOperator,
@@ -68,18 +70,25 @@ def build(environment: ServiceEnvironment) -> DAG:
             owner=environment.owner,
             steps=", ".join(str(step.percent) for step in environment.rollout.steps),
         ),
-        schedule=CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None,
+        schedule=_schedule(environment),
         catchup=False,
         max_active_runs=1,
         tags=["airlock", "release", environment.service, environment.environment],
         default_args=default_arguments(environment.owner),
         is_paused_upon_creation=False,
     ) as dag:
-        stages(environment, ValidateOperator)
+        stages(environment, ValidateOperator, [asset_of(environment.service, environment.environment)])
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
-    dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
+    dag.params = ParamsDict(form_params(scheduled=cycle.continuous or cycle.cron is not None))
     return dag
+
+
+def _schedule(environment: ServiceEnvironment) -> Asset | CronTriggerTimetable | None:
+    cycle = environment.cycle
+    if cycle.continuous and environment.after is not None:
+        return asset_of(environment.service, environment.after)
+    return CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None
 
 
 def default_arguments(owner: str) -> dict[str, Any]:
@@ -94,12 +103,17 @@ def default_arguments(owner: str) -> dict[str, Any]:
     }
 
 
-def stages(environment: ServiceEnvironment, validate: type[ReleaseOperator]) -> None:
-    """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built."""
+def stages(
+    environment: ServiceEnvironment, validate: type[ReleaseOperator], outlets: Sequence[Asset] = ()
+) -> None:
+    """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built.
+
+    :param outlets: what a promotion is announced through
+    """
     window = _change(environment, validate)
     backups, restore_set = _backup(environment)
     first, landed = _deploy(environment)
-    seal, outcome = _close(environment)
+    seal, outcome = _close(environment, outlets)
     window >> backups
     restore_set >> first
     landed >> seal >> outcome
@@ -172,10 +186,12 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
     return stage, verify
 
 
-def _close(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
+def _close(environment: ServiceEnvironment, outlets: Sequence[Asset]) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("close", tooltip="Evidence"):
         seal = StageOperator(
             environment=environment, task_id="seal", act=close.seal, after_seal=True, trigger_rule="all_done"
         )
-        outcome = OutcomeOperator(environment=environment, task_id="outcome", trigger_rule="all_done")
+        outcome = OutcomeOperator(
+            environment=environment, task_id="outcome", trigger_rule="all_done", outlets=list(outlets)
+        )
     return seal, outcome
