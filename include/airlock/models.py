@@ -53,6 +53,18 @@ class Kind(StrEnum):
     NETWORK = "network"
 
 
+class Category(StrEnum):
+    """What sort of thing a change touches; risk rules and templates tell changes apart by it."""
+
+    APPLICATION = "application"
+    DATABASE_SCHEMA = "database_schema"
+    CONFIGURATION = "configuration"
+    INFRASTRUCTURE = "infrastructure"
+    KUBERNETES_UPGRADE = "kubernetes_upgrade"
+    SECURITY_PATCH = "security_patch"
+    FIREWALL_AND_ACCESS = "firewall_and_access"
+
+
 class Outcome(StrEnum):
     """How a release ended. ``skipped`` is a scheduled cycle with nothing new to release."""
 
@@ -275,17 +287,51 @@ class Artifact(Frozen):
     version: Version
     path: str
     digest: Digest
+    authors: tuple[str, ...] | None = Field(None, description="as its metadata says; None: it does not")
 
 
 # --- change -----------------------------------------------------------------------------------------------------------
 
 
 class ApprovalRule(Frozen):
-    """Seats of one group: *quorum* distinct members must agree. ``members`` is never empty."""
+    """Seats of one group: *quorum* distinct members must agree. ``members`` is never empty.
+
+    ``authors`` are of the group too, but wrote what is released, so they are no ``members`` here.
+    """
 
     group: Name
     quorum: int = Field(ge=1)
     members: tuple[str, ...] = Field(min_length=1)
+    authors: tuple[str, ...] = ()
+
+
+class ApprovalTerms(Frozen):
+    """By which rule of which policy the seats were chosen, how long people are waited for, and who is asked then.
+
+    ``evidence``: nobody is asked, the proofs and the canary decide. ``reminder_hours`` are before the end.
+    ``escalation``: the seats after the first time-out; empty: the release is refused then.
+    """
+
+    policy: str = ""
+    policy_digest: str = ""
+    rule: str = ""
+    evidence: bool = False
+    valid_hours: float = Field(24, gt=0)
+    timeout_hours: float = Field(48, gt=0)
+    reminder_hours: tuple[float, ...] = ()
+    escalation: tuple[ApprovalRule, ...] = ()
+    escalation_hours: float = Field(24, gt=0)
+    absent: str = Field("wait", pattern="^(wait|refuse)$")
+    conflicts: str = Field("wait", pattern="^(wait|refuse)$")
+
+
+class Absence(Frozen):
+    """A person is away from ``start`` to ``end`` (exclusive); ``delegate`` sits in the person's seats meanwhile."""
+
+    person: str
+    start: AwareDatetime
+    end: AwareDatetime
+    delegate: str | None = None
 
 
 class RiskFactor(Frozen):
@@ -325,6 +371,7 @@ class Rfc(Frozen):
     digest: Digest | None = None
     undoes: str | None = None
     train: str | None = None
+    category: Category = Category.APPLICATION
 
 
 class Plan(Frozen):
@@ -344,6 +391,8 @@ class Plan(Frozen):
     backup_policy: dict[str, Any]
     calendar: dict[str, Any]
     approvals: tuple[ApprovalRule, ...]
+    terms: ApprovalTerms = ApprovalTerms()
+    touches: tuple[str, ...] = Field((), description="what the resources and the target really are, by address")
     risk: Risk
     settings: dict[str, Any] = Field(default_factory=dict, description="whatever else the service file says")
 
@@ -354,12 +403,13 @@ class Plan(Frozen):
 
 
 class Vote(Frozen):
-    """One answer of one person."""
+    """One answer of one person. ``stands_for``: absent members in whose seats the person may sit instead."""
 
     person: str
     choice: str = Field(pattern="^(approve|reject)$")
     at: AwareDatetime
     reason: str = ""
+    stands_for: tuple[str, ...] = ()
 
 
 class Permit(Frozen):

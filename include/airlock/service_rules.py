@@ -15,9 +15,13 @@ from airlock.models import Kind
 from airlock.plain_text import look_alike
 from airlock.service_model import (
     LEVELS,
+    ApprovalPolicy,
+    DeclaredAbsence,
     EnvironmentSettings,
     Freeze,
+    People,
     ServiceSettings,
+    Waiting,
     kind_of_driver,
 )
 
@@ -51,23 +55,106 @@ def faults_of(
 
 
 def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Iterator[Fault]:
+    given = settings.approvals
+    for group, text in seats_faults(settings.rollback.seats if settings.rollback else None, service):
+        yield ("rollback", "seats", group), text
+    named = [level for level in LEVELS if getattr(given, level) is not None]
+    if given.policy is not None:
+        also = sorted(given.model_fields_set - {"policy"})
+        if also:
+            yield ("approvals", also[0]), "is said in the policy file; remove it here, or leave out 'policy'"
+        return
     for level in LEVELS:
-        yield from _seats(service, settings.approvals.seats(level), ("approvals", level))
-    if settings.rollback is not None:
-        yield from _seats(service, settings.rollback.seats, ("rollback", "seats"))
+        if level not in named:
+            yield ("approvals", level), "is missing; add its seats, or name a policy file with 'policy'"
+    for name in (*LEVELS, "emergency"):
+        for group, text in seats_faults(getattr(given, name), service):
+            yield ("approvals", name, group), text
+    if given.escalation is not None:
+        for group, text in seats_faults(given.escalation.seats, service):
+            yield ("approvals", "escalation", "seats", group), text
+    for text in _waiting(given):
+        yield ("approvals", "reminder_hours"), text
 
 
-def _seats(service: ServiceSettings, seats: Mapping[str, int], place: Place) -> Iterator[Fault]:
-    for group, quorum in seats.items():
+def seats_faults(seats: Mapping[str, int] | None, service: ServiceSettings) -> Iterator[tuple[str, str]]:
+    """Yield each group of *seats* that *service* does not declare, or that is too small."""
+    for group, quorum in (seats or {}).items():
         members = service.groups.get(group)
         if members is None:
             near = get_close_matches(group, service.groups, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            yield (*place, group), f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
+            yield group, f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
         elif quorum > len(set(members)):
-            yield (*place, group), (
-                f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
-            )
+            yield group, (f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the "
+                          "group")
+
+
+def _waiting(given: Waiting) -> Iterator[str]:
+    if any(hours >= given.timeout_hours for hours in given.reminder_hours):
+        yield (f"a reminder comes before the end, so less than timeout_hours ({given.timeout_hours:g}) before it; "
+               "write smaller numbers")
+
+
+def policy_faults(policy: ApprovalPolicy) -> Iterator[Fault]:
+    """Yield every fault of a policy in itself; places begin at the top of its file."""
+    names = Counter(rule.name for rule in policy.rules)
+    for index, rule in enumerate(policy.rules):
+        place: Place = ("rules", index)
+        last = index == len(policy.rules) - 1
+        if names[rule.name] > 1:
+            yield (*place, "name"), f"{rule.name!r} is used {names[rule.name]} times; rename one"
+        if last and not rule.when.anything:
+            yield (*place, "when"), "the last rule must fit every change; add one without 'when' below it"
+        if not last and rule.when.anything:
+            yield place, "fits every change, so the rules below it never count; move it to the end"
+        if rule.evidence == (rule.seats is not None):
+            yield place, ("asks nobody and has seats; remove 'evidence' or 'seats'" if rule.evidence else
+                          "has no seats; add 'seats', or 'evidence: true' where nobody is asked")
+        if rule.evidence and rule.escalation is not None:
+            yield (*place, "escalation"), "asks nobody, so nothing can be escalated; remove it"
+        if rule.evidence and (not rule.when.levels or set(rule.when.levels) - {"low"}):
+            yield (*place, "evidence"), "may be said only of low risk; write when: {levels: [low]}"
+        for text in _waiting(rule):
+            yield (*place, "reminder_hours"), text
+
+
+def policy_fits(policy: ApprovalPolicy, service: ServiceSettings) -> Iterator[str]:
+    """Yield what *policy*, which is right in itself, asks of *service* that it cannot give."""
+    for rule in policy.rules:
+        for seats in (rule.seats, rule.escalation.seats if rule.escalation else None):
+            for _, text in seats_faults(seats, service):
+                yield f"rule {rule.name!r} of {policy.name!r}: {text}"
+
+
+def people_faults(people: People) -> Iterator[Fault]:
+    """Yield every fault of a people file: times, and delegates who would need a delegate themselves."""
+    zone = ZoneInfo(people.timezone)
+    spans = [(absence, *freeze_bounds(absence, zone)) for absence in people.absences]
+    for index, (absence, start, end) in enumerate(spans):
+        place: Place = ("absences", index)
+        if end <= start:
+            yield place, "ends before it begins; swap from and to"
+        if absence.delegate is not None and look_alike(absence.delegate, absence.person):
+            yield (*place, "delegate"), f"{absence.delegate!r} would stand in for themselves; name another person"
+        for number, (other, begin, stop) in enumerate(spans):
+            if number == index or stop <= start or begin >= end:
+                continue
+            if other.person == absence.person and number < index:
+                yield place, f"{absence.person!r} is declared absent twice at the same time; remove or shorten one"
+            if other.person == absence.delegate:
+                yield (*place, "delegate"), (f"{absence.delegate!r} is away in that time too, and a delegate has no "
+                                             "delegate; name a person who is there")
+
+
+def known_people(people: People, service: ServiceSettings) -> Iterator[Fault]:
+    """Yield each name of a people file that approvers could take for another one's."""
+    members = {person for group in service.groups.values() for person in group}
+    for index, absence in enumerate(people.absences):
+        for name, person in (("person", absence.person), ("delegate", absence.delegate)):
+            twin = next((one for one in sorted(members) if person and one != person and look_alike(person, one)), None)
+            if twin is not None:
+                yield ("absences", index, name), f"{person!r} looks like {twin!r}, who is in a group; write one name"
 
 
 def look_alikes(service: ServiceSettings) -> Iterator[Fault]:
@@ -161,7 +248,7 @@ def _calendar(settings: EnvironmentSettings) -> Iterator[Fault]:
             yield ("calendar", "freezes", index), "ends before it begins; swap from and to"
 
 
-def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return both ends of *freeze* as aware times; those without an offset are local times in *zone*."""
+def freeze_bounds(freeze: Freeze | DeclaredAbsence, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return both ends of *freeze* (or an absence) as aware times; without an offset they are local in *zone*."""
     start, end = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (freeze.start, freeze.end))
     return start, end

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from airlock import registry, service_file, service_rules
 from airlock.errors import InvalidInput, PermanentError, UnknownName
+from airlock.named_files import NamedFiles
 from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
 from airlock.validated import sentence_of, unknown_field, validated
@@ -75,9 +76,10 @@ def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
     :raises InvalidInput: one line for each fault of the file
     """
     document = service_file.read(Path(path), os.environ)
-    environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document))
-    if document.faults:
-        raise InvalidInput("\n".join(document.report()))
+    named = NamedFiles(document)
+    environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document, named))
+    if document.faults or named.faults:
+        raise InvalidInput("\n".join((*document.report(), *named.faults)))
     return environments
 
 
@@ -111,7 +113,7 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
                       f"declared are {', '.join(known) or 'none'}")
 
 
-def _build(document: Document) -> Iterator[ServiceEnvironment]:
+def _build(document: Document, named: NamedFiles) -> Iterator[ServiceEnvironment]:
     data = document.data
     if not isinstance(data, dict):
         document.fault((), "holds no service; begin with 'service: name'", 1)
@@ -124,6 +126,7 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
         return
     for place, text in service_rules.look_alikes(service) if service is not None else ():
         document.fault(place, text)
+    found = named.people(service) if service is not None else {}
     shapes = {name: validated(EnvironmentSettings, value, ("environments", name), document)
               for name, value in entries.items()}
     afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
@@ -132,7 +135,10 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
             continue
         for place, text in service_rules.faults_of(service, name, settings, afters):
             document.fault(("environments", name, *place), text)
-        raw = {**_attributes(service), **_attributes(settings)}
+        policy = named.policy(name, settings.approvals, service)
+        if policy is None:
+            continue
+        raw = {**_attributes(service), **_attributes(settings), **found, "approval_policy": policy}
         try:
             yield ServiceEnvironment.model_validate({**raw, "environment": name, "source": str(document.path)})
         except ValidationError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from airlock.models import Frozen, Name, Plan
-from airlock.service_model import Approvals, Calendar, Person, RollbackPolicy, StandardChange
+from airlock.service_model import ApprovalPolicy, Calendar, Person, RollbackPolicy, StandardChange
 
 
 class Ground(Protocol):
@@ -25,7 +25,9 @@ class Ground(Protocol):
     @property
     def groups(self) -> dict[Name, tuple[Person, ...]]: ...
     @property
-    def approvals(self) -> Approvals: ...
+    def approval_policy(self) -> ApprovalPolicy: ...
+    @property
+    def authors(self) -> dict[str, Person]: ...
     @property
     def rollback(self) -> RollbackPolicy | None: ...
     @property
@@ -43,7 +45,8 @@ class Basis(Frozen):
     tier: int
     production: bool
     groups: dict[Name, tuple[Person, ...]]
-    approvals: Approvals
+    approval_policy: ApprovalPolicy
+    authors: dict[str, Person]
     rollback: RollbackPolicy | None = None
     standard_change: StandardChange | None
 
@@ -57,7 +60,8 @@ class RecordedGround:
     tier: int
     production: bool
     groups: dict[Name, tuple[Person, ...]]
-    approvals: Approvals
+    approval_policy: ApprovalPolicy
+    authors: dict[str, Person]
     rollback: RollbackPolicy | None
     standard_change: StandardChange | None
     calendar: Calendar
@@ -67,13 +71,14 @@ class RecordedGround:
 def basis_of(ground: Ground) -> Basis:
     """Return what to keep of *ground* beside the plan."""
     return Basis(source=ground.source, tier=ground.tier, production=ground.production, groups=ground.groups,
-                 approvals=ground.approvals, rollback=ground.rollback,
+                 approval_policy=ground.approval_policy, authors=ground.authors, rollback=ground.rollback,
                  standard_change=ground.standard_change)
 
 
 def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
     """Return what the rules saw when *plan* was made."""
     return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
-                          production=basis.production, groups=basis.groups, approvals=basis.approvals,
-                          rollback=basis.rollback, standard_change=basis.standard_change,
-                          calendar=Calendar.model_validate(plan.calendar), resources=plan.resources)
+                          production=basis.production, groups=basis.groups,
+                          approval_policy=basis.approval_policy, authors=basis.authors, rollback=basis.rollback,
+                          standard_change=basis.standard_change, calendar=Calendar.model_validate(plan.calendar),
+                          resources=plan.resources)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from airlock.service_model import CHANGE_TYPES as CHANGE_TYPES  # noqa: PLC0414 - part of the form
+
 WHAT = "What"
 WHY = "Why and risk"
 BACK = "Way back"
 WHEN = "When"
 SECTIONS = (WHAT, WHY, BACK, WHEN)
-CHANGE_TYPES = ("normal", "standard", "emergency")
 IMPACTS = ("low", "medium", "high")
 _ALL = ("standard", "normal", "emergency")
 _WRITTEN = ("normal", "emergency")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airlock.change.authors import authors_of, metadata_of
+from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, Rollout, RolloutStep
 from airlock.service_model import DAYS, Calendar, Window
@@ -24,9 +26,10 @@ _LARGEST = 64 << 30
 _SHOWN_VERSIONS = 20
 _SHOWN_ELSEWHERE = {
     "service", "environment", "source", "rollout", "analysis", "target", "metrics", "validation", "resources", "backup",
-    "without_kinds", "calendar",
+    "without_kinds", "calendar", "approval_policy", "absences", "authors",
 }
-"""Of a service environment: what has a field of its own in the plan. All the rest is bound by ``Plan.settings``."""
+"""Of a service environment: what has a field of its own in the plan (the policy has its digest there), and who is away,
+which does not make an approval stale. All the rest is bound by ``Plan.settings``."""
 
 
 def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, and the plan binds them all
@@ -37,12 +40,16 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     current_version: str,
     rules: Sequence[ApprovalRule],
     risk: Risk,
+    touches: Sequence[str] = (),
 ) -> Plan:
     """Return the plan. The same arguments give the same digest.
 
     A rollback goes at once and whole, and waits for no window: who approves it knows what burns.
 
+    :param rules: the seats by the policy; authors of the artifact lose theirs here
+    :param touches: what the release really works on, by address
     :raises InvalidInput: the RFC and the artifact or environment do not belong together
+    :raises GateRefused: everybody of a group wrote the artifact
     """
     if (rfc.service, rfc.environment) != (environment.service, environment.environment):
         raise InvalidInput(f"the request is for {rfc.service} {rfc.environment}, not for {environment.service} "
@@ -52,6 +59,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
                            "resolve the artifact again")
     check_content(rfc, artifact)
     back = rfc.change_type == "rollback"
+    authors = None if back else artifact.authors  # nobody's new work: it was approved when it came
     return Plan(
         release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
         current_version=current_version, rollout=_direct(environment) if back else environment.rollout,
@@ -63,7 +71,8 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         backup_policy={**environment.backup.model_dump(mode="json"),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
         calendar=(_always(environment) if back else environment.calendar).model_dump(mode="json", by_alias=True),
-        approvals=tuple(rules), risk=risk,
+        approvals=without_authors(rules, authors, environment.authors),
+        terms=terms_for(risk, rfc, environment, authors), touches=tuple(sorted(set(touches))), risk=risk,
         settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),
     )
 
@@ -92,7 +101,7 @@ def _always(environment: ServiceEnvironment) -> Calendar:
 
 
 def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:
-    """Return the artifact of *version* with the sha256 of its content, read in constant memory.
+    """Return the artifact of *version* with the sha256 of its content, read in constant memory, and its authors.
 
     :raises InvalidInput: *version* is no version, or there is no such artifact; the versions found are listed
     :raises PermanentError: the artifact is there but cannot be read
@@ -116,12 +125,13 @@ def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 hasher.update(chunk)
+            authors = authors_of(metadata_of(stream, str(path)), str(path))
     except (ValueError, ImportError) as error:
         raise InvalidInput(f"artifacts of {environment.source}: {path} cannot be opened: {error}; correct the path, or "
                            "install the library of that store") from error
     except OSError as error:
         raise PermanentError(f"artifact {path} cannot be read: {error}; check permissions and storage") from error
-    return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest())
+    return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest(), authors=authors)
 
 
 def _refuse_special(path: UPath, environment: ServiceEnvironment) -> None:

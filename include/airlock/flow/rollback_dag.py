@@ -35,7 +35,7 @@ def dag_id(environment: ServiceEnvironment) -> str:
 
 def build(environment: ServiceEnvironment) -> DAG:
     """Return the rollback DAG of *environment*. Reads nothing but its argument."""
-    seats = environment.rollback.seats if environment.rollback else environment.approvals.low
+    seats = environment.rollback.seats if environment.rollback else {}
     with DAG(
         dag_id=dag_id(environment),
         description=f"Return {environment.service} in {environment.environment} to the version before",
@@ -44,7 +44,7 @@ def build(environment: ServiceEnvironment) -> DAG:
             environment=environment.environment,
             description=environment.description,
             owner=environment.owner,
-            seats=", ".join(f"{group} ({quorum})" for group, quorum in seats.items()),
+            seats=", ".join(f"{group} ({quorum})" for group, quorum in seats.items()) or "whom the policy names",
         ),
         schedule=None,
         catchup=False,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from airlock.change.approval import check_vote, eligible, rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
 from airlock.change.permit import check, expiry, opened
+from airlock.change.policy import terms_for, without_authors
 from airlock.change.risk import assess
 from airlock.errors import InvalidInput, PermanentError, PermitInvalid
 from airlock.models import Permit, Plan, Vote
@@ -66,9 +67,12 @@ def _risk(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _rules(_: History, entry: Entry) -> tuple[str, ...]:
     plan = Plan.model_validate(entry.data["plan"])
-    rules = rules_for(plan.risk, plan.rfc, _ground(plan, entry))
-    return compared({"approvals": plan.model_dump(mode="json")["approvals"]},
-                    {"approvals": [rule.model_dump(mode="json") for rule in rules]})
+    ground, authors = _ground(plan, entry), None if plan.rfc.change_type == "rollback" else plan.artifact.authors
+    rules = without_authors(rules_for(plan.risk, plan.rfc, ground), authors, ground.authors)
+    terms = terms_for(plan.risk, plan.rfc, ground, authors)
+    return compared({name: plan.model_dump(mode="json")[name] for name in ("approvals", "terms")},
+                    {"approvals": [rule.model_dump(mode="json") for rule in rules],
+                     "terms": terms.model_dump(mode="json")})
 
 
 def _ground(plan: Plan, entry: Entry) -> RecordedGround:
@@ -116,8 +120,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _time(history: History, entry: Entry, permit: Permit) -> Iterator[str]:
-    frozen = history.needed("plan", entry)
-    hours = Basis.model_validate(frozen.data["basis"]).approvals.valid_hours
+    hours = history.plan(entry).terms.valid_hours
     ends = expiry(history.plan(entry), permit.votes, permit.not_before, hours)
     if permit.expires_at != ends:
         yield f"expires_at: {permit.expires_at.isoformat()} -> {ends.isoformat()}"

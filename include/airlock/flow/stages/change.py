@@ -105,13 +105,13 @@ def assess(release: Release) -> Plan:
         risk,
     )
     if rules:
-        eligible(rules, rfc.requester)
+        eligible(plan.approvals, rfc.requester)
     basis = basis_of(release.environment).model_dump(mode="json")
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis, at=now.isoformat())
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
-        "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or "none, the standard-change policy allows it"
+        "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or f"none, by the policy: {plan.terms.rule}"
     )
     log.info("risk %d (%s); approvals needed: %s", risk.score, risk.level, seats)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
@@ -152,7 +152,7 @@ def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
         return None
     request = str(asked["request"])
     votes = votes_of(release, request)
-    oldest = now - timedelta(hours=release.environment.approvals.valid_hours)
+    oldest = now - timedelta(hours=plan.terms.valid_hours)
     return None if any(vote.at < oldest for vote in votes) else request
 
 
@@ -176,11 +176,11 @@ def permit(release: Release) -> None:
                 f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
                 "clear the task change.approve to ask again"
             )
-    envelope = issue(plan, votes, utc_now(), release.environment.approvals.valid_hours, release.signer)
+    envelope = issue(plan, votes, utc_now(), plan.terms.valid_hours, release.signer)
     release.record("permit", envelope=envelope, plan_digest=plan.digest)
     log.info(
         "permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window",
         plan.digest,
-        release.environment.approvals.valid_hours,
-        ", ".join(v.person for v in votes) or "the standard-change policy",
+        plan.terms.valid_hours,
+        ", ".join(v.person for v in votes) or f"the written policy: {plan.terms.rule}",
     )
