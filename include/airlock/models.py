@@ -372,6 +372,7 @@ class Rfc(Frozen):
     undoes: str | None = None
     train: str | None = None
     category: Category = Category.APPLICATION
+    ticket: str | None = Field(None, description="key or number of the ticket that it came from")
 
 
 class Plan(Frozen):

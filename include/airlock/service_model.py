@@ -271,6 +271,26 @@ class MetricsSetting(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Tickets(Frozen):
+    """The ticket system in which requests for change live beside Airflow, by its registered name.
+
+    ``fields`` is field of the trigger form -> field of the ticket; ``values`` is field of the form -> what the ticket
+    says -> what the form says, for choices; ``people`` is account in the ticket system -> log-in name in Airflow, and
+    nobody else's approval counts. ``decides_approval``: people answer there and not in Airflow.
+    """
+
+    system: Annotated[str, _known(registry.TICKET_SYSTEMS, "ticket system")]
+    connection: Text
+    options: dict[str, Any] = Field(default_factory=dict)
+    fields: dict[Name, Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$")]] = Field(
+        default_factory=dict
+    )
+    values: dict[Name, dict[str, str]] = Field(default_factory=dict)
+    people: dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], Person] = Field(default_factory=dict)
+    decides_approval: bool = False
+    look_every_seconds: float = Field(60, ge=1, le=3600)
+
+
 class Validation(Frozen):
     """What the canary is asked after its last step: ``paths`` must answer 2xx or 3xx (none: the smoke paths)."""
 
@@ -305,6 +325,7 @@ class EnvironmentSettings(Frozen):
     rollout: Rollout
     analysis: AnalysisPolicy = AnalysisPolicy()
     validation: Validation = Validation()
+    tickets: Tickets | None = None
     resources: tuple[DeclaredResource, ...] = Field(min_length=1)
     without_kinds: dict[Kind, Annotated[str, StringConstraints(min_length=10, max_length=1000)]] = Field(
         default_factory=dict

@@ -48,6 +48,7 @@ def faults_of(
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
     yield from _calendar(settings)
+    yield from _tickets(settings)
     if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
         yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
     if settings.backup.replica == settings.backup.store:
@@ -155,6 +156,13 @@ def known_people(people: People, service: ServiceSettings) -> Iterator[Fault]:
             twin = next((one for one in sorted(members) if person and one != person and look_alike(person, one)), None)
             if twin is not None:
                 yield ("absences", index, name), f"{person!r} looks like {twin!r}, who is in a group; write one name"
+
+
+def _tickets(settings: EnvironmentSettings) -> Iterator[Fault]:
+    tickets = settings.tickets
+    if tickets is not None and tickets.decides_approval and not tickets.people:
+        yield ("tickets", "people"), ("is empty although approval is decided in tickets; say which account there is "
+                                      "which log-in name here, because nobody else's approval counts")
 
 
 def look_alikes(service: ServiceSettings) -> Iterator[Fault]:

@@ -170,11 +170,15 @@ def check_deep(environment: ServiceEnvironment) -> None:
             faults.append(((*place, "driver"), f"driver {resource.driver!r} cannot prove a restore, so a production "
                            "environment may not use it; choose a driver with a restore proof"))
         _options(driver.Options, resource.options, (*place, "options"), faults)
-    for name, table, setting in (("target", registry.TARGETS, environment.target),
-                                 ("metrics", registry.METRIC_SOURCES, environment.metrics)):
-        found = _resolved(table, name, setting.name, (name, "name"), faults)
+    target, metrics, tickets = environment.target, environment.metrics, environment.tickets
+    chosen = [("target", "name", registry.TARGETS, target.name, target.options),
+              ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
+    if tickets is not None:
+        chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
+    for name, field, table, implementation, options in chosen:
+        found = _resolved(table, name, implementation, (name, field), faults)
         if found is not None:
-            _options(found.Options, setting.options, (name, "options"), faults)
+            _options(found.Options, options, (name, "options"), faults)
     for place, folder in _folders(environment):
         try:
             get_filesystem_class(UPath(folder).protocol)

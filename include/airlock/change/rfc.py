@@ -62,7 +62,7 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
         service=environment.service, environment=environment.environment, version=str(values["version"]),
         change_type=change_type, title=str(values["title"]), reason=reason, impact=str(values["impact"]),
         rollback_plan=str(values["rollback_plan"]), requester=str(requester), start_after=start_after,
-        incident=values["incident"],
+        incident=values["incident"], ticket=values["ticket"],
     )
 
 
