@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from airlock.analysis.metrics import MetricSource
-from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.planning import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback
+from airlock.flow.stages import approval, backup, change, close, deploy, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
 from airlock.schedule.calendar import decide
@@ -170,18 +169,10 @@ class Flight:
 
     def _ask(self) -> None:
         release, plan = self.release, self.release.plan
-        people = list(eligible(plan.approvals, plan.rfc.requester))
-        release.record("approval_request", request="one", plan_digest=plan.digest, eligible=people)
+        approval.opened(release, plan, utc_now())
         for person, choice, reason in self.answers:
-            vote = Vote(person=person, choice=choice, at=utc_now(), reason=reason)
-            data = vote.model_dump(mode="json")
-            try:
-                check_vote(plan.approvals, vote, plan.rfc.requester)
-            except PermanentError as error:
-                release.record("vote_refused", person, request="one", vote=data, why=str(error))
-                continue
-            release.record("vote", person, request="one", plan_digest=plan.digest, vote=data)
-            if tally(plan.approvals, change.votes_of(release, "one"), plan.rfc.requester).decided != "waiting":
+            approval.cast(release, plan, Vote(person=person, choice=choice, at=utc_now(), reason=reason))
+            if approval.look(release, plan, utc_now()).decided == "approved":
                 return
 
     def _canary(self) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from airlock.models import Plan
+from airlock.models import ApprovalRule, Plan
 from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
 _WORDS = re.compile(r"([\s`|\\<>\"]+)")
 _ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 _QUOTED_LIMIT = 5000
+_SECTION_LINES = 12
+Section = tuple[str, tuple[str, ...]]
+"""A heading and lines that approvers read beside the plan: conflicts, the calendar, who is away."""
 
 
 def escape(text: object, limit: int = 600) -> str:
@@ -30,7 +33,7 @@ def _escape_word(word: str) -> str:
     return _SPECIAL.sub(r"\\\1", entities)
 
 
-def changes_text(approved: Plan, plan: Plan, changed: Sequence[str]) -> str:
+def changes_text(approved: Plan, plan: Plan, changed: Sequence[str], sections: Sequence[Section] = ()) -> str:
     """Return the request to approve *plan* where *approved* was approved before: just what *changed*, as Markdown."""
     rfc = plan.rfc
     lines = [
@@ -46,13 +49,15 @@ def changes_text(approved: Plan, plan: Plan, changed: Sequence[str]) -> str:
         f"Everything else is as approved. Requester: {escape(rfc.requester)}. "
         f"Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}.",
         "",
+        *_sections(sections),
         *_seats(plan),
     ]
     return "\n".join(lines) + "\n"
 
 
-def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
-    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before.
+def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Section] = ()) -> str:
+    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before,
+    *sections* what is to be known beside it.
 
     The requester's words are quoted, and only they are; all but the title stand at the end, so that they cannot push
     away what is approved.
@@ -68,6 +73,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
         *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
         *_facts(plan),
+        *_sections(sections),
         *_rollout(plan),
         *_backups(plan),
         *_seats(plan),
@@ -123,16 +129,38 @@ def _backups(plan: Plan) -> list[str]:
     ]
 
 
+def _sections(sections: Sequence[Section]) -> list[str]:
+    lines = []
+    for title, said in sections:
+        more = [f"- and {len(said) - _SECTION_LINES} more"] if len(said) > _SECTION_LINES else []
+        lines += [f"#### {escape(title, 80)}", "", *(f"- {escape(line)}" for line in said[:_SECTION_LINES]), *more, ""]
+    return lines
+
+
 def _seats(plan: Plan) -> list[str]:
+    terms = plan.terms
+    authors = sorted({author for rule in plan.approvals for author in rule.authors})
+    known = (f"It was written by {', '.join(map(escape, authors[:20]))}, who cannot approve it." if authors
+             else "The artifact does not say who wrote it.")
     return [
         "#### Seats",
         "",
-        *(f"- {rule.quorum} of {escape(rule.group)}: {', '.join(escape(person) for person in rule.members)}"
-          for rule in plan.approvals),
+        *map(_seat, plan.approvals),
         "",
-        "A rejection needs a reason and ends the request. The requester cannot approve.",
+        f"Time to decide: {terms.timeout_hours:g} h, then "
+        + (f"these are asked for {terms.escalation_hours:g} h instead:" if terms.escalation else "it is refused."),
+        *(("", *map(_seat, terms.escalation)) if terms.escalation else ()),
+        "",
+        f"By the rule {escape(terms.rule)} of the approval policy {escape(terms.policy)}, `{terms.policy_digest}`. "
+        f"An approval is good for {terms.valid_hours:g} h.",
+        "",
+        f"A rejection needs a reason and ends the request. The requester cannot approve. {known}",
         "",
     ]
+
+
+def _seat(rule: ApprovalRule) -> str:
+    return f"- {rule.quorum} of {escape(rule.group)}: {', '.join(escape(person) for person in rule.members)}"
 
 
 def _words(plan: Plan) -> list[str]:

@@ -1,17 +1,18 @@
-"""Risk, approval rules, votes, permits, and whether each act lay within its permit: computed again from the records."""
+"""Risk, approval rules, permits, and whether each act lay within its permit: computed again from the records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from airlock.change.approval import check_vote, eligible, rules_for, tally
+from airlock.change.approval import rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
 from airlock.change.permit import check, expiry, opened
 from airlock.change.policy import terms_for, without_authors
 from airlock.change.risk import assess
-from airlock.errors import InvalidInput, PermanentError, PermitInvalid
+from airlock.errors import InvalidInput, PermitInvalid
 from airlock.models import Permit, Plan, Vote
+from airlock.recompute import approval
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.signing import Keyring
 
@@ -25,12 +26,7 @@ def decisions(history: History) -> Iterator[Recomputed]:
     """Yield every decision of change management."""
     for entry in history.of("plan"):
         yield from _plan(history, entry)
-    for entry in history.of("approval_request"):
-        yield again(history, entry, "who may vote", _listed(entry, "eligible"), _eligible)
-    for entry in history.of("vote"):
-        yield again(history, entry, "vote counts", entry.record.subject, _vote)
-    for entry in history.of("vote_refused"):
-        yield again(history, entry, "vote refused", entry.record.subject, _refused)
+    yield from approval.decisions(history)
     for entry in history.of("permit"):
         yield again(history, entry, "permit", str(entry.data.get("plan_digest"))[:19], _permit)
     for entry in history.of("act"):
@@ -79,29 +75,6 @@ def _ground(plan: Plan, entry: Entry) -> RecordedGround:
     return ground_of(plan, Basis.model_validate(entry.data["basis"]))
 
 
-def _eligible(history: History, entry: Entry) -> tuple[str, ...]:
-    plan = history.plan(entry)
-    return compared(entry.data, {"plan_digest": plan.digest,
-                                 "eligible": list(eligible(plan.approvals, plan.rfc.requester))})
-
-
-def _vote(history: History, entry: Entry) -> tuple[str, ...]:
-    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
-    check_vote(plan.approvals, vote, plan.rfc.requester)
-    asked = history.needed("approval_request", entry)
-    return compared({**entry.data, "person": entry.record.subject},
-                    {"plan_digest": plan.digest, "request": asked.data["request"], "person": vote.person})
-
-
-def _refused(history: History, entry: Entry) -> tuple[str, ...]:
-    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
-    try:
-        check_vote(plan.approvals, vote, plan.rfc.requester)
-    except PermanentError as error:
-        return compared(entry.data, {"why": str(error)})
-    return ("why: the vote counts by the rules on record",)
-
-
 def _permit(history: History, entry: Entry) -> tuple[str, ...]:
     permit, plan = opened(entry.data["envelope"], _keyring(history)), history.plan(entry)
     votes: list[Vote] = []
@@ -109,7 +82,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
         asked = history.needed("approval_request", entry)
         votes = [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
                  if record.type == "vote" and record.data["request"] == asked.data["request"]]
-        result = tally(plan.approvals, votes, plan.rfc.requester)
+        result = tally(approval.seats_in_force(history, entry, plan), votes, plan.rfc.requester)
         if result.decided != "approved":
             return (f"votes: the votes on record do not carry the plan: {result.sentence}",)
     found = compared(permit.model_dump(mode="json"), {
@@ -151,8 +124,3 @@ def _keyring(history: History) -> Keyring:
     if history.keyring is None:
         raise InvalidInput("no key is known to check the permit's signature with; give --public-key")
     return history.keyring
-
-
-def _listed(entry: Entry, field: str) -> str:
-    value = entry.data.get(field)
-    return ", ".join(map(str, value)) if isinstance(value, list) else ""

@@ -106,6 +106,8 @@ def assess(release: Release) -> Plan:
     )
     if rules:
         eligible(plan.approvals, rfc.requester)
+    if plan.terms.escalation:
+        eligible(plan.terms.escalation, rfc.requester)
     basis = basis_of(release.environment).model_dump(mode="json")
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis, at=now.isoformat())
     for factor in risk.factors:
@@ -144,16 +146,30 @@ def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
 def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
     """Return the approval request that votes on *plan* belong to, or ``None`` when people must be asked anew.
 
-    They are asked anew when the plan changed, and when the votes are older than a permit may be. A retry goes on with
-    the request it had, so that nobody is asked twice for the same, and a rejection stays one.
+    They are asked anew when the plan changed, when nobody decided in time, and when the votes are older than a permit
+    may be. A retry goes on with the request it had, so that nobody is asked twice for the same, and a rejection stays
+    one.
     """
     asked = release.latest("approval_request")
     if asked is None or asked["plan_digest"] != plan.digest:
         return None
     request = str(asked["request"])
-    votes = votes_of(release, request)
+    if any(over.data["request"] == request for over in release.recorded("approval_over")):
+        return None
     oldest = now - timedelta(hours=plan.terms.valid_hours)
-    return None if any(vote.at < oldest for vote in votes) else request
+    return None if any(vote.at < oldest for vote in votes_of(release, request)) else request
+
+
+def request_record(release: Release, request: str | None = None) -> Record | None:
+    """Return the record of the approval *request*, or of the newest one; ``None`` if there is none."""
+    found = [one for one in release.recorded("approval_request") if request in (None, one.data["request"])]
+    return found[-1] if found else None
+
+
+def escalated_at(release: Release, request: str) -> datetime | None:
+    """Return when *request* was escalated, or ``None`` if it was not."""
+    found = [one for one in release.recorded("escalation") if one.data["request"] == request]
+    return datetime.fromisoformat(found[0].data["at"]) if found else None
 
 
 def permit(release: Release) -> None:
@@ -170,7 +186,8 @@ def permit(release: Release) -> None:
                 f"{release.id}: nobody was asked to approve plan {plan.digest}; clear the task change.approve"
             )
         votes = votes_of(release, asked["request"])
-        result = tally(plan.approvals, votes, plan.rfc.requester)
+        escalated = escalated_at(release, asked["request"]) is not None
+        result = tally(plan.terms.escalation if escalated else plan.approvals, votes, plan.rfc.requester)
         if result.decided != "approved":
             raise GateRefused(
                 f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
