@@ -66,12 +66,15 @@ class Category(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a release ended. ``skipped`` is a scheduled cycle with nothing new to release."""
+    """How a release ended. ``skipped`` is a scheduled cycle with nothing new to release. What is done outside releases
+    (a drill, an expiry, a train) ended ``completed`` or ``failed``."""
 
     REFUSED = "refused"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     SKIPPED = "skipped"
+    COMPLETED = "completed"
+    FAILED = "failed"
 
 
 class Answer(StrEnum):

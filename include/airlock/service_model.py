@@ -245,9 +245,39 @@ class RollbackPolicy(Frozen):
     bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
 
 
+class Schedule(Frozen):
+    """When something is done outside releases. People are told when it has not begun ``late_after_minutes`` later."""
+
+    cron: Cron
+    timezone: TimeZone = "UTC"
+    late_after_minutes: int = Field(60, ge=1, le=7 * 24 * 60)
+
+
+class DrillPolicy(Schedule):
+    """Restore drills: how many of the newest recovery points, and of the older ones by chance, of each resource."""
+
+    newest: int = Field(1, ge=1, le=100)
+    random: int = Field(1, ge=0, le=100)
+
+
+class RetentionPolicy(Schedule):
+    """Which recovery points are kept: those of the last ``days``, and of the proved ones the ``newest``, the last of
+    each of so many weeks, and the last of each of so many months."""
+
+    days: float = Field(gt=0, le=36500)
+    newest: int = Field(3, ge=1, le=10_000)
+    weekly: int = Field(0, ge=0, le=1000)
+    monthly: int = Field(0, ge=0, le=1000)
+    dry_run: bool = False
+
+
 class BackupPolicy(Frozen):
     """Where backups go. ``maximum_skew_seconds`` is the most time between first and last recovery point of a release;
-    ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back)."""
+    ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back).
+
+    ``schedule`` is when backups are taken outside releases, ``drills`` when older ones are restored as a test, and
+    ``retention`` when and which ones expire; without them nothing of the kind is done.
+    """
 
     store: Folder
     replica: Folder | None = None
@@ -255,6 +285,9 @@ class BackupPolicy(Frozen):
     scratch: Folder
     maximum_skew_seconds: float = Field(3600, gt=0)
     restore_on_rollback: tuple[Name, ...] = ()
+    schedule: Schedule | None = None
+    drills: DrillPolicy | None = None
+    retention: RetentionPolicy | None = None
 
 
 class TargetSetting(Frozen):

@@ -28,6 +28,9 @@ _SIGNS = {
     "held": ":double_vertical_bar:",
     "verdict": ":scales:",
     "end": ":checkered_flag:",
+    "fault": ":rewind:",
+    "quiet": ":hourglass:",
+    "alarm": ":rotating_light:",
 }
 _said_missing: set[str] = set()
 

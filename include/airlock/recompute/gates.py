@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from airlock.backup.run import restore_set
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
-from airlock.models import Proof, RecoveryPoint, TargetState
+from airlock.models import Outcome, Proof, RecoveryPoint, TargetState
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.schedule.calendar import decide
+from airlock.schedule.ending import ended
 from airlock.service_model import Calendar
 
 
@@ -124,7 +125,11 @@ def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
-    landed = outcome_of(tuple(record for record in history.before(entry) if record.type != "outcome"))
+    before = tuple(record for record in history.before(entry) if record.type != "outcome")
+    outside = entry.data["outcome"] in (Outcome.COMPLETED, Outcome.FAILED)
+    if outside and any(record.type in ("rfc", "plan", "permit", "act") for record in before):
+        return (f"outcome: {entry.data['outcome']} -> that of a release, which its records are of",)
+    landed = ended(before) if outside else outcome_of(before)
     if landed is None:
         return (f"outcome: {entry.data['outcome']} -> none, neither promotion nor rollback is complete on record",)
     found = compared(entry.data, {"outcome": landed[0].value, "why": landed[1]})

@@ -1,0 +1,10 @@
+"""An alarm for what did not begin when it was due (see ``airlock.flow.watch_dag``)."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from airlock.flow.watch_dag import build
+from airlock.services import services_folder
+
+dag: DAG = build(services_folder())
