@@ -346,18 +346,20 @@ class RiskFactor(Frozen):
 
 
 class Risk(Frozen):
-    """Score from 0 to 100, its level, and every factor that counted."""
+    """Score from 0 to 100, its level, every factor that counted, and the digest of the policy that weighed them."""
 
     score: int = Field(ge=0, le=100)
     level: str
     factors: tuple[RiskFactor, ...]
+    policy: Digest | None = None
 
 
 class Rfc(Frozen):
     """Request for change, validated.
 
-    ``digest`` is the content that was asked for: another one is refused. ``undoes`` is the release that a rollback
-    takes back, ``train`` the departure of the release train that asked.
+    ``template`` names the template of a standard change, ``answers`` are those to the risk questions of the form, by
+    field. ``digest`` is the content that was asked for: another one is refused. ``undoes`` is the release that a
+    rollback takes back, ``train`` the departure of the release train that asked.
     """
 
     service: Name
@@ -375,6 +377,8 @@ class Rfc(Frozen):
     undoes: str | None = None
     train: str | None = None
     category: Category = Category.APPLICATION
+    template: Name | None = None
+    answers: dict[str, str] = Field(default_factory=dict)
     ticket: str | None = Field(None, description="key or number of the ticket that it came from")
 
 

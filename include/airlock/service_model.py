@@ -7,10 +7,10 @@ with typos; rules between values live in ``service_rules``.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -125,21 +125,55 @@ class Calendar(Frozen):
 
 class Cycle(Frozen):
     """``cron`` is ``None`` for ``cycle: manual`` and for ``cycle: continuous``, which follows each promotion in the
-    environment before."""
+    environment before. ``template`` names the standard change of its requests, and may be left out where there is
+    one."""
 
     continuous: bool = False
     cron: Cron | None = None
     timezone: TimeZone = "UTC"
+    template: Name | None = None
+
+
+Varying = Literal["version", "title", "reason", "start_after"]
+Step = Literal["patch", "minor", "major"]
+
+
+class Variation(Frozen):
+    """How one field may differ from use to use of a template: any of the shell patterns ``like`` must fit (none:
+    anything); ``step``, for the version, is the largest step up from the version now."""
+
+    like: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
+    step: Step | None = None
+
+
+class SuspendAfter(Frozen):
+    """When a template suspends itself: ``in_a_row`` uses that did not stay, or ``failures`` of them in
+    ``within_days``."""
+
+    in_a_row: int = Field(2, ge=1, le=100)
+    failures: int = Field(3, ge=1, le=100)
+    within_days: float = Field(30, gt=0, le=3660)
 
 
 class StandardChange(Frozen):
-    """The pre-approved template of standard changes; one above ``maximum_risk`` must be a normal change."""
+    """A pre-approved template: what may vary and how, the risk up to which it holds, the categories that it is for, and
+    until when (a day, its end in UTC)."""
 
     title: Text
     reason: Text
     impact: Text
     rollback_plan: Text
     maximum_risk: int = Field(40, ge=0, le=100)
+    categories: tuple[Category, ...] = Field((Category.APPLICATION,), min_length=1)
+    may_vary: dict[Varying, Variation] = Field(default_factory=lambda: dict.fromkeys(get_args(Varying), Variation()))
+    valid_until: date | None = None
+    suspend_after: SuspendAfter = SuspendAfter()
+
+
+class Emergency(Frozen):
+    """Emergency changes: the hours after landing within which the normal seats must approve one, too."""
+
+    retro_approval_hours: float = Field(72, gt=0, le=24 * 31)
 
 
 Hours = Annotated[float, Field(gt=0, le=24 * 31)]
@@ -343,7 +377,8 @@ class EnvironmentSettings(Frozen):
     production: bool = False
     after: Name | None = None
     cycle: Annotated[Cycle, BeforeValidator(_cycle)] = Cycle()
-    standard_change: StandardChange | None = None
+    standard_changes: dict[Name, StandardChange] = Field(default_factory=dict)
+    emergency: Emergency = Emergency()
     artifacts: Folder
     ledger: Folder
     evidence: Folder

@@ -42,6 +42,7 @@ def faults_of(
         yield (), (f"service and environment have {len(service.service) + len(name)} characters together, at most "
                    f"{_LONGEST_NAMES} are allowed, because every release is named after both; shorten one")
     yield from _approvals(service, settings)
+    yield from _standard_changes(settings)
     yield from _resources(settings)
     yield from _restored(settings)
     yield from _kinds(settings)
@@ -165,6 +166,24 @@ def _tickets(settings: EnvironmentSettings) -> Iterator[Fault]:
                                       "which log-in name here, because nobody else's approval counts")
 
 
+def _standard_changes(settings: EnvironmentSettings) -> Iterator[Fault]:
+    for name, template in settings.standard_changes.items():
+        place: Place = ("standard_changes", name, "may_vary")
+        if "version" not in template.may_vary:
+            yield place, "has no version, so the template could never be used; add version: {}"
+        for field, variation in template.may_vary.items():
+            if variation.step is not None and field != "version":
+                yield (*place, field, "step"), "belongs to the version only; remove it"
+            if variation.like and field == "start_after":
+                yield (*place, field, "like"), "does not fit a moment; remove it"
+    wanted = settings.cycle.template
+    if wanted is not None and wanted not in settings.standard_changes:
+        yield (("cycle", "template"), f"unknown template {wanted!r}; declared under standard_changes are "
+               f"{', '.join(settings.standard_changes) or 'none'}")
+    elif settings.cycle.cron is not None and wanted is None and len(settings.standard_changes) > 1:
+        yield ("cycle",), "several templates are declared, so the cycle must name one; add template"
+
+
 def look_alikes(service: ServiceSettings) -> Iterator[Fault]:
     """Yield each member of a group, at a place of the file, whom approvers could take for another one."""
     known: list[str] = []
@@ -224,8 +243,8 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
         elif at == name:
             yield ("after",), f"environment {name!r} would come after itself; remove one 'after' of the circle"
     if settings.cycle.cron is not None or settings.cycle.continuous:
-        if settings.standard_change is None:
-            yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_change"
+        if not settings.standard_changes:
+            yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_changes"
         if settings.after is None:
             yield ("cycle",), "a scheduled cycle takes the newest version of the environment before; add after"
 

@@ -20,7 +20,7 @@ PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 LINKED = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(?:\.[-\w]+)+", re.IGNORECASE)
 HEADINGS = [
     "cafe 1.1 to live",
-    "Risk: 31 of 100, low",
+    "Risk: 46 of 100, medium",
     "Rollout",
     "Backups to be taken and restored as a test before anything is changed",
     "Seats",

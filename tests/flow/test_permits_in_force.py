@@ -6,14 +6,17 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airlock.change.approval import rules_for
+from airlock.change.basis import basis_of
 from airlock.change.permit import issue
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitInvalid
 from airlock.flow.acting import forward
@@ -67,9 +70,13 @@ def keys(monkeypatch: pytest.MonkeyPatch, private: str, *trusted: str) -> None:
     set_connection(monkeypatch, "signing", conn_type="generic", password=private, extra={"trusted": list(trusted)})
 
 
+def basis(release: Release) -> dict[str, Any]:
+    return basis_of(release.environment, load_risk_policy()).model_dump(mode="json")
+
+
 def frozen(cafe: ServiceEnvironment, identity: str) -> Plan:
     rfc = rfc_from_form(FORM, "rita", cafe)
-    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"})
+    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"}, load_risk_policy())
     return build_plan(identity, rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules_for(risk, rfc, cafe), risk)
 
 
@@ -82,7 +89,7 @@ def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Approved:
     plan = frozen(cafe, "r1")
     release = Release(cafe, "r1", "test")
     release.record("rfc", rfc=plan.rfc.model_dump(mode="json"))
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis(release))
     release.record("approval_request", request="one", plan_digest=plan.digest)
     for vote in votes():
         data = vote.model_dump(mode="json")
@@ -291,7 +298,7 @@ def following(approved: Approved) -> Release:
     second = next_release(approved.reloaded(), "r1")
     second.record("rfc", rfc=approved.plan.rfc.model_dump(mode="json"), continues="r1")
     plan = frozen(second.environment, second.id)
-    second.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    second.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis(second))
     return second
 
 

@@ -182,7 +182,7 @@ def put(*path, value):
             "promoted",
             "plan",
             None,
-            put("plan", "risk", "factors", 0, "points", value=1),
+            put("plan", "risk", "factors", 1, "points", value=1),
             "risk",
             "factors.tier.points: 1 ->",
         ),

@@ -14,6 +14,7 @@ from datetime import datetime
 from airlock.change.basis import Ground
 from airlock.change.matching import Seat, largest_matching
 from airlock.change.policy import rule_for, seats_of
+from airlock.change.templates import template_of
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Absence, ApprovalRule, Rfc, Risk, Vote
 from airlock.plain_text import look_alike
@@ -39,12 +40,10 @@ def rules_for(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, 
     :raises UnknownName: the approval policy names a group that the service does not declare
     """
     if rfc.change_type == "standard":
-        template = environment.standard_change
-        if template is None:
-            raise GateRefused(f"{environment.environment} has no standard_change template; ask for a normal change")
+        name, template = template_of(environment, rfc.template)
         if risk.score > template.maximum_risk:
             raise GateRefused(f"risk {risk.score} is above {template.maximum_risk}, the most that the standard change "
-                              f"of {environment.environment} allows; ask for a normal change")
+                              f"{name!r} of {environment.environment} allows; ask for a normal change")
         return ()
     if rfc.change_type == "rollback":
         if rfc.train is not None:

@@ -3,11 +3,12 @@ from the evidence alone, when the file has long changed. Knows no rule."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from airlock.models import Frozen, Name, Plan
+from airlock.change.risk_policy import RiskPolicy
+from airlock.models import Frozen, Name, Plan, Resource
 from airlock.service_model import ApprovalPolicy, Calendar, Person, RollbackPolicy, StandardChange
 
 
@@ -31,15 +32,15 @@ class Ground(Protocol):
     @property
     def rollback(self) -> RollbackPolicy | None: ...
     @property
-    def standard_change(self) -> StandardChange | None: ...
+    def standard_changes(self) -> dict[Name, StandardChange]: ...
     @property
     def calendar(self) -> Calendar: ...
     @property
-    def resources(self) -> Sized: ...
+    def resources(self) -> Sequence[Resource]: ...
 
 
 class Basis(Frozen):
-    """What of a ground is not in the plan itself."""
+    """What of a ground is not in the plan itself, and the policy that weighed the risk."""
 
     source: str
     tier: int
@@ -48,7 +49,8 @@ class Basis(Frozen):
     approval_policy: ApprovalPolicy
     authors: dict[str, Person]
     rollback: RollbackPolicy | None = None
-    standard_change: StandardChange | None
+    standard_changes: dict[Name, StandardChange]
+    risk_policy: RiskPolicy
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,16 @@ class RecordedGround:
     approval_policy: ApprovalPolicy
     authors: dict[str, Person]
     rollback: RollbackPolicy | None
-    standard_change: StandardChange | None
+    standard_changes: dict[Name, StandardChange]
     calendar: Calendar
-    resources: Sized
+    resources: Sequence[Resource]
 
 
-def basis_of(ground: Ground) -> Basis:
-    """Return what to keep of *ground* beside the plan."""
+def basis_of(ground: Ground, risk_policy: RiskPolicy) -> Basis:
+    """Return what to keep of *ground*, and of the policy that weighed the risk, beside the plan."""
     return Basis(source=ground.source, tier=ground.tier, production=ground.production, groups=ground.groups,
                  approval_policy=ground.approval_policy, authors=ground.authors, rollback=ground.rollback,
-                 standard_change=ground.standard_change)
+                 standard_changes=ground.standard_changes, risk_policy=risk_policy)
 
 
 def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
@@ -80,5 +82,5 @@ def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
     return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
                           production=basis.production, groups=basis.groups,
                           approval_policy=basis.approval_policy, authors=basis.authors, rollback=basis.rollback,
-                          standard_change=basis.standard_change, calendar=Calendar.model_validate(plan.calendar),
+                          standard_changes=basis.standard_changes, calendar=Calendar.model_validate(plan.calendar),
                           resources=plan.resources)

@@ -13,12 +13,14 @@ from rich.table import Table
 
 from airlock import registry
 from airlock.change.approval import eligible, rules_for
-from airlock.change.form import CHANGE_TYPES, IMPACTS
+from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import AirlockError, GateRefused, InvalidInput
-from airlock.models import Plan, canonical_json, utc_now
+from airlock.models import Category, Plan, canonical_json, utc_now
+from airlock.past.facts import risk_facts
 from airlock.schedule.calendar import decide
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
 
@@ -34,6 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("environment", metavar="ENV")
     parser.add_argument("--version", required=True, help="the version to release")
     parser.add_argument("--change-type", choices=CHANGE_TYPES, default="normal")
+    parser.add_argument("--template", default=None, help="of a standard change, where there are several")
+    parser.add_argument("--category", choices=[one.value for one in Category], default=None)
+    for question, answers in QUESTIONS.items():
+        parser.add_argument(f"--{question.replace('_', '-')}", choices=answers, default=None,
+                            help="risk question of the request (default: not answered, which counts as the worst)")
     parser.add_argument("--impact", choices=IMPACTS, default="medium")
     parser.add_argument("--requester", default=None, help="who would ask for it (default: the present log-in)")
     parser.add_argument("--folder", type=Path, default=None,
@@ -53,8 +60,9 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     artifact = resolve_artifact(environment, arguments.version)
     current, note = _current(environment)
     rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
-    facts = {"now": utc_now(), "current_version": None if current == UNKNOWN else current}
-    risk = assess(rfc, environment, facts)
+    known, policy = None if current == UNKNOWN else current, load_risk_policy()
+    facts = risk_facts(environment, policy, arguments.version, known, signed=False)
+    risk = assess(rfc, environment, {**facts, "now": utc_now(), "current_version": known}, policy)
     rules = rules_for(risk, rfc, environment)
     plan = build_plan("preview", rfc, environment, artifact, current, rules, risk)
     refusal = ""
@@ -80,7 +88,9 @@ def _log_in() -> str:
 
 
 def _form(arguments: argparse.Namespace) -> dict[str, Any]:
-    form: dict[str, Any] = {"version": arguments.version, "change_type": arguments.change_type}
+    form: dict[str, Any] = {"version": arguments.version, "change_type": arguments.change_type,
+                            "category": arguments.category, "template": arguments.template}
+    form |= {question: getattr(arguments, question) for question in QUESTIONS}
     if arguments.change_type != "standard":
         form |= {"title": f"Preview of {arguments.version}", "reason": "Preview on the command line",
                  "impact": arguments.impact, "rollback_plan": "To be written in the request for change"}

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from airlock.change.approval import rules_for, tally
+from airlock.change.approval import retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
+from airlock.change.debt import Debt
+from airlock.change.debt import refusal as debts_refuse
 from airlock.change.permit import check, expiry, opened
 from airlock.change.policy import terms_for, without_authors
 from airlock.change.risk import assess
+from airlock.change.templates import Restoration, Use
+from airlock.change.templates import refusal as template_refuses
 from airlock.errors import InvalidInput, PermitInvalid
-from airlock.models import Permit, Plan, Vote
+from airlock.models import Permit, Plan, Rfc, Vote
 from airlock.recompute import approval
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.service_model import StandardChange
 from airlock.signing import Keyring
 
 # An act is announced a moment after its permit was checked; a slow server may lie between.
@@ -24,8 +29,12 @@ WAY_BACK = ("roll_back", "restore")
 
 def decisions(history: History) -> Iterator[Recomputed]:
     """Yield every decision of change management."""
+    for entry in history.of("standard_change"):
+        yield again(history, entry, "standard change", f"allowed: {entry.data.get('allowed')}", _standard)
     for entry in history.of("plan"):
         yield from _plan(history, entry)
+    for entry in history.of("emergency"):
+        yield again(history, entry, "approval afterwards", str(entry.data.get("hours")), _emergency)
     yield from approval.decisions(history)
     for entry in history.of("permit"):
         yield again(history, entry, "permit", str(entry.data.get("plan_digest"))[:19], _permit)
@@ -56,8 +65,8 @@ def _risk(history: History, entry: Entry) -> tuple[str, ...]:
         expected = Plan.model_validate(earlier.data["plan"]).risk
         kept = compared({"replaces": entry.data["replaces"]}, {"replaces": earlier.data["digest"]})
         return kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
-    facts = {"now": entry.moment(), "current_version": plan.current_version}
-    risk = assess(plan.rfc, _ground(plan, entry), facts)
+    facts = {**entry.data["facts"], "now": entry.moment(), "current_version": plan.current_version}
+    risk = assess(plan.rfc, _ground(plan, entry), facts, Basis.model_validate(entry.data["basis"]).risk_policy)
     return compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
 
 
@@ -69,6 +78,28 @@ def _rules(_: History, entry: Entry) -> tuple[str, ...]:
     return compared({name: plan.model_dump(mode="json")[name] for name in ("approvals", "terms")},
                     {"approvals": [rule.model_dump(mode="json") for rule in rules],
                      "terms": terms.model_dump(mode="json")})
+
+
+def _standard(history: History, entry: Entry) -> tuple[str, ...]:
+    data, now = entry.data, entry.moment()
+    rfc = Rfc.model_validate(history.needed("rfc", entry).data["rfc"])
+    template = StandardChange.model_validate(data["template"])
+    uses = [Use.model_validate(one) for one in data["uses"]]
+    restored = Restoration.model_validate(data["restored"]) if data["restored"] else None
+    why = (template_refuses(entry.record.subject, template, rfc, uses, restored, data["current_version"], now)
+           or debts_refuse(data["owner"], [Debt.model_validate(one) for one in data["debts"]], now))
+    return compared({**data, "template": rfc.template}, {"allowed": not why, "why": why,
+                                                         "template": entry.record.subject})
+
+
+def _emergency(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, frozen = history.plan(entry), history.needed("plan", entry)
+    rules = retro_rules_for(plan.risk, plan.rfc, _ground(plan, frozen))
+    return compared(entry.data, {
+        "incident": plan.rfc.incident, "plan_digest": plan.digest,
+        "hours": plan.settings["emergency"]["retro_approval_hours"],
+        "retro_approvals": [rule.model_dump(mode="json") for rule in rules],
+    })
 
 
 def _ground(plan: Plan, entry: Entry) -> RecordedGround:

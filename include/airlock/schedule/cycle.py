@@ -19,11 +19,13 @@ def standard_form(environment: ServiceEnvironment, chosen: Candidate) -> dict[st
 
     :raises InvalidInput: the environment has no template
     """
-    if environment.standard_change is None:
-        raise InvalidInput(f"{environment.source}: {environment.environment} has no standard_change template, so a "
-                           "scheduled cycle cannot make its request; add one, or set cycle: manual")
-    return {"version": chosen.version, "change_type": "standard", "title": environment.standard_change.title,
-            "reason": environment.standard_change.reason}
+    templates = environment.standard_changes
+    name = environment.cycle.template or next(iter(templates), "")
+    if name not in templates:
+        raise InvalidInput(f"{environment.source}: {environment.environment} has no template {name!r} under "
+                           "standard_changes, so a scheduled cycle cannot make its request; add it, or set cycle: "
+                           "manual")
+    return {"version": chosen.version, "change_type": "standard", "template": name}
 
 
 def due_times(cycle: Cycle, after: datetime, count: int) -> tuple[datetime, ...]:

@@ -8,20 +8,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from airlock.change.approval import eligible, rules_for, tally
-from airlock.change.basis import basis_of
+from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
+from airlock.change.basis import Basis, basis_of
+from airlock.change.debt import refusal as debts_refuse
 from airlock.change.permit import issue
 from airlock.change.planning import build_plan, check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
+from airlock.change.risk_policy import RiskPolicy, load_risk_policy
+from airlock.change.templates import refusal as template_refuses
+from airlock.change.templates import template_of
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
+from airlock.past import changes, debts, ledgers
+from airlock.past.facts import risk_facts
 from airlock.services import check_deep
 
 log = logging.getLogger(__name__)
@@ -92,8 +99,11 @@ def assess(release: Release) -> Plan:
             f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
             "trigger a new run"
         )
-    now = utc_now()
-    risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": now})
+    now, policy = utc_now(), load_risk_policy()
+    if rfc.change_type == "standard":
+        _allow_standard(release, rfc, state.stable, now)
+    facts = risk_facts(release.environment, policy, rfc.version, state.stable)
+    risk = assess_risk(rfc, release.environment, {**facts, "current_version": state.stable, "now": now}, policy)
     rules = rules_for(risk, rfc, release.environment)
     plan = build_plan(
         release.id,
@@ -108,16 +118,57 @@ def assess(release: Release) -> Plan:
         eligible(plan.approvals, rfc.requester)
     if plan.terms.escalation:
         eligible(plan.terms.escalation, rfc.requester)
-    basis = basis_of(release.environment).model_dump(mode="json")
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis, at=now.isoformat())
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=_basis(release, policy),
+                   facts=facts, at=now.isoformat())
+    _owe(release, plan)
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
         "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or f"none, by the policy: {plan.terms.rule}"
     )
-    log.info("risk %d (%s); approvals needed: %s", risk.score, risk.level, seats)
+    log.info("risk %d (%s) by policy %s; approvals needed: %s", risk.score, risk.level, str(risk.policy)[:19], seats)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
+
+
+def _basis(release: Release, policy: RiskPolicy) -> dict[str, Any]:
+    return basis_of(release.environment, policy).model_dump(mode="json")
+
+
+def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datetime) -> None:
+    """Put on record whether the template, and the standing of the team, carry the standard change *rfc*.
+
+    :raises GateRefused: they do not
+    """
+    environment = release.environment
+    name, template = template_of(environment, rfc.template)
+    uses = changes.uses_of(release.ledger, name)
+    restored = changes.restored(ledgers.standard_changes(environment), name)
+    owed = debts.debts_of_team(Path(environment.source).parent, environment.owner)
+    why = (template_refuses(name, template, rfc, uses, restored, current_version, now)
+           or debts_refuse(environment.owner, owed, now))
+    release.record(
+        "standard_change", name, allowed=not why, why=why, at=now.isoformat(), current_version=current_version,
+        template=template.model_dump(mode="json"), uses=[use.model_dump(mode="json") for use in uses],
+        restored=restored.model_dump(mode="json") if restored else None, owner=environment.owner,
+        debts=[debt.model_dump(mode="json") for debt in owed],
+    )
+    if why:
+        raise GateRefused(why)
+    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", name, len(uses),
+             environment.owner)
+
+
+def _owe(release: Release, plan: Plan) -> None:
+    """Put on record what an emergency change owes once it has landed."""
+    if plan.rfc.change_type != "emergency":
+        return
+    rules, hours = retro_rules_for(plan.risk, plan.rfc, release.environment), release.environment.emergency
+    release.record("emergency", incident=plan.rfc.incident, hours=hours.retro_approval_hours, plan_digest=plan.digest,
+                   retro_approvals=[rule.model_dump(mode="json") for rule in rules])
+    if rules:
+        log.info("an emergency change: once it has landed, it is to be approved within %g h by %s",
+                 hours.retro_approval_hours, "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules))
 
 
 def refreeze(release: Release) -> tuple[Plan, Plan]:
@@ -125,8 +176,10 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
     before = release.plan
     now = release.present_plan(before)
     if now.digest != before.digest:
-        basis = basis_of(release.environment).model_dump(mode="json")
-        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=basis, replaces=before.digest)
+        policy = Basis.model_validate((release.latest("plan") or {})["basis"]).risk_policy  # that of the risk it had
+        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=_basis(release, policy),
+                       replaces=before.digest)
+        _owe(release, now)
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
 
