@@ -18,6 +18,7 @@ RELEASES = {"cafe-live-1", "cafe-live-2"}
     [
         (Outcome.ROLLED_BACK, "normal", True), (Outcome.ROLLED_BACK, "standard", True),
         (Outcome.PROMOTED, "emergency", True), (Outcome.PROMOTED, "normal", False),
+        (Outcome.PROMOTED, "rollback", True),
         (Outcome.REFUSED, "emergency", False), (Outcome.SKIPPED, "standard", False),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.history import PastChange
 from airlock.change.risk import assess
-from airlock.change.risk_policy import Condition, Rule, load_risk_policy
+from airlock.change.risk_policy import RiskCondition, Rule, load_risk_policy
 from airlock.models import Category, Outcome, Rfc, digest_of
 from tests.service_data import TUESDAY_NOON, environment, known_facts
 
@@ -127,8 +127,8 @@ def test_the_higher_of_rules_and_questionnaire_counts(cafe, more, expected, said
 
 
 def test_the_first_rule_that_fits_counts(cafe):
-    rules = (Rule(name="one", when=Condition(tier_at_most=1), points=90),
-             Rule(name="two", when=Condition(category=(Category.CONFIGURATION,)), points=20),
+    rules = (Rule(name="one", when=RiskCondition(tiers=(1,)), points=90),
+             Rule(name="two", when=RiskCondition(categories=(Category.CONFIGURATION,)), points=20),
              Rule(name="three", points=30))
     policy = POLICY.model_copy(update={"rules": rules})
 

@@ -31,6 +31,7 @@ def test_comments_change_no_digest_and_points_do(tmp_path):
     ("old", "new", "place", "said"),
     [
         ("production: 15", "production: 101", "production", "less than or equal to 100"),
+        ("impacts: [high]", "levels: [high]", "rules.3.when", "levels are what the score decides"),
         ("production: 15", "productoin: 15", "productoin", "did you mean 'production'?"),
         ("levels: {medium: 40, high: 70}", "levels: {medium: 70, high: 70}", "levels", "high must be above medium"),
         ("tier: {1: 20, 2: 12, 3: 6, 4: 0}", "tier: {1: 20, 2: 12, 3: 6}", "file", "tier lacks 4"),
@@ -40,7 +41,8 @@ def test_comments_change_no_digest_and_points_do(tmp_path):
         ("version_unknown: 10", "version_unknown: 9", "size", "not to know would lower"),
         ("  none: 6", "  none: 1", "restore_drills", "not to know would lower"),
         ("minimum_changes: 10", "minimum_changes: 60", "history", "could never be reached"),
-        ("category: [kubernetes_upgrade]", "category: [kubernetes]", "rules.0.when.category.0", "'kubernetes_upgrade'"),
+        ("categories: [kubernetes_upgrade]", "categories: [kubernetes]", "rules.0.when.categories.0",
+         "'kubernetes_upgrade'"),
         ("from: \"08:00\"", "from: 8", "hours.from", "string"),
         ("hours: {days", "hours: &loop {x: *loop, days", "hours.x", "contain themselves"),
     ],

@@ -12,7 +12,8 @@ from airlock.models import Category, Frozen, Outcome
 
 
 class PastChange(Frozen):
-    """One release that has ended. ``blamed``: a later review names it as the cause of an emergency."""
+    """One release that has ended. ``blamed``: a later review names it as the cause of an emergency, or on-call took it
+    back."""
 
     release: str
     outcome: Outcome
@@ -24,12 +25,13 @@ class PastChange(Frozen):
 
     @property
     def carried_out(self) -> bool:
-        """Return whether something was changed: a refused or skipped release is no deployment."""
-        return self.outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK)
+        """Return whether something new was deployed: a refused or skipped release is no deployment, and a rollback is
+        the remedy of one."""
+        return self.outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK) and self.change_type != "rollback"
 
     @property
     def failed(self) -> bool:
-        """Return whether it was rolled back, or mended by an emergency change that names it."""
+        """Return whether it was rolled back, or had to be mended later."""
         return self.outcome is Outcome.ROLLED_BACK or self.blamed
 
 

@@ -42,8 +42,8 @@ def owed(outcome: Outcome, change_type: str) -> str:
     """Return why a release that ended so must be reviewed; empty if it need not be."""
     if outcome is Outcome.ROLLED_BACK:
         return "it was rolled back"
-    if outcome is Outcome.PROMOTED and change_type == "emergency":
-        return "it was an emergency change"
+    if outcome is Outcome.PROMOTED and change_type in ("emergency", "rollback"):
+        return f"it was {'an emergency change' if change_type == 'emergency' else 'a rollback by on-call'}"
     return ""
 
 

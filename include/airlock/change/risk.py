@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from airlock.change.basis import Ground
 from airlock.change.form import IMPACTS, QUESTIONS
 from airlock.change.history import PastChange, fail_rate
-from airlock.change.risk_policy import Condition, RiskPolicy, Rule
+from airlock.change.policy import suits
+from airlock.change.risk_policy import RiskCondition, RiskPolicy, Rule
 from airlock.change.templates import version_step
 from airlock.models import Rfc, Risk, RiskFactor, digest_of
 from airlock.service_model import DAYS
@@ -77,21 +78,16 @@ def _first_rule(rfc: Rfc, ground: Ground, impact: str | None, policy: RiskPolicy
     return max((rule for rule in first if rule), key=lambda rule: rule.points, default=None)
 
 
-def _fits(when: Condition, rfc: Rfc, ground: Ground, impact: str) -> bool:
-    return (
-        (not when.change_type or rfc.change_type in when.change_type)
-        and (not when.category or rfc.category in when.category)
-        and (not when.environment or ground.environment in when.environment)
-        and (when.production is None or ground.production == when.production)
-        and (when.tier_at_most is None or ground.tier <= when.tier_at_most)
-        and (not when.impact or impact in when.impact)
-    )
+def _fits(when: RiskCondition, rfc: Rfc, ground: Ground, impact: str) -> bool:
+    return suits(when, rfc, ground) and (not when.impacts or impact in when.impacts)
 
 
 def _questionnaire(rfc: Rfc, impact: str | None, policy: RiskPolicy) -> tuple[int, str]:
     """Return the points of the answers, and what was answered. No answer counts as the worst one."""
     if rfc.change_type == "standard":
         return 0, "the questions were answered when the template was approved"
+    if rfc.change_type == "rollback":
+        return 0, "it leads back to a version that had all traffic here"
     total, said = 0, []
     for question, answer in {"impact": impact, **{name: rfc.answers.get(name) for name in QUESTIONS}}.items():
         weights = policy.questionnaire[question]

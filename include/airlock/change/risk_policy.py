@@ -7,17 +7,17 @@ lowers a score.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
-from airlock.models import Category, Frozen, Name
-from airlock.service_model import Between, Clock, Day, Text
+from airlock.change.form import IMPACTS, QUESTIONS
+from airlock.models import Category, Frozen
+from airlock.service_model import Between, Clock, Condition, Day, Text
 from airlock.validated import load_policy, policies_folder
 
 Points = Annotated[int, Field(ge=0, le=100)]
-ChangeType = Literal["standard", "normal", "emergency"]
+ChangeType = Literal["standard", "normal", "emergency", "rollback"]
 Impact = Literal["low", "medium", "high"]
 FILE = "risk.yaml"
 
@@ -35,22 +35,24 @@ class Levels(Frozen):
         return self
 
 
-class Condition(Frozen):
-    """When a rule fits: every field that is given must fit. An impact that is not rated counts as the worst one."""
+class RiskCondition(Condition):
+    """As in the approval policy, but for the level, which is not known yet; an impact that is not rated counts as the
+    worst one."""
 
-    change_type: tuple[ChangeType, ...] = ()
-    category: tuple[Category, ...] = ()
-    environment: tuple[Name, ...] = ()
-    production: bool | None = None
-    tier_at_most: int | None = Field(None, ge=1, le=4)
-    impact: tuple[Impact, ...] = ()
+    impacts: tuple[Impact, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_level(self) -> Self:
+        if self.levels:
+            raise ValueError("levels are what the score decides, so no rule of risk can ask for one; remove them")
+        return self
 
 
 class Rule(Frozen):
     """One rule: the first that fits gives its points."""
 
     name: Text
-    when: Condition = Condition()
+    when: RiskCondition = RiskCondition()
     points: Points
 
 
@@ -159,7 +161,7 @@ class RiskPolicy(Frozen):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         _complete("tier", self.tier, (1, 2, 3, 4))
-        _complete("change_type", self.change_type, CHANGE_TYPES)
+        _complete("change_type", self.change_type, get_args(ChangeType))
         _complete("category", self.category, tuple(Category))
         answers = {"impact": IMPACTS, **QUESTIONS}
         _complete("questionnaire", self.questionnaire, tuple(answers))

@@ -21,6 +21,7 @@ def past_changes(ledger: Ledger, blamed: Collection[str] = (), newest: int | Non
     :raises EvidenceInvalid: a record was altered, or is not signed by a trusted key
     """
     found: list[PastChange] = []
+    undone: set[str] = set()
     carried_out = 0
     for release in reversed(ledger.releases()):
         if newest is not None and carried_out >= newest:
@@ -29,10 +30,13 @@ def past_changes(ledger: Ledger, blamed: Collection[str] = (), newest: int | Non
         if ended is None or request is None:
             continue
         rfc, plan = Rfc.model_validate(request.data["rfc"]), ledger.latest(release, "plan")
+        outcome = Outcome(ended.data["outcome"])
+        if rfc.undoes is not None and outcome is Outcome.PROMOTED:
+            undone.add(rfc.undoes)
         change = PastChange(
-            release=release, outcome=Outcome(ended.data["outcome"]), at=ended.at, change_type=rfc.change_type,
+            release=release, outcome=outcome, at=ended.at, change_type=rfc.change_type,
             category=rfc.category, score=plan.data["plan"]["risk"]["score"] if plan else None,
-            blamed=release in blamed,
+            blamed=release in blamed or release in undone,
         )
         carried_out += change.carried_out
         found.append(change)
