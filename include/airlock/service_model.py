@@ -6,22 +6,29 @@ with typos; rules between values live in ``service_rules``.
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime
-from difflib import get_close_matches
-from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from airlock import registry
 from airlock.models import Absence, AnalysisPolicy, Category, Frozen, Kind, Name, Resource, Rollout, Seconds
-from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
-
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-LEVELS = ("low", "medium", "high")
-CHANGE_TYPES = ("normal", "standard", "emergency")
+from airlock.service_values import (
+    CHANGE_TYPES,
+    LEVELS,
+    Between,
+    Clock,
+    Cron,
+    Day,
+    Folder,
+    Person,
+    Seats,
+    Text,
+    TimeZone,
+    known,
+    moment,
+)
+from airlock.standard_change import Emergency, StandardChange
 
 
 def kind_of_driver(name: str) -> Kind:
@@ -29,74 +36,10 @@ def kind_of_driver(name: str) -> Kind:
     return Kind(registry.DRIVERS[name].path.partition(":")[0].split(".")[-2])
 
 
-@lru_cache(maxsize=256)
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}; write a name such as UTC or Europe/Berlin") from error
-    return name
-
-
-@lru_cache(maxsize=256)
-def _cron(line: str) -> str:
-    from croniter import croniter  # only services with a cycle pay for it
-
-    if len(line.split()) != 5 or not croniter.is_valid(line):
-        raise ValueError(f"{line!r} is no cron line; write five fields, for example '0 6 * * 2'")
-    return line
-
-
-def _known(table: Any, what: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in table:
-            near = get_close_matches(name, table, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown {what} {name!r}; {hint}known are {', '.join(sorted(table))}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _person(name: str) -> str:
-    if not LOGIN_NAME.fullmatch(name):
-        raise ValueError(f"{name[:40]!a} is no log-in name; write {LOGIN_NAME_RULE}")
-    return name
-
-
-def _moment(text: Any) -> Any:
-    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return f"{text}T00:00:00"
-    return text
-
-
-def _clock(text: str) -> str:
-    """Accept ``HH:MM`` from 00:00 to 24:00."""
-    if text != "24:00" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
-        raise ValueError(f"{text[:20]!r} is no time of day; write HH:MM, from 00:00 to 24:00")
-    return text
-
-
 def _cycle(value: Any) -> Any:
     if value == "continuous":
         return {"continuous": True}
     return {} if value == "manual" else value
-
-
-Person = Annotated[str, AfterValidator(_person)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
-Cron = Annotated[str, AfterValidator(_cron)]
-Clock = Annotated[str, AfterValidator(_clock)]
-Day = Annotated[str, _known(DAYS, "day")]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
-Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Seats = Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(min_length=1)]
-
-
-class Between(BaseModel):
-    """Base of models with the fields ``from`` and ``to``, which are called ``start`` and ``end`` in Python."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class Window(Between):
@@ -111,8 +54,8 @@ class Freeze(Between):
     """A time without releases. Times without an offset are local times of the calendar; ``end`` is exclusive."""
 
     name: Text
-    start: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="from")
-    end: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="to")
+    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
+    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
 
 
 class Calendar(Frozen):
@@ -132,48 +75,6 @@ class Cycle(Frozen):
     cron: Cron | None = None
     timezone: TimeZone = "UTC"
     template: Name | None = None
-
-
-Varying = Literal["version", "title", "reason", "start_after"]
-Step = Literal["patch", "minor", "major"]
-
-
-class Variation(Frozen):
-    """How one field may differ from use to use of a template: any of the shell patterns ``like`` must fit (none:
-    anything); ``step``, for the version, is the largest step up from the version now."""
-
-    like: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
-    step: Step | None = None
-
-
-class SuspendAfter(Frozen):
-    """When a template suspends itself: ``in_a_row`` uses that did not stay, or ``failures`` of them in
-    ``within_days``."""
-
-    in_a_row: int = Field(2, ge=1, le=100)
-    failures: int = Field(3, ge=1, le=100)
-    within_days: float = Field(30, gt=0, le=3660)
-
-
-class StandardChange(Frozen):
-    """A pre-approved template: what may vary and how, the risk up to which it holds, the categories that it is for, and
-    until when (a day, its end in UTC)."""
-
-    title: Text
-    reason: Text
-    impact: Text
-    rollback_plan: Text
-    maximum_risk: int = Field(40, ge=0, le=100)
-    categories: tuple[Category, ...] = Field((Category.APPLICATION,), min_length=1)
-    may_vary: dict[Varying, Variation] = Field(default_factory=lambda: dict.fromkeys(get_args(Varying), Variation()))
-    valid_until: date | None = None
-    suspend_after: SuspendAfter = SuspendAfter()
-
-
-class Emergency(Frozen):
-    """Emergency changes: the hours after landing within which the normal seats must approve one, too."""
-
-    retro_approval_hours: float = Field(72, gt=0, le=24 * 31)
 
 
 Hours = Annotated[float, Field(gt=0, le=24 * 31)]
@@ -205,8 +106,8 @@ class Waiting(Frozen):
 class Condition(Frozen):
     """What a change must be for a rule to fit it; what is left out does not matter."""
 
-    levels: tuple[Annotated[str, _known(LEVELS, "risk level")], ...] = ()
-    change_types: tuple[Annotated[str, _known((*CHANGE_TYPES, "rollback"), "change type")], ...] = ()
+    levels: tuple[Annotated[str, known(LEVELS, "risk level")], ...] = ()
+    change_types: tuple[Annotated[str, known((*CHANGE_TYPES, "rollback"), "change type")], ...] = ()
     categories: tuple[Category, ...] = ()
     tiers: tuple[Annotated[int, Field(ge=1, le=4)], ...] = ()
     environments: tuple[Name, ...] = ()
@@ -258,8 +159,8 @@ class DeclaredAbsence(Between):
     """A person is away; ``delegate`` decides meanwhile. Times without an offset are local; ``end`` is exclusive."""
 
     person: Person
-    start: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="from")
-    end: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="to")
+    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
+    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
     delegate: Person | None = None
 
 
@@ -327,14 +228,14 @@ class BackupPolicy(Frozen):
 class TargetSetting(Frozen):
     """A target by its registered name."""
 
-    name: Annotated[str, _known(registry.TARGETS, "target")]
+    name: Annotated[str, known(registry.TARGETS, "target")]
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class MetricsSetting(Frozen):
     """A metric source by its registered name."""
 
-    name: Annotated[str, _known(registry.METRIC_SOURCES, "metric source")]
+    name: Annotated[str, known(registry.METRIC_SOURCES, "metric source")]
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -346,7 +247,7 @@ class Tickets(Frozen):
     nobody else's approval counts. ``decides_approval``: people answer there and not in Airflow.
     """
 
-    system: Annotated[str, _known(registry.TICKET_SYSTEMS, "ticket system")]
+    system: Annotated[str, known(registry.TICKET_SYSTEMS, "ticket system")]
     connection: Text
     options: dict[str, Any] = Field(default_factory=dict)
     fields: dict[Name, Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$")]] = Field(
@@ -368,7 +269,7 @@ class Validation(Frozen):
 class DeclaredResource(Resource):
     """A resource whose driver is registered."""
 
-    driver: Annotated[str, _known(registry.DRIVERS, "driver")]
+    driver: Annotated[str, known(registry.DRIVERS, "driver")]
 
 
 class EnvironmentSettings(Frozen):

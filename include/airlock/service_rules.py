@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from airlock.models import Kind
 from airlock.plain_text import look_alike
 from airlock.service_model import (
-    LEVELS,
     ApprovalPolicy,
     DeclaredAbsence,
     EnvironmentSettings,
@@ -24,6 +23,7 @@ from airlock.service_model import (
     Waiting,
     kind_of_driver,
 )
+from airlock.service_values import LEVELS
 
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]

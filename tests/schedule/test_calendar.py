@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.schedule.calendar import decide, next_slots
-from airlock.service_model import DAYS, Calendar
+from airlock.service_model import Calendar
+from airlock.service_values import DAYS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from airlock.change.risk_policy import RiskPolicy
 from airlock.models import Frozen, Name, Plan, Resource
-from airlock.service_model import ApprovalPolicy, Calendar, Person, RollbackPolicy, StandardChange
+from airlock.service_model import ApprovalPolicy, Calendar, RollbackPolicy
+from airlock.service_values import Person
+from airlock.standard_change import StandardChange
 
 
 class Ground(Protocol):

@@ -14,7 +14,8 @@ from airlock.change.authors import authors_of, metadata_of
 from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, Rollout, RolloutStep
-from airlock.service_model import DAYS, Calendar, Window
+from airlock.service_model import Calendar, Window
+from airlock.service_values import DAYS
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:

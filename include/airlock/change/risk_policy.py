@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 
 from airlock.change.form import IMPACTS, QUESTIONS
 from airlock.models import Category, Frozen
-from airlock.service_model import Between, Clock, Condition, Day, Text
+from airlock.service_model import Condition
+from airlock.service_values import Between, Clock, Day, Text
 from airlock.validated import load_policy, policies_folder
 
 Points = Annotated[int, Field(ge=0, le=100)]

@@ -18,7 +18,7 @@ from pydantic import AwareDatetime
 from airlock.change.basis import Ground
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import Frozen, Outcome, Rfc
-from airlock.service_model import StandardChange, Variation
+from airlock.standard_change import StandardChange, Variation
 
 STEPS = ("patch", "minor", "major")
 

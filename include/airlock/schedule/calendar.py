@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from airlock.service_model import DAYS, Calendar, Window
+from airlock.service_model import Calendar, Window
 from airlock.service_rules import freeze_bounds
+from airlock.service_values import DAYS
 
 _HORIZON_DAYS = 800
 Span = tuple[datetime, datetime]
