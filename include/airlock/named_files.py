@@ -5,6 +5,7 @@ Their faults come with their own file and line. Knows service files; must not kn
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -78,7 +79,7 @@ class NamedFiles:
             return None
         try:
             # No variables: what people approve by must read the same on every machine.
-            return service_file.read(Path(self._document.path).parent / name, {})
+            return service_file.read(Path(os.path.normpath(self._document.path.parent / name)), {})
         except InvalidInput as error:
             self._document.fault(place, str(error).partition(": file: ")[2] or str(error))
             return None

@@ -219,3 +219,12 @@ def test_rendered_text_is_bounded_and_forges_nothing(title, text, link, fields):
 
 def test_the_registry_knows_it():
     assert resolve(NOTIFIERS, "notifier", "slack") is SlackNotifier
+
+
+def test_every_event_has_a_sign() -> None:
+    from typing import get_args
+
+    from airlock.notify.notifier import Message
+    from airlock.notify.slack import _SIGNS
+
+    assert set(get_args(Message.model_fields["event"].annotation)) == set(_SIGNS)

@@ -21,7 +21,8 @@ class Message(Frozen):
     """One event of one release. ``thread`` is what ``send`` returned for the release's first message, if it did."""
 
     release: str
-    event: Literal["start", "approval_wanted", "held", "verdict", "end", "fault", "quiet", "alarm"]
+    event: Literal["start", "approval_wanted", "approval_reminder", "approval_escalated", "approval_over",
+                   "approver_absent", "conflict", "held", "verdict", "end", "fault", "quiet", "alarm"]
     title: str
     text: str = ""
     fields: dict[str, str] = Field(default_factory=dict)

@@ -25,6 +25,11 @@ _TIMEOUT_SECONDS = 10
 _SIGNS = {
     "start": ":rocket:",
     "approval_wanted": ":raised_hand:",
+    "approval_reminder": ":alarm_clock:",
+    "approval_escalated": ":arrow_up:",
+    "approval_over": ":hourglass_flowing_sand:",
+    "approver_absent": ":desert_island:",
+    "conflict": ":no_entry:",
     "held": ":double_vertical_bar:",
     "verdict": ":scales:",
     "end": ":checkered_flag:",
