@@ -89,6 +89,7 @@ def test_going_back_walks_the_releases_in_reverse_however_both_are_mixed(moves):
         ([ONE, released(2, "1.0", "1.1", undoes=1)], [], None, "nothing was promoted"),
         ([ONE], [ONE, released(2, "1.0", "1.1", undoes=1)], None, "was rolled back here"),
         ([ONE, TWO], [ONE, released(2, "1.0", "1.1", undoes=1)], None, "1.2"),
+        ([ONE], [ONE, released(2, "1.0", "1.1", undoes=1).model_copy(update={"train": "weekly-1"})], None, "1.1"),
     ],
 )
 def test_only_what_stands_in_the_environment_before_is_taken(before, here, hints, expected):

@@ -48,7 +48,7 @@ def past_of(environment: ServiceEnvironment) -> Past:
         found[Outcome(outcome.data["outcome"])].append(
             Promotion(version=plan.artifact.version, digest=plan.artifact.digest, at=outcome.at, release=identity,
                       came_from=plan.current_version, came_from_digest=_seen(ledger, identity, plan),
-                      undoes=plan.rfc.undoes)
+                      undoes=plan.rfc.undoes, train=plan.rfc.train if plan.rfc.undoes else None)
         )
     return Past(tuple(found[Outcome.PROMOTED]), tuple(found[Outcome.ROLLED_BACK]))
 

@@ -27,8 +27,16 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "retention", f"{len(entry.data.get('fates', ()))} decided on", _retention)
     for entry in history.of("expired"):
         yield again(history, entry, "expired", entry.record.subject, _expired)
-    for entry in history.of("rfc"):
+    for entry in _chosen_by_rule(history):
         yield again(history, entry, "content asked for", "", _asked)
+
+
+def _chosen_by_rule(history: History) -> Iterator[Entry]:
+    """Yield the requests whose version no person chose."""
+    for entry in history.of("rfc"):
+        rfc = entry.data.get("rfc")
+        if isinstance(rfc, dict) and (rfc.get("digest") or rfc.get("change_type") == "rollback"):
+            yield entry
 
 
 def _cycle(_: History, entry: Entry) -> tuple[str, ...]:

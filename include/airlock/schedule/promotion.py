@@ -15,7 +15,8 @@ from airlock.models import Frozen
 
 class Promotion(Frozen):
     """One version that reached an environment. ``came_from`` is the version that it replaced, with the digest that was
-    seen of that one; ``undoes`` the release that it took back, where it was a rollback."""
+    seen of that one; ``undoes`` the release that it took back, where it was a rollback, and ``train`` the departure of
+    the release train that wanted that, because of another service."""
 
     version: str
     digest: str
@@ -24,6 +25,7 @@ class Promotion(Frozen):
     came_from: str = ""
     came_from_digest: str = ""
     undoes: str | None = None
+    train: str | None = None
 
 
 class Hint(Frozen):
@@ -76,7 +78,8 @@ def candidate(
 
     :param before: promotions in the environment before; any order. One that was taken back there since does not count.
     :param here: promotions in this environment; any order
-    :param rolled_back_here: versions that came back from this environment: a cycle does not try the same content twice
+    :param rolled_back_here: versions that came back from this environment: a cycle does not try the same content twice,
+        unless a train took it back because of another service
     :param hints: what the events say that started this run: nothing else is taken. ``None`` when none did.
     """
     standing = _standing(before)
@@ -94,7 +97,8 @@ def candidate(
     for one in sorted(kept, key=lambda one: one.at, reverse=True):
         if one.digest == newest.digest:
             return NothingNew(f"nothing new: {label} was promoted here on {_shown(one)} already")
-    undone = [one for one in here if one not in kept and not one.undoes]
+    forgiven = {one.undoes for one in here if one.train}
+    undone = [one for one in here if one not in kept and not one.undoes and one.release not in forgiven]
     for one in sorted((*rolled_back_here, *undone), key=lambda one: one.at, reverse=True):
         if one.digest == newest.digest:
             return NothingNew(f"nothing new: {label} was rolled back here on {_shown(one)}; "
