@@ -28,7 +28,7 @@ class SuspendAfter(Frozen):
 
     in_a_row: int = Field(2, ge=1, le=100)
     failures: int = Field(3, ge=1, le=100)
-    within_days: float = Field(30, gt=0, le=3660)
+    within_days: float = Field(30.0, gt=0, le=3660)
 
 
 class StandardChange(Frozen):
@@ -49,4 +49,4 @@ class StandardChange(Frozen):
 class Emergency(Frozen):
     """Emergency changes: the hours after landing within which the normal seats must approve one, too."""
 
-    retro_approval_hours: float = Field(72, gt=0, le=24 * 31)
+    retro_approval_hours: float = Field(72.0, gt=0, le=24 * 31)

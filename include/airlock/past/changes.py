@@ -10,6 +10,7 @@ from airlock.change.templates import Restoration, Use
 from airlock.evidence.ledger import Ledger
 from airlock.models import Outcome, Proof, Rfc
 
+_DRILLS_LOOKED_AT = 20
 _LOOKED_AT = 200
 """Releases in which a proof is looked for, newest first; what was not proved in so many counts as never proved."""
 
@@ -43,11 +44,34 @@ def past_changes(ledger: Ledger, blamed: Collection[str] = (), newest: int | Non
     return tuple(sorted(found, key=lambda one: one.at, reverse=True))
 
 
-def newest_proofs(ledger: Ledger, labels: Iterable[str]) -> dict[str, datetime]:
+def newest_proofs(taken: Iterable[Ledger], drills: Ledger, labels: Collection[str]) -> dict[str, datetime]:
     """Return, for each of *labels* (``kind.resource``), when a restore of it was proved last.
 
+    :param taken: ledgers of releases and of scheduled backups, which prove each backup that they take
+    :param drills: ledger of scheduled drills, which prove older ones
     :raises EvidenceInvalid: a record was altered, or is not signed by a trusted key
     """
+    newest: dict[str, datetime] = {}
+    for found in (*(_proofs(ledger, labels) for ledger in taken), _drilled(drills, labels)):
+        for label, at in found.items():
+            newest[label] = max(at, newest.get(label, at))
+    return newest
+
+
+def _drilled(ledger: Ledger, labels: Collection[str]) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for run in tuple(reversed(ledger.releases()))[:_DRILLS_LOOKED_AT]:
+        for record in ledger.read(run):
+            proof = Proof.model_validate(record.data["proof"]) if record.type == "drilled" else None
+            label = f"{proof.kind}.{proof.resource}" if proof else ""
+            if proof and proof.ok and label in labels:
+                found[label] = max(record.at, found.get(label, record.at))
+        if found.keys() >= set(labels):
+            break
+    return found
+
+
+def _proofs(ledger: Ledger, labels: Collection[str]) -> dict[str, datetime]:
     missing = set(labels)
     found: dict[str, datetime] = {}
     for release in tuple(reversed(ledger.releases()))[:_LOOKED_AT]:

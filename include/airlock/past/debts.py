@@ -14,6 +14,7 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.models import ApprovalRule, Outcome
 from airlock.past import ledgers
+from airlock.past.ledgers import FOLLOW_UP
 from airlock.services import ServiceEnvironment, load_file, service_files
 
 PAID = "retro_approved"
@@ -25,7 +26,7 @@ def debts_of(environment: ServiceEnvironment, *, signed: bool = True) -> tuple[D
 
     :raises EvidenceInvalid: a record was altered, or is not signed by a trusted key
     """
-    ledger, paid = ledgers.releases(environment, signed=signed), ledgers.follow_ups(environment, signed=signed)
+    ledger, paid = ledgers.releases(environment, signed=signed), ledgers.stream(environment, FOLLOW_UP, signed=signed)
     found = []
     for release in ledger.releases():
         emergency = ledger.latest(release, "emergency")

@@ -30,12 +30,14 @@ def risk_facts(
     labels = [f"{resource.kind}.{resource.name}" for resource in environment.resources]
 
     def history() -> list[dict[str, Any]]:
-        blamed = debts.blamed(ledgers.follow_ups(environment, signed=signed))
+        blamed = debts.blamed(ledgers.stream(environment, ledgers.FOLLOW_UP, signed=signed))
         return [one.model_dump(mode="json")
                 for one in changes.past_changes(ledger, blamed, policy.history.newest)]
 
     def drills() -> dict[str, str]:
-        return {label: at.isoformat() for label, at in changes.newest_proofs(ledger, labels).items()}
+        drills = ledgers.stream(environment, ledgers.DRILLS, signed=signed)
+        taken = (ledger, ledgers.stream(environment, ledgers.BACKUPS, signed=signed))
+        return {label: at.isoformat() for label, at in changes.newest_proofs(taken, drills, labels).items()}
 
     def sizes() -> dict[str, int] | None:
         return _sizes(environment, version, current_version) if current_version else None

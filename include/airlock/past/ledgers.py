@@ -1,7 +1,7 @@
-"""Where the records of a service environment lie: those of releases, and those of what comes after a release is sealed.
+"""Where the records of a service environment lie: those of releases, and those of streams beside them.
 
-A seal is final, so approvals that are given afterwards, reviews, and the restorations of templates are kept in ledgers
-of their own beside it, signed, chained and sealed alike. Their folders begin with ``_``, as no service can.
+A seal is final, so approvals that are given afterwards, reviews, and the restorations of templates are kept in streams
+of their own, signed, chained and sealed alike. Their folders begin with ``_``, as no service can.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from airlock.evidence.ledger import Ledger
 from airlock.services import ServiceEnvironment
 from airlock.signing import keyring_from_connection, signer_from_connection
 
-FOLLOW_UP = "_follow_up"
-STANDARD_CHANGES = "_standard_changes"
+BACKUPS, DRILLS, FOLLOW_UP, STANDARD_CHANGES = "backups", "drills", "follow_up", "standard_changes"
+"""Streams: of scheduled backups and drills, of what is owed after each release, and of templates, by their names."""
 
 
 def releases(environment: ServiceEnvironment, *, signed: bool = True) -> Ledger:
@@ -19,14 +19,9 @@ def releases(environment: ServiceEnvironment, *, signed: bool = True) -> Ledger:
     return _ledger(environment, environment.ledger, signed=signed)
 
 
-def follow_ups(environment: ServiceEnvironment, *, signed: bool = True) -> Ledger:
-    """Return the ledger of what is owed after releases, one stream for each, with the id of the release."""
-    return _ledger(environment, f"{environment.ledger.rstrip('/')}/{FOLLOW_UP}", signed=signed)
-
-
-def standard_changes(environment: ServiceEnvironment, *, signed: bool = True) -> Ledger:
-    """Return the ledger of templates, one stream for each, with the name of the template."""
-    return _ledger(environment, f"{environment.ledger.rstrip('/')}/{STANDARD_CHANGES}", signed=signed)
+def stream(environment: ServiceEnvironment, name: str, *, signed: bool = True) -> Ledger:
+    """Return the ledger of the stream *name*."""
+    return _ledger(environment, f"{environment.ledger}/_{name}", signed=signed)
 
 
 def _ledger(environment: ServiceEnvironment, root: str, *, signed: bool) -> Ledger:

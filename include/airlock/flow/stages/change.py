@@ -143,7 +143,7 @@ def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datet
     environment = release.environment
     name, template = template_of(environment, rfc.template)
     uses = changes.uses_of(release.ledger, name)
-    restored = changes.restored(ledgers.standard_changes(environment), name)
+    restored = changes.restored(ledgers.stream(environment, ledgers.STANDARD_CHANGES), name)
     owed = debts.debts_of_team(Path(environment.source).parent, environment.owner)
     why = (template_refuses(name, template, rfc, uses, restored, current_version, now)
            or debts_refuse(environment.owner, owed, now))
