@@ -380,6 +380,7 @@ class Rfc(Frozen):
     template: Name | None = None
     answers: dict[str, str] = Field(default_factory=dict)
     ticket: str | None = Field(None, description="key or number of the ticket that it came from")
+    calendar_override: str | None = Field(None, description="why it may not wait for an open calendar")
 
 
 class Plan(Frozen):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airlock import service_file, service_rules
+from airlock import calendar_rules, service_file, service_rules
 from airlock.errors import InvalidInput
 from airlock.models import Absence
 from airlock.service_file import Document
@@ -58,7 +58,7 @@ class NamedFiles:
         zone = ZoneInfo(people.timezone)
         absences = []
         for one in people.absences:
-            start, end = service_rules.freeze_bounds(one, zone)
+            start, end = calendar_rules.freeze_bounds(one, zone)
             absences.append(Absence(person=one.person, start=start, end=end, delegate=one.delegate))
         return {"absences": tuple(absences), "authors": people.authors}
 

@@ -1,7 +1,7 @@
 """What a service file may say, as frozen data. Knows no YAML, no driver and no Airflow.
 
-Rules that concern one value live here (a cron line, a time zone, a registered name), so that they are reported together
-with typos; rules between values live in ``service_rules``.
+Rules that concern one value live here and in ``service_values``, so that they are reported together
+with typos; rules between values live in ``service_rules``, what concerns time in ``calendar_model``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from airlock import registry
+from airlock.calendar_model import Calendar, Cycle, cycle_from
 from airlock.models import Absence, AnalysisPolicy, Category, Frozen, Kind, Name, Resource, Rollout, Seconds
 from airlock.service_values import (
     CHANGE_TYPES,
     LEVELS,
     Between,
-    Clock,
     Cron,
-    Day,
     Folder,
     Person,
     Seats,
@@ -36,45 +35,6 @@ def kind_of_driver(name: str) -> Kind:
     return Kind(registry.DRIVERS[name].path.partition(":")[0].split(".")[-2])
 
 
-def _cycle(value: Any) -> Any:
-    if value == "continuous":
-        return {"continuous": True}
-    return {} if value == "manual" else value
-
-
-class Window(Between):
-    """Local times of some weekdays in which a release may begin. An ``end`` before ``start`` is on the next day."""
-
-    days: tuple[Day, ...] = Field(min_length=1)
-    start: Clock = Field(alias="from")
-    end: Clock = Field(alias="to")
-
-
-class Freeze(Between):
-    """A time without releases. Times without an offset are local times of the calendar; ``end`` is exclusive."""
-
-    name: Text
-    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
-    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
-
-
-class Calendar(Frozen):
-    """When releases may begin. No window means never; a freeze wins over a window."""
-
-    timezone: TimeZone = "UTC"
-    windows: tuple[Window, ...] = Field(min_length=1)
-    freezes: tuple[Freeze, ...] = ()
-
-
-class Cycle(Frozen):
-    """``cron`` is ``None`` for ``cycle: manual`` and for ``cycle: continuous``, which follows each promotion in the
-    environment before. ``template`` names the standard change of its requests, and may be left out where there is
-    one."""
-
-    continuous: bool = False
-    cron: Cron | None = None
-    timezone: TimeZone = "UTC"
-    template: Name | None = None
 
 
 Hours = Annotated[float, Field(gt=0, le=24 * 31)]
@@ -277,7 +237,7 @@ class EnvironmentSettings(Frozen):
 
     production: bool = False
     after: Name | None = None
-    cycle: Annotated[Cycle, BeforeValidator(_cycle)] = Cycle()
+    cycle: Annotated[Cycle, BeforeValidator(cycle_from)] = Cycle()
     standard_changes: dict[Name, StandardChange] = Field(default_factory=dict)
     emergency: Emergency = Emergency()
     artifacts: Folder

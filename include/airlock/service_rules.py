@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
+from airlock.calendar_rules import calendar_faults, freeze_bounds
 from airlock.models import Kind
 from airlock.plain_text import look_alike
 from airlock.service_model import (
     ApprovalPolicy,
-    DeclaredAbsence,
     EnvironmentSettings,
-    Freeze,
     People,
     ServiceSettings,
     Waiting,
@@ -48,7 +46,8 @@ def faults_of(
     yield from _kinds(settings)
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
-    yield from _calendar(settings)
+    for place, text in calendar_faults(settings.calendar, service.groups):
+        yield ("calendar", *place), text
     yield from _tickets(settings)
     if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
         yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
@@ -242,7 +241,7 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
             yield ("after",), f"unknown environment {settings.after!r}; declared are {', '.join(sorted(afters))}"
         elif at == name:
             yield ("after",), f"environment {name!r} would come after itself; remove one 'after' of the circle"
-    if settings.cycle.cron is not None or settings.cycle.continuous:
+    if settings.cycle.automatic:
         if not settings.standard_changes:
             yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_changes"
         if settings.after is None:
@@ -262,20 +261,3 @@ def _rollout(settings: EnvironmentSettings) -> Iterator[Fault]:
     for index, path in enumerate(settings.rollout.smoke_paths):
         if not path.startswith("/") or any(character.isspace() for character in path):
             yield ("rollout", "smoke_paths", index), f"{path[:60]!r} is no path; begin it with / and use no spaces"
-
-
-def _calendar(settings: EnvironmentSettings) -> Iterator[Fault]:
-    for index, window in enumerate(settings.calendar.windows):
-        if window.start in (window.end, "24:00"):
-            yield ("calendar", "windows", index), "has no length; for a whole day write from 00:00 to 24:00"
-    zone = ZoneInfo(settings.calendar.timezone)
-    for index, freeze in enumerate(settings.calendar.freezes):
-        start, end = freeze_bounds(freeze, zone)
-        if end <= start:
-            yield ("calendar", "freezes", index), "ends before it begins; swap from and to"
-
-
-def freeze_bounds(freeze: Freeze | DeclaredAbsence, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return both ends of *freeze* (or an absence) as aware times; without an offset they are local in *zone*."""
-    start, end = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (freeze.start, freeze.end))
-    return start, end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any
@@ -36,8 +37,9 @@ def _cron(line: str) -> str:
     return line
 
 
-def known(table: Any, what: str) -> AfterValidator:
-    """Return the check that a value is in *table*; *what* the table holds is for the message."""
+def known(table: Collection[str], what: str) -> AfterValidator:
+    """Return a check that a name is in *table*; *what* the table holds is for the message."""
+
     def check(name: str) -> str:
         if name not in table:
             near = get_close_matches(name, table, n=1)
@@ -68,10 +70,17 @@ def _clock(text: str) -> str:
     return text
 
 
+def _time(text: str) -> str:
+    if _clock(text) == "24:00":
+        raise ValueError("write 00:00 and the day after")
+    return text
+
+
 Person = Annotated[str, AfterValidator(_person)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Clock = Annotated[str, AfterValidator(_clock)]
+TimeOfDay = Annotated[str, AfterValidator(_time)]
 Day = Annotated[str, known(DAYS, "day")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]

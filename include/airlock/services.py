@@ -179,6 +179,11 @@ def check_deep(environment: ServiceEnvironment) -> None:
         found = _resolved(table, name, implementation, (name, field), faults)
         if found is not None:
             _options(found.Options, options, (name, "options"), faults)
+    for index, signal in enumerate(environment.calendar.signals):
+        place = ("calendar", "signals", index)
+        found = _resolved(registry.SIGNALS, "signal", signal.name, (*place, "name"), faults)
+        if found is not None:
+            _options(found.Options, signal.options, (*place, "options"), faults)
     for place, folder in _folders(environment):
         try:
             get_filesystem_class(UPath(folder).protocol)
@@ -200,6 +205,8 @@ def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
             folder = getattr(model, name)
             if folder is not None:
                 yield (*place, name), folder
+    for index, file in enumerate(environment.calendar.files):
+        yield ("calendar", "files", index, "path"), file.path
 
 
 def _resolved(

@@ -105,8 +105,8 @@ def test_the_approval_gate_never_answers_by_itself(shop: dict[str, ServiceEnviro
 
 
 def test_a_scheduled_cycle_can_start_without_a_form(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.calendar_model import Cycle
     from airlock.flow.release_dag import build
-    from airlock.service_model import Cycle
 
     cycle = Cycle(cron="0 6 * * 2", timezone="Europe/Berlin")
     dag = build(shop["prod"].model_copy(update={"cycle": cycle}))
@@ -132,9 +132,9 @@ def test_reading_the_dag_file_loads_no_cloud_client_and_no_provider_but_standard
 
 
 def test_a_promotion_is_announced_and_wakes_the_continuous_cycle_after_it(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.calendar_model import Cycle
     from airlock.flow import rollback_dag
     from airlock.flow.release_dag import build
-    from airlock.service_model import Cycle
 
     staging = build(shop["staging"])
     assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["airlock://shop/staging"]

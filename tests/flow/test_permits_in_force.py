@@ -22,6 +22,7 @@ from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitI
 from airlock.flow.acting import forward
 from airlock.flow.again import approved_before, newest, next_release
 from airlock.flow.approval import request_text
+from airlock.flow.opening import held_until
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
@@ -154,9 +155,9 @@ ACTS: dict[str, Callable[[Release], object]] = {
     "take": lambda release: backup.start(release, release.plan.resources[0]),
     "prove": lambda release: backup.prove(release, release.plan.resources[0]),
     "stage": deploy.stage,
-    "shift": lambda release: deploy.held_until(release, "shift, step 1", utc_now()),
+    "shift": lambda release: held_until(release, "shift, step 1", utc_now()),
     "validate": deploy.validate,
-    "promote": lambda release: deploy.held_until(release, "promote", utc_now()),
+    "promote": lambda release: held_until(release, "promote", utc_now()),
     "retire": lambda release: (release.record("verdict", "bake", move="pass"), deploy.retire(release)),
 }
 
@@ -212,7 +213,7 @@ def test_a_permit_of_a_stranger_is_refused_and_is_no_approval_to_compare_with(ap
 def test_an_expired_permit_refuses_the_next_step(approved: Approved) -> None:
     approved.record_permit(Signer.from_pem(KEY), 0.5, utc_now() - timedelta(hours=1))
     with pytest.raises(PermitInvalid, match="expired at"):
-        deploy.held_until(approved.release, "shift, step 2", utc_now())
+        held_until(approved.release, "shift, step 2", utc_now())
 
 
 def closed(approved: Approved, begin: datetime, end: datetime, on_freeze: str) -> Release:
@@ -231,10 +232,10 @@ def test_a_freeze_in_the_approved_calendar_holds_the_next_step_until_it_ends(app
     now = utc_now().replace(microsecond=0)
     begin, end = now + timedelta(minutes=5), now + timedelta(minutes=20)
     release = closed(approved, begin, end, "hold")
-    assert deploy.held_until(release, "shift, step 2", now) is None
+    assert held_until(release, "shift, step 2", now) is None
     for moment in (begin, begin, end - timedelta(seconds=1)):
-        assert deploy.held_until(release, "shift, step 2", moment) == end
-    assert deploy.held_until(release, "shift, step 2", end) is None
+        assert held_until(release, "shift, step 2", moment) == end
+    assert held_until(release, "shift, step 2", end) is None
     (hold,) = release.recorded("hold")
     assert (hold.data["code"], hold.data["until"]) == ("frozen", end.astimezone(UTC).isoformat())
 
@@ -242,7 +243,7 @@ def test_a_freeze_in_the_approved_calendar_holds_the_next_step_until_it_ends(app
 def test_a_hold_ends_with_the_permit(approved: Approved) -> None:
     now = utc_now()
     release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "hold")
-    until = deploy.held_until(release, "promote", now)
+    until = held_until(release, "promote", now)
     assert until == release.permitted("promote").expires_at
 
 
@@ -250,7 +251,7 @@ def test_a_freeze_rolls_back_where_the_plan_says_so(approved: Approved) -> None:
     now = utc_now()
     release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "roll_back")
     with pytest.raises(GateRefused, match="freeze 'party'.*the plan says roll back"):
-        deploy.held_until(release, "shift, step 2", now)
+        held_until(release, "shift, step 2", now)
 
 
 def test_a_freeze_that_begins_in_the_moment_of_the_act_is_obeyed(approved: Approved) -> None:

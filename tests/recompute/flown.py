@@ -17,11 +17,11 @@ from airlock.change.planning import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
+from airlock.flow.opening import ask
 from airlock.flow.release import Release
 from airlock.flow.stages import approval, backup, change, close, deploy, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
-from airlock.schedule.calendar import decide
 from airlock.signing import generate_pem
 from tests import service_data
 
@@ -153,8 +153,7 @@ class Flight:
         if plan.approvals:
             self._ask()
         change.permit(release)
-        decision = decide(release.environment.calendar, self.now)
-        release.record("window", sentence=decision.sentence, code=decision.code, at=self.now.isoformat())
+        release.record("window", **ask(release, self.now).as_record())
         for resource in release.environment.resources:
             handle: Handle = backup.start(release, resource)
             backup.finish(release, resource, handle)

@@ -127,6 +127,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "vote refused",
         "permit",
         "permitted",
+        "calendar",
         "window",
         "proof configuration.settings",
         "restore set",

@@ -5,11 +5,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from airlock.calendar_model import Calendar, Cycle
 from airlock.change.rfc import rfc_from_form
 from airlock.errors import InvalidInput
 from airlock.schedule.cycle import due_times, standard_form
 from airlock.schedule.promotion import Candidate, NothingNew, Promotion, candidate
-from airlock.service_model import Cycle
+from airlock.service_values import DAYS
 from tests.service_data import TEXT, environment
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -49,10 +50,15 @@ def test_the_form_of_a_cycle_is_a_right_standard_change(tmp_path):
         standard_form(environment(tmp_path, (block, "")), Candidate("1.1", "sha256:x", "new"))
 
 
+ALWAYS = Calendar.model_validate(
+    {"timezone": "Europe/Berlin", "windows": [{"days": DAYS, "from": "00:00", "to": "24:00"}]}
+)
+
+
 def test_a_cycle_keeps_its_local_hour_across_daylight_saving():
     berlin = ZoneInfo("Europe/Berlin")
     cycle = Cycle(cron="0 6 * * *", timezone="Europe/Berlin")
-    times = due_times(cycle, datetime(2026, 10, 23, 12, tzinfo=UTC), 4)
+    times = due_times(cycle, ALWAYS, datetime(2026, 10, 23, 12, tzinfo=UTC), 4)
     assert [moment.astimezone(berlin).hour for moment in times] == [6, 6, 6, 6]
     assert [moment.astimezone(berlin).day for moment in times] == [24, 25, 26, 27]
-    assert due_times(Cycle(), DAY, 3) == ()
+    assert due_times(Cycle(), ALWAYS, DAY, 3) == ()

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from airlock.change.basis import Ground
 from airlock.change.matching import Seat, largest_matching
-from airlock.change.policy import rule_for, seats_of
+from airlock.change.override import override_seats
+from airlock.change.policy import joined, rule_for, seats_of
 from airlock.change.templates import template_of
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Absence, ApprovalRule, Rfc, Risk, Vote
@@ -39,6 +40,11 @@ def rules_for(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, 
         rule of the policy fits
     :raises UnknownName: the approval policy names a group that the service does not declare
     """
+    overriding = seats_of(override_seats(rfc, environment.calendar), environment)
+    return joined(_own_rules(risk, rfc, environment), overriding)
+
+
+def _own_rules(risk: Risk, rfc: Rfc, environment: Ground) -> tuple[ApprovalRule, ...]:
     if rfc.change_type == "standard":
         name, template = template_of(environment, rfc.template)
         if risk.score > template.maximum_risk:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from airlock.calendar_model import Calendar, PlannedCalendar
 from airlock.change.risk_policy import RiskPolicy
 from airlock.models import Frozen, Name, Plan, Resource
-from airlock.service_model import ApprovalPolicy, Calendar, RollbackPolicy
+from airlock.service_model import ApprovalPolicy, RollbackPolicy
 from airlock.service_values import Person
 from airlock.standard_change import StandardChange
 
@@ -84,5 +85,6 @@ def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
     return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
                           production=basis.production, groups=basis.groups,
                           approval_policy=basis.approval_policy, authors=basis.authors, rollback=basis.rollback,
-                          standard_changes=basis.standard_changes, calendar=Calendar.model_validate(plan.calendar),
+                          standard_changes=basis.standard_changes,
+                          calendar=PlannedCalendar.model_validate(plan.calendar),
                           resources=plan.resources)

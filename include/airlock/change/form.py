@@ -97,5 +97,8 @@ FIELDS: tuple[FormField, ...] = (
               _text(4000, 10), _WRITTEN),
     FormField("start_after", WHEN, "Not before", "Earliest moment of the first change; empty means at once.",
               {"type": "string", "format": "date-time"}),
+    FormField("calendar_override", WHEN, "Act although the calendar is closed",
+              "Why it cannot wait until the calendar opens. What closes it at the time of the request is put to "
+              "further approvers, and does not stop the release if they agree. Empty: it waits.", _text(2000, 10)),
 )
 FIELD_OF = {field.name: field for field in FIELDS}

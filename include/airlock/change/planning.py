@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airlock.calendar_model import Calendar, PlannedCalendar, Window
 from airlock.change.authors import authors_of, metadata_of
 from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, Rollout, RolloutStep
-from airlock.service_model import Calendar, Window
 from airlock.service_values import DAYS
 from airlock.services import ServiceEnvironment
 
@@ -42,6 +42,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     rules: Sequence[ApprovalRule],
     risk: Risk,
     touches: Sequence[str] = (),
+    calendar: PlannedCalendar | None = None,
 ) -> Plan:
     """Return the plan. The same arguments give the same digest.
 
@@ -49,6 +50,8 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
 
     :param rules: the seats by the policy; authors of the artifact lose theirs here
     :param touches: what the release really works on, by address
+    :param calendar: that of ``calendar_for``, with the digests of its files and what is overridden in it; without it,
+        its settings alone
     :raises InvalidInput: the RFC and the artifact or environment do not belong together
     :raises GateRefused: everybody of a group wrote the artifact
     """
@@ -61,6 +64,11 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     check_content(rfc, artifact)
     back = rfc.change_type == "rollback"
     authors = None if back else artifact.authors  # nobody's new work: it was approved when it came
+    if calendar is None:
+        settings = calendar_for(rfc, environment)
+        if settings.files:
+            raise InvalidInput(f"{environment.source}: the calendar names files, so a plan needs their digests")
+        calendar = PlannedCalendar.model_validate(dict(settings))
     return Plan(
         release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
         current_version=current_version, rollout=_direct(environment) if back else environment.rollout,
@@ -71,7 +79,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
         backup_policy={**environment.backup.model_dump(mode="json"),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
-        calendar=(_always(environment) if back else environment.calendar).model_dump(mode="json", by_alias=True),
+        calendar=calendar.model_dump(mode="json", by_alias=True),
         approvals=without_authors(rules, authors, environment.authors),
         terms=terms_for(risk, rfc, environment, authors), touches=tuple(sorted(set(touches))), risk=risk,
         settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),
@@ -94,6 +102,11 @@ def _direct(environment: ServiceEnvironment) -> Rollout:
         return environment.rollout.model_copy(update={"steps": (RolloutStep(percent=100, observe_seconds=30),)})
     steps = (RolloutStep(percent=100, observe_seconds=policy.observe_seconds),)
     return environment.rollout.model_copy(update={"steps": steps, "bake_seconds": policy.bake_seconds})
+
+
+def calendar_for(rfc: Rfc, environment: ServiceEnvironment) -> Calendar:
+    """Return the calendar that a release of *rfc* keeps: a rollback waits for no window."""
+    return _always(environment) if rfc.change_type == "rollback" else environment.calendar
 
 
 def _always(environment: ServiceEnvironment) -> Calendar:

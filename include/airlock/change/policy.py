@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from airlock.change.authors import names_of
 from airlock.change.basis import Ground
+from airlock.change.override import override_seats
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import ApprovalRule, ApprovalTerms, Rfc, Risk, digest_of
 from airlock.plain_text import look_alike
@@ -61,6 +62,15 @@ def seats_of(seats: Mapping[str, int], ground: Ground) -> tuple[ApprovalRule, ..
     return tuple(rules)
 
 
+def joined(*lists: Sequence[ApprovalRule]) -> tuple[ApprovalRule, ...]:
+    """Return the rules of all *lists*, each group once, with the highest of its quorums."""
+    found: dict[str, ApprovalRule] = {}
+    for rule in (one for rules in lists for one in rules):
+        known = found.get(rule.group)
+        found[rule.group] = rule if known is None or rule.quorum > known.quorum else known
+    return tuple(found[group] for group in sorted(found))
+
+
 def terms_for(risk: Risk, rfc: Rfc, ground: Ground, authors: Sequence[str] | None = None) -> ApprovalTerms:
     """Return how long people are asked, and who is asked when time ran out.
 
@@ -70,9 +80,10 @@ def terms_for(risk: Risk, rfc: Rfc, ground: Ground, authors: Sequence[str] | Non
     rule = rule_for(risk, rfc, ground)
     seats = rule.seats if rfc.change_type != "rollback" or ground.rollback is None else ground.rollback.seats
     nobody = rfc.change_type == "standard" or (rfc.change_type == "rollback" and rfc.train is not None)
-    asks = bool(seats) and not nobody
+    overriding = seats_of(override_seats(rfc, ground.calendar), ground)
+    asks = bool(overriding) or (bool(seats) and not nobody)
     escalation = rule.escalation if asks else None
-    following = seats_of(escalation.seats, ground) if escalation else ()
+    following = joined(seats_of(escalation.seats, ground), overriding) if escalation else ()
     return ApprovalTerms(
         policy=ground.approval_policy.name, policy_digest=digest_of(ground.approval_policy),
         rule=STANDARD if rfc.change_type == "standard" else rule.name, evidence=not asks,

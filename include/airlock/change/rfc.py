@@ -69,6 +69,7 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
         rollback_plan=str(values["rollback_plan"]), requester=str(requester), start_after=start_after,
         incident=values["incident"], category=Category(str(values["category"])), template=values["template"],
         answers={name: answer for name in QUESTIONS if (answer := values[name]) is not None}, ticket=values["ticket"],
+        calendar_override=values["calendar_override"],
     )
 
 

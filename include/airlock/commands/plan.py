@@ -21,7 +21,7 @@ from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import AirlockError, GateRefused, InvalidInput
 from airlock.models import Category, Plan, canonical_json, utc_now
 from airlock.past.facts import risk_facts
-from airlock.schedule.calendar import decide
+from airlock.schedule.asking import ask, planned
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
 
 UNKNOWN = "unknown"
@@ -64,7 +64,8 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     facts = risk_facts(environment, policy, arguments.version, known, signed=False)
     risk = assess(rfc, environment, {**facts, "now": utc_now(), "current_version": known}, policy)
     rules = rules_for(risk, rfc, environment)
-    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk)
+    calendar = planned(environment.calendar)
+    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar)
     refusal = ""
     if rules:
         try:
@@ -112,7 +113,7 @@ def _current(environment: ServiceEnvironment) -> tuple[str, str]:
 
 
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
-    opening = decide(environment.calendar, utc_now())
+    opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
     seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
     facts = Table(show_header=False, box=None)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock.errors import InvalidInput
+from airlock.schedule.cycle import described
 from airlock.services import ServiceEnvironment, check_deep, load_file, service_files, services_folder
 
 
@@ -67,6 +68,7 @@ def _table(environments: list[ServiceEnvironment]) -> Table:
     table = Table("service", "environment", "tier", "production", "cycle", "target", "resources", "kinds")
     for one in environments:
         kinds = len({resource.kind for resource in one.resources})
+        cycle = escape(described(one.cycle, one.calendar))
         table.add_row(one.service, one.environment, str(one.tier), "yes" if one.production else "no",
-                      escape(one.cycle.cron or "manual"), one.target.name, str(len(one.resources)), f"{kinds} of 10")
+                      cycle, one.target.name, str(len(one.resources)), f"{kinds} of 10")
     return table

@@ -21,10 +21,12 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
 from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
+from airlock.flow.opening import ask
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
+from airlock.schedule.cycle import too_late
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ POLL_SECONDS = 10.0
 SCHEDULER = "scheduler"
 """Who asks for the change of a run that nobody triggered."""
 ASSET_RUN = "asset_triggered"
-CYCLE_RUNS = ("scheduled", ASSET_RUN)
+SCHEDULED_RUN = "scheduled"
+CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
 
 
 class ReleaseOperator(BaseOperator):
@@ -47,7 +50,7 @@ class ReleaseOperator(BaseOperator):
 
 
 class StageOperator(BaseOperator):
-    """Runs one stage that needs neither people nor time: ``act(release)``.
+    """Runs one stage that needs no people: ``act(release)``; with *while_open*, it waits for an open calendar.
 
     Most tasks are of this class or take a backup. Both derive from Airflow's own, because Airflow merges all
     defaults anew for each ``__init__`` on the way, which is most of what a parse costs.
@@ -59,17 +62,22 @@ class StageOperator(BaseOperator):
         environment: ServiceEnvironment,
         act: Callable[[Release], Any],
         after_seal: bool = False,
+        while_open: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.environment = environment
         self.act = act
         self.after_seal = after_seal
+        self.while_open = while_open
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id, after_seal=self.after_seal):
-            self.act(release)
+            if self.while_open:
+                when_open(self, release, self.task_id.rpartition(".")[2], partial(self.act, release))
+            else:
+                self.act(release)
 
 
 class ValidateOperator(ReleaseOperator):
@@ -82,6 +90,8 @@ class ValidateOperator(ReleaseOperator):
             if run.run_type not in CYCLE_RUNS:
                 change.validate(release, dict(context["params"]), requester_of(run))
                 return
+            if run.run_type == SCHEDULED_RUN:
+                self._refuse_late(release, run.run_after, context["ti"].try_number)
             hints = hints_from(context) if run.run_type == ASSET_RUN else None
             form, why, digest = form_of_cycle(release, hints)
             if form is None:
@@ -89,6 +99,14 @@ class ValidateOperator(ReleaseOperator):
                 log.info("nothing to release: %s", why)
                 raise AirflowSkipException(why)
             change.validate(release, form, SCHEDULER, digest)
+
+    def _refuse_late(self, release: Release, due: datetime, attempt: int) -> None:
+        cycle = self.environment.cycle
+        why = too_late(cycle, due, utc_now()) if cycle.timed and attempt == 1 else ""
+        if why:
+            release.record("skipped", why=why)
+            log.info("nothing is released: %s", why)
+            raise AirflowSkipException(why)
 
 
 class UndoOperator(ReleaseOperator):
@@ -125,23 +143,22 @@ class WindowOperator(ReleaseOperator):
     """Waits, without a worker, until the calendar is open and the time asked for has come."""
 
     def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
-        from airlock.schedule.calendar import decide
-
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
             permit = release.permitted("wait for a window")
             now = utc_now()
             start = release.rfc.start_after
-            decision = decide(release.calendar, now)
+            asked = ask(release, now)
+            decision = asked.decision
             if start is not None and start > now:
                 until: datetime | None = start
                 why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
             elif decision.open:
-                release.record("window", sentence=decision.sentence, code=decision.code, at=now.isoformat())
+                release.record("window", **asked.as_record())
                 log.info("window open: %s; next: back up every resource", decision.sentence)
                 return
             else:
-                until, why = decision.next_open, decision.sentence
+                until, why = decision.look_again, decision.sentence
             if until is None or until >= permit.expires_at:
                 raise GateRefused(
                     f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "

@@ -22,16 +22,17 @@ from airlock.analysis.metrics import MetricSource
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import open_driver, scratch_place
 from airlock.backup.store import BackupStore
+from airlock.calendar_model import PlannedCalendar
 from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan, calendar_for, resolve_artifact
 from airlock.connections import connection
 from airlock.deploy.landing import acted
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
-from airlock.service_model import Calendar
+from airlock.schedule.asking import planned
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
 
@@ -45,6 +46,11 @@ def release_id(environment: ServiceEnvironment, run_id: str, run_after: datetime
     """
     short = hashlib.sha256(run_id.encode()).hexdigest()[:16]
     return f"{environment.service}-{environment.environment}-{run_after:%Y%m%dT%H%M%S}-{short}"
+
+
+def calendar_of(plan: Plan) -> PlannedCalendar:
+    """Return the calendar of *plan*, with all of it that was approved."""
+    return PlannedCalendar.model_validate(plan.calendar)
 
 
 @dataclass(frozen=True)
@@ -108,14 +114,6 @@ class Release:
         :raises PermitInvalid: none was accepted
         """
         return Rfc.model_validate(self._needed("rfc", "validate")["rfc"])
-
-    @property
-    def calendar(self) -> Calendar:
-        """Return when the approved plan allows to act; a rollback waits for no window.
-
-        :raises PermitInvalid: no plan was made
-        """
-        return Calendar.model_validate(self.plan.calendar)
 
     @property
     def plan(self) -> Plan:
@@ -205,6 +203,7 @@ class Release:
             frozen.current_version,
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
+            calendar=planned(calendar_for(frozen.rfc, used), calendar_of(frozen).overridden),
         )
 
     def plan_of(self, digest: str) -> Plan | None:

@@ -10,7 +10,6 @@ from typing import Any
 from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.timetables.trigger import CronTriggerTimetable
 
 from airlock.errors import PermanentError
 from airlock.flow.approval import ApproveOperator
@@ -30,6 +29,7 @@ from airlock.flow.operators import (
 )
 from airlock.flow.params import form_params
 from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.flow.timetables import CycleTimetable
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
 
@@ -80,15 +80,15 @@ def build(environment: ServiceEnvironment) -> DAG:
         stages(environment, ValidateOperator, [asset_of(environment.service, environment.environment)])
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
-    dag.params = ParamsDict(form_params(scheduled=cycle.continuous or cycle.cron is not None))
+    dag.params = ParamsDict(form_params(scheduled=cycle.automatic))
     return dag
 
 
-def _schedule(environment: ServiceEnvironment) -> Asset | CronTriggerTimetable | None:
+def _schedule(environment: ServiceEnvironment) -> Asset | CycleTimetable | None:
     cycle = environment.cycle
     if cycle.continuous and environment.after is not None:
         return asset_of(environment.service, environment.after)
-    return CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None
+    return CycleTimetable(cycle, environment.calendar) if cycle.timed else None
 
 
 def default_arguments(owner: str) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
 
 def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("deploy", tooltip="How do we deploy it safely?"):
-        stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage)
+        stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage, while_open=True)
         canary = CanaryOperator(environment=environment, task_id="canary", retries=12)
         validate = StageOperator(environment=environment, task_id="validate", act=deploy.validate)
         decide = StageOperator(environment=environment, task_id="decide", act=deploy.decide, trigger_rule="all_done")

@@ -18,8 +18,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from airlock.errors import AirlockError, CalendarClosed, TemporaryError
 from airlock.flow import attempts
 from airlock.flow.again import newest
+from airlock.flow.opening import held_until
 from airlock.flow.release import Attempt, Release, release_id
-from airlock.flow.stages import deploy
 from airlock.flow.triggers import WaitTrigger
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment
@@ -83,8 +83,8 @@ def pause(task: BaseOperator, seconds: float) -> None:
 
 
 def wait_while_closed(task: BaseOperator, release: Release, act: str) -> None:
-    """Wait, without a worker and without using up a retry, while a freeze keeps *act* from being done."""
-    while (until := deploy.held_until(release, act, utc_now())) is not None:
+    """Wait, without a worker and without using up a retry, while the calendar keeps *act* from being done."""
+    while (until := held_until(release, act, utc_now())) is not None:
         seconds = (until - utc_now()).total_seconds()
         if seconds > DEFER_FROM_SECONDS:
             # To a moment, not for a time: a triggerer that restarts must not begin to wait anew.

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airlock.backup.run import restore_set
+from airlock.calendar_model import PlannedCalendar
+from airlock.change.override import mended_incident
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Proof, RecoveryPoint, TargetState
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
-from airlock.schedule.calendar import decide
+from airlock.schedule.asking import Asked, Basis
+from airlock.schedule.asking import again as decision_again
 from airlock.schedule.ending import ended
-from airlock.service_model import Calendar
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
     """Yield every decision of a gate, and how the release landed."""
     for entry in history.of("window"):
         yield again(history, entry, "window", str(entry.data.get("code")), _window)
+    for entry in history.of("calendar"):
+        yield again(history, entry, "calendar", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
+    for entry in history.of("hold"):
+        yield again(history, entry, "hold", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
     for entry in history.of("proof"):
         proof = entry.data.get("proof")
         answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
@@ -39,11 +45,24 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "outcome", str(entry.data.get("outcome")), _outcome)
 
 
-def _window(history: History, entry: Entry) -> tuple[str, ...]:
+def _calendar(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return what differs of an answer of the calendar; its files must be those of the plan."""
     plan = history.plan(entry)
-    decision = decide(Calendar.model_validate(plan.calendar), entry.moment())
-    found = compared(entry.data, {"code": decision.code, "sentence": decision.sentence})
-    if not decision.open:
+    calendar, basis = PlannedCalendar.model_validate(plan.calendar), Basis.model_validate(entry.data["basis"])
+    asked = Asked(entry.moment(), decision_again(calendar, entry.moment(), basis, mended_incident(plan.rfc)), basis)
+    known = {one.name: one.digest for one in calendar.files}
+    foreign = {name: digest for name, digest in basis.files.items() if known.get(name) != digest}
+    unread = [one.name for one in calendar.files if one.name not in basis.files]
+    silent = unread and not any(one.unreadable for one in basis.answers)
+    found = compared({"files": foreign}, {"files": {}}) + compared(entry.data, asked.as_record())
+    if silent or len([one for one in basis.answers if one.closes != "file"]) != len(calendar.signals):
+        found += ("basis: not every file and signal of the plan's calendar was asked",)
+    return found
+
+
+def _window(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, found = history.plan(entry), _calendar(history, entry)
+    if entry.data["code"] != "open":
         found += ("code: the calendar of the plan is closed at that moment",)
     if plan.rfc.start_after is not None and entry.moment() < plan.rfc.start_after:
         found += (f"at: {entry.data['at']} -> not before {plan.rfc.start_after.isoformat()}, which the RFC asks for",)
@@ -83,13 +102,13 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     act, before = entry.record.subject, history.before(entry)
     if act == "stage":
         history.needed("restore_set", entry)
-        return compared(entry.data, {"digest": history.plan(entry).artifact.digest})
+        return _open(history, entry) + compared(entry.data, {"digest": history.plan(entry).artifact.digest})
     if act == "shift":
         history.needed("staged", entry)
         return _open(history, entry)
     if act == "promote":
         decided = history.needed("decision", entry)
-        return compared({"choice": decided.data["choice"]}, {"choice": "promote"})
+        return _open(history, entry) + compared({"choice": decided.data["choice"]}, {"choice": "promote"})
     if act == "retire":
         newest = history.needed("verdict", entry, "bake").data
         return compared({"answer": newest["verdict"]["answer"]}, {"answer": "pass"})
@@ -97,9 +116,11 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _open(history: History, entry: Entry) -> tuple[str, ...]:
-    calendar = Calendar.model_validate(history.plan(entry).calendar)
-    asked = (decide(calendar, entry.at), decide(calendar, entry.at - ACT_LEEWAY))
-    return () if any(one.open for one in asked) else (f"calendar: {asked[0].sentence}",)
+    """Return what is wrong with the calendar at an act: it was asked in that moment, and open."""
+    asked = history.needed("calendar", entry, entry.record.subject)
+    if not entry.at - ACT_LEEWAY <= asked.moment() <= entry.at:
+        return (f"calendar: was asked at {asked.moment().isoformat()}, not in the moment of the act",)
+    return compared({"calendar": asked.data["code"]}, {"calendar": "open"})
 
 
 def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:

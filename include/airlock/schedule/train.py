@@ -13,7 +13,8 @@ from pydantic import Field
 
 from airlock.errors import InvalidInput
 from airlock.models import Frozen, Name, Outcome, Record
-from airlock.service_model import Schedule, Text
+from airlock.service_model import Schedule
+from airlock.service_values import Text
 
 
 class TrainService(Frozen):

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airlock.calendar_model import PlannedCalendar
 from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.debt import refusal as debts_refuse
+from airlock.change.override import mended_incident
 from airlock.change.permit import issue
-from airlock.change.planning import build_plan, check_content, resolve_artifact
+from airlock.change.planning import build_plan, calendar_for, check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
@@ -29,6 +31,7 @@ from airlock.flow.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.past import changes, debts, ledgers
 from airlock.past.facts import risk_facts
+from airlock.schedule.asking import Asked, ask, planned
 from airlock.services import check_deep
 
 log = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ def assess(release: Release) -> Plan:
     now, policy = utc_now(), load_risk_policy()
     if rfc.change_type == "standard":
         _allow_standard(release, rfc, state.stable, now)
+    calendar, asked = _calendar(release, rfc, max(now, rfc.start_after or now))
     facts = risk_facts(release.environment, policy, rfc.version, state.stable)
     risk = assess_risk(rfc, release.environment, {**facts, "current_version": state.stable, "now": now}, policy)
     rules = rules_for(risk, rfc, release.environment)
@@ -113,6 +117,7 @@ def assess(release: Release) -> Plan:
         state.stable,
         rules,
         risk,
+        calendar=calendar,
     )
     if rules:
         eligible(plan.approvals, rfc.requester)
@@ -120,7 +125,9 @@ def assess(release: Release) -> Plan:
         eligible(plan.terms.escalation, rfc.requester)
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=_basis(release, policy),
                    facts=facts, at=now.isoformat())
+    release.record("calendar", "assess", **asked.as_record())
     _owe(release, plan)
+    log.info("calendar: %s", asked.decision.sentence)
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
@@ -129,6 +136,20 @@ def assess(release: Release) -> Plan:
     log.info("risk %d (%s) by policy %s; approvals needed: %s", risk.score, risk.level, str(risk.policy)[:19], seats)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
+
+
+def _calendar(release: Release, rfc: Rfc, start: datetime) -> tuple[PlannedCalendar, Asked]:
+    """Return the calendar of the plan, and what it says of the *start*; where the request asks to override it, what
+    closes it then is what people are asked to override, and nothing else."""
+    settings, incident = calendar_for(rfc, release.environment), mended_incident(rfc)
+    calendar = planned(settings)
+    asked = ask(calendar, rfc.service, rfc.environment, start, incident)
+    if rfc.calendar_override is not None:
+        calendar = planned(settings, [one.key for one in asked.decision.closures])
+        asked = ask(calendar, rfc.service, rfc.environment, start, incident)
+        named = ", ".join(f"{one.code} {one.name}".strip() for one in calendar.overridden)
+        log.warning("the request asks to override the calendar: %s", named or "nothing closes it at that time")
+    return calendar, asked
 
 
 def _basis(release: Release, policy: RiskPolicy) -> dict[str, Any]:
