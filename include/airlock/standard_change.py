@@ -26,8 +26,8 @@ class SuspendAfter(Frozen):
     """When a template suspends itself: ``in_a_row`` uses that did not stay, or ``failures`` of them in
     ``within_days``."""
 
-    in_a_row: int = Field(2, ge=1, le=100)
-    failures: int = Field(3, ge=1, le=100)
+    in_a_row: int = Field(2, ge=1, le=1000)
+    failures: int = Field(3, ge=1, le=1000)
     within_days: float = Field(30.0, gt=0, le=3660)
 
 

@@ -59,7 +59,8 @@ class Services:
         live["rollout"] |= {"steps": [{"percent": 10 + 3 * n, "observe_seconds": 5} for n in range(28)]}
         live["rollout"]["on_freeze"] = "roll_back"
         live["approvals"] |= {"valid_hours": 0.2, "timeout_hours": 0.005}
-        live["standard_changes"]["regular"]["maximum_risk"] = 100
+        regular = live["standard_changes"]["regular"] | {"maximum_risk": 100}
+        live["standard_changes"] = {"regular": regular}
         live["artifacts"] = live["artifacts"].replace("/artifacts/", "/artifacts-live/")
         shipped["environments"] = {"prod": prod, "staging": staging, "live": live}
         self.document = shipped

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import Param
 from airflow.sdk.exceptions import TaskAwaitingInput
@@ -22,6 +21,7 @@ from airlock.change.difference import difference
 from airlock.change.text import Section, approval_text, changes_text
 from airlock.errors import GateRefused
 from airlock.flow.again import approved_before, ask_again
+from airlock.flow.parked import ParkedOperator
 from airlock.flow.release import Release
 from airlock.flow.stages import approval
 from airlock.flow.stages.approval import Standing
@@ -39,11 +39,8 @@ ANSWER_REASON = "answer_reason"
 """The approver's reason. Not ``reason``: Airflow would fill it in with the requester's, from the trigger form."""
 
 
-class ApproveOperator(HITLOperator):
+class ApproveOperator(ParkedOperator):
     """Asks the people whom the policy names, and ends when they agreed, when one rejected, or when time ran out."""
-
-    template_fields = ()
-    """Nothing here is a template: subject and body hold what strangers wrote."""
 
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
         kwargs.pop("params", None)  # Airflow hands down those of the DAG: the trigger form, which nobody fills in here
@@ -120,37 +117,10 @@ class ApproveOperator(HITLOperator):
         title = f"Approval wanted: {self.subject}"
         text = f"plan {plan.digest}"
         release.notify("approval_wanted", title, text, link=link, approvers=", ".join(people))
-        self._show(context)
+        self.show(context)
 
     def _shown(self) -> str:
         return digest_of([self.subject, self.body, self.assigned_users])
-
-    def _show(self, context: Context) -> None:
-        """Open the request in Airflow, or write what is asked now over the one that is open.
-
-        :raises GateRefused: Airflow shows another request than this one, so the answer would be to something else
-        """
-        from airflow.sdk.api.datamodels._generated import HITLUser
-        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        asked = self.assigned_users or []
-        wanted = CreateHITLDetailPayload(
-            ti_id=context["ti"].id,
-            options=self.options,
-            subject=self.subject,
-            body=self.body,
-            multiple=False,
-            params=self.serialized_params,
-            assigned_users=[HITLUser.model_validate(one) for one in asked],
-        )
-        shown = SUPERVISOR_COMMS.send(msg=wanted)
-        people = {user.id for user in getattr(shown, "assigned_users", None) or ()}
-        if getattr(shown, "body", None) != self.body or people != {user["id"] for user in asked}:
-            raise GateRefused(
-                "Airflow still shows an earlier request for approval, so an answer would be to something else than "
-                "this plan: see that the plugin airlock is loaded by the api-server, then clear this task again"
-            )
 
     def execute_complete(self, context: Context, event: dict[str, Any], shown: str = "") -> None:
         """Count the vote, or remind and escalate when it was time to look; ask again while seats are open.
