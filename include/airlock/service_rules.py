@@ -179,8 +179,7 @@ def _standard_changes(settings: EnvironmentSettings) -> Iterator[Fault]:
     if wanted is not None and wanted not in settings.standard_changes:
         yield (("cycle", "template"), f"unknown template {wanted!r}; declared under standard_changes are "
                f"{', '.join(settings.standard_changes) or 'none'}")
-    elif (settings.cycle.cron is not None or settings.cycle.continuous) and wanted is None and (
-            len(settings.standard_changes) > 1):
+    elif settings.cycle.automatic and wanted is None and len(settings.standard_changes) > 1:
         yield ("cycle",), "several templates are declared, so the cycle must name one; add template"
 
 

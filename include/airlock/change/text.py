@@ -49,6 +49,7 @@ def changes_text(approved: Plan, plan: Plan, changed: Sequence[str], sections: S
         f"Everything else is as approved. Requester: {escape(rfc.requester)}. "
         f"Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}.",
         "",
+        *_override(plan),
         *_sections(sections),
         *_seats(plan),
     ]
@@ -72,6 +73,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
         "",
         *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
+        *_override(plan),
         *_facts(plan),
         *_sections(sections),
         *_rollout(plan),
@@ -97,6 +99,26 @@ def _facts(plan: Plan) -> list[str]:
         "",
         *_table(("Factor", "Points", "Why"),
                 ((escape(factor.name), str(factor.points), escape(factor.reason)) for factor in plan.risk.factors)),
+        "",
+    ]
+
+
+def _override(plan: Plan) -> list[str]:
+    if plan.rfc.calendar_override is None:
+        return []
+    named = [" ".join((str(one["code"]), repr(one["name"]) if one["name"] else ""))
+             for one in plan.calendar.get("overridden", ())]
+    said = ("**This release shall act although its calendar is closed. Whoever approves it overrides:**" if named else
+            "The request asks to override the calendar, which nothing closes at the time asked for: nothing is "
+            "overridden, and a closure that comes later stops the release.")
+    return [
+        "#### OVERRIDE OF THE CALENDAR",
+        "",
+        said,
+        "",
+        *(f"- **{escape(one)}**" for one in named),
+        *(["", "Every other closure still stops it. The requester's reason:", ""] if named else []),
+        *_quote(plan.rfc.calendar_override),
         "",
     ]
 

@@ -12,17 +12,27 @@ from airlock.change.override import mended_incident
 from airlock.errors import CalendarClosed, GateRefused
 from airlock.flow.release import Release, calendar_of
 from airlock.models import utc_now
-from airlock.schedule.asking import Asked
+from airlock.schedule.asking import Asked, slots
 from airlock.schedule.asking import ask as ask_calendar
+from airlock.schedule.words import slot_lines
 
 log = logging.getLogger(__name__)
 UNREADABLE = "unreadable"
+_SLOTS = 3
 
 
 def ask(release: Release, now: datetime) -> Asked:
     """Return whether the release may act *now*: every file and live signal of its calendar is asked."""
     plan = release.plan
     return ask_calendar(calendar_of(plan), plan.service, plan.environment, now, mended_incident(plan.rfc))
+
+
+def calendar_section(release: Release, now: datetime) -> tuple[str, tuple[str, ...]]:
+    """Return what approvers read of the calendar: what it says now, or of the time asked for, and the next times."""
+    calendar = calendar_of(release.plan)
+    at = max(now, release.rfc.start_after or now)
+    lines = tuple(line for slot in slots(calendar, at, _SLOTS) for line in slot_lines(slot, calendar.timezone))
+    return "Calendar", (ask(release, at).decision.sentence, *lines)
 
 
 def require_open(release: Release, act: str, *, obeyed: bool = True) -> None:

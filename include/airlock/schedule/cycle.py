@@ -62,10 +62,14 @@ def next_run(
     return None
 
 
-def due_times(cycle: Cycle, calendar: Calendar, after: datetime, count: int) -> tuple[datetime, ...]:
+def due_times(
+    cycle: Cycle, calendar: Calendar, after: datetime, count: int, spelled: Spelled = nothing_else
+) -> tuple[datetime, ...]:
     """Return the next *count* moments after *after* at which the cycle runs; none when only people begin it."""
     times: list[datetime] = []
-    while len(times) < count and (due := next_run(cycle, calendar, times[-1] if times else after)) is not None:
+    while len(times) < count and (
+        due := next_run(cycle, calendar, times[-1] if times else after, spelled)
+    ) is not None:
         times.append(due)
     return tuple(times)
 

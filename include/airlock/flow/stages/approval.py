@@ -17,6 +17,7 @@ from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.asking import Asking, asking
 from airlock.change.text import Section
 from airlock.errors import GateRefused, PermanentError
+from airlock.flow.opening import calendar_section
 from airlock.flow.release import Release
 from airlock.flow.stages.change import escalated_at, open_request, request_record, votes_of
 from airlock.models import Absence, ApprovalRule, Plan, Vote
@@ -49,7 +50,7 @@ def opened(release: Release, plan: Plan, now: datetime, sections: Sequence[Secti
         release.record(
             "approval_request", request=request, plan_digest=plan.digest, at=now.isoformat(),
             eligible=list(eligible(plan.approvals, plan.rfc.requester)), absences=_plain(known),
-            sections=[[title, list(lines)] for title, lines in sections],
+            sections=[[title, list(lines)] for title, lines in (calendar_section(release, now), *sections)],
         )
     return request
 
