@@ -185,6 +185,21 @@ class BackupPolicy(Frozen):
     retention: RetentionPolicy | None = None
 
 
+class Migrations(Frozen):
+    """Which resource the migrations that artifacts carry belong to, and how they are run.
+
+    ``connection`` is an Airflow connection of a role that may change the schema. ``on_rollback``: whether the way back
+    undoes what the release migrated, where that is safe, or keeps it, because the version before can live with it.
+    """
+
+    resource: Name
+    connection: Text
+    folder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,7}$")] = "migrations"
+    on_rollback: Annotated[str, StringConstraints(pattern="^(undo|keep)$")] = "keep"
+    lock_timeout_seconds: float = Field(5, gt=0, le=300)
+    statement_timeout_seconds: float = Field(900, gt=0, le=24 * 3600)
+
+
 class TargetSetting(Frozen):
     """A target by its registered name."""
 
@@ -255,6 +270,7 @@ class EnvironmentSettings(Frozen):
     analysis: AnalysisPolicy = AnalysisPolicy()
     validation: Validation = Validation()
     tickets: Tickets | None = None
+    migrations: Migrations | None = None
     resources: tuple[DeclaredResource, ...] = Field(min_length=1)
     without_kinds: dict[Kind, Annotated[str, StringConstraints(min_length=10, max_length=1000)]] = Field(
         default_factory=dict

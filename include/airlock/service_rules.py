@@ -26,6 +26,7 @@ from airlock.service_values import LEVELS
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
 STRATEGIES = ("canary",)
+MIGRATED_DRIVERS = ("postgres",)
 _LONGEST_NAMES = 90
 
 
@@ -43,6 +44,7 @@ def faults_of(
     yield from _standard_changes(settings)
     yield from _resources(settings)
     yield from _restored(settings)
+    yield from _migrated(settings)
     yield from _kinds(settings)
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
@@ -214,6 +216,19 @@ def _restored(settings: EnvironmentSettings) -> Iterator[Fault]:
         if name not in known:
             yield (("backup", "restore_on_rollback", index),
                    f"unknown resource {name!r}; declared are {', '.join(known)}")
+
+
+def _migrated(settings: EnvironmentSettings) -> Iterator[Fault]:
+    if settings.migrations is None:
+        return
+    name = settings.migrations.resource
+    drivers = {resource.name: resource.driver for resource in settings.resources}
+    if name not in drivers:
+        yield (("migrations", "resource"),
+               f"unknown resource {name!r}: what is migrated must be backed up; declared are {', '.join(drivers)}")
+    elif drivers[name] not in MIGRATED_DRIVERS:
+        yield (("migrations", "resource"), (f"resource {name!r} has driver {drivers[name]!r}; migrations can be run on "
+                                            f"resources of driver {', '.join(MIGRATED_DRIVERS)}"))
 
 
 def _kinds(settings: EnvironmentSettings) -> Iterator[Fault]:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from airlock.change.text import approval_text, escape
-from airlock.models import Plan
+from airlock.change.text import approval_text, changes_text, escape
+from airlock.change.way_back import judge
+from airlock.models import Migration, Plan
 from tests.change.test_planning import plan_of
 from tests.service_data import environment
 
@@ -21,6 +22,7 @@ LINKED = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(?:\.[-\w]+)+"
 HEADINGS = [
     "cafe 1.1 to live",
     "Risk: 46 of 100, medium",
+    "Way back: reversible",
     "Rollout",
     "Backups to be taken and restored as a test before anything is changed",
     "Seats",
@@ -183,3 +185,42 @@ def test_a_cell_of_a_table_stays_one_cell(text):
     tokens = PARSER.parse(f"| a | b |\n| --- | --- |\n| {cell} | end |\n")
     assert [token.type for token in tokens].count("td_open") == 2
     assert [token.content for token in tokens if token.type == "inline"][-1] == "end"
+
+
+def migrating(plan: Plan, up: str, down: str | None = None, **setting: str) -> Plan:
+    safety = judge([Migration(name="0001_x", up=up, down=down)])
+    settings = {**plan.settings, "migrations": {"resource": "shop_db", "on_rollback": "undo", **setting}}
+    return plan.model_copy(update={"way_back": safety, "settings": settings})
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "heading", "sentence"),
+    [
+        ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n", "reversible", "they are undone"),
+        ("ALTER TABLE o ADD n int", None, "reversible", "is kept: the version before can live with it"),
+        ("ALTER TABLE o RENAME TO p", None, "FIX FORWARD ONLY", "The automatic rollback of this data is switched off"),
+        ("DROP TABLE o", None, "NEEDS A RESTORE", "The automatic rollback of this data is switched off"),
+    ],
+)
+def test_the_verdict_on_the_way_back_is_loud(plan, up, down, heading, sentence):
+    page = shown(migrating(plan, up, down))
+    assert f"Way back: {heading}" in page.headings
+    assert any(sentence in text for text in page.own)
+    again = changes_text(plan, migrating(plan, up, down), ("way_back: something",))
+    assert f"Way back: {heading}" in again
+
+
+def test_a_restore_by_policy_is_announced_but_not_for_what_only_people_may_restore(plan):
+    restoring = plan.model_copy(update={"backup_policy": {**plan.backup_policy, "restore_on_rollback": ["shop_db"]}})
+    renamed = "\n".join(shown(migrating(restoring, "ALTER TABLE o RENAME TO p")).own)
+    assert "shop_db is restored from the backup, and what was written since is lost" in renamed
+    assert "switched off" in "\n".join(shown(migrating(restoring, "DROP TABLE o")).own)
+
+
+@pytest.mark.parametrize("name", ["# a", "<img src=x>", "https://evil.example", "| x | y |", "a\u202eb", "`b`", "**c*"])
+def test_names_in_sql_are_text_and_nothing_else(plan, name):
+    page = shown(migrating(plan, f'ALTER TABLE "{name}" DROP COLUMN "{name}"; CREATE INDEX "{name}" ON "{name}" (a)'))
+    harmless = shown(migrating(plan, "ALTER TABLE t DROP COLUMN c; CREATE INDEX i ON t (a)"))
+    assert page.kinds - harmless.kinds <= {"code_inline"}
+    assert page.headings == harmless.headings
+    assert not page.linked

@@ -50,7 +50,8 @@ def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> No
     order = ["change.validate", "change.assess", "change.approve", "change.permit", "change.window"]
     for before, after in itertools.pairwise(order):
         assert dag.get_task(after).upstream_task_ids == {before}
-    assert dag.get_task("deploy.stage").upstream_task_ids == {"backup.restore_set"}
+    assert dag.get_task("deploy.migrate").upstream_task_ids == {"backup.restore_set"}
+    assert dag.get_task("deploy.stage").upstream_task_ids == {"deploy.migrate"}
     assert dag.get_task("deploy.rollback.traffic").upstream_task_ids == {"deploy.decide", "deploy.bake"}
     assert dag.get_task("close.outcome").downstream_task_ids == set()
 

@@ -19,7 +19,7 @@ from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import approval, backup, change, close, deploy, observe, rollback
+from airlock.flow.stages import approval, backup, change, close, deploy, migrate, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
 from airlock.signing import generate_pem
@@ -159,6 +159,7 @@ class Flight:
             backup.finish(release, resource, handle)
             backup.prove(release, resource)
         backup.restore_set(release)
+        migrate.migrate(release)
         deploy.stage(release)
         self._canary()
         deploy.validate(release)

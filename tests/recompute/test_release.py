@@ -121,6 +121,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
     assert {one.decision for one in found.decisions} == {
         "plan digest",
         "risk",
+        "way back",
         "approval rules",
         "who may vote",
         "vote counts",

@@ -14,7 +14,7 @@ from airlock.calendar_model import Calendar, PlannedCalendar, Window
 from airlock.change.authors import authors_of, metadata_of
 from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput, PermanentError
-from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, Rollout, RolloutStep
+from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, RollbackSafety, Rollout, RolloutStep
 from airlock.service_values import DAYS
 from airlock.services import ServiceEnvironment
 
@@ -33,6 +33,9 @@ _SHOWN_ELSEWHERE = {
 which does not make an approval stale. All the rest is bound by ``Plan.settings``."""
 
 
+_NOTHING_MIGRATED = RollbackSafety()
+
+
 def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, and the plan binds them all
     release: str,
     rfc: Rfc,
@@ -43,6 +46,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     risk: Risk,
     touches: Sequence[str] = (),
     calendar: PlannedCalendar | None = None,
+    way_back: RollbackSafety = _NOTHING_MIGRATED,
 ) -> Plan:
     """Return the plan. The same arguments give the same digest.
 
@@ -52,6 +56,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     :param touches: what the release really works on, by address
     :param calendar: that of ``calendar_for``, with the digests of its files and what is overridden in it; without it,
         its settings alone
+    :param way_back: the verdict on the migrations that the artifact carries
     :raises InvalidInput: the RFC and the artifact or environment do not belong together
     :raises GateRefused: everybody of a group wrote the artifact
     """
@@ -82,6 +87,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         calendar=calendar.model_dump(mode="json", by_alias=True),
         approvals=without_authors(rules, authors, environment.authors),
         terms=terms_for(risk, rfc, environment, authors), touches=tuple(sorted(set(touches))), risk=risk,
+        way_back=way_back,
         settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),
     )
 

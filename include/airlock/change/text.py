@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from airlock.models import ApprovalRule, Plan
+from airlock.models import ApprovalRule, Plan, Reversal
 from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
@@ -18,6 +18,11 @@ _QUOTED_LIMIT = 5000
 _SECTION_LINES = 12
 Section = tuple[str, tuple[str, ...]]
 """A heading and lines that approvers read beside the plan: conflicts, the calendar, who is away."""
+_VERDICTS = {
+    Reversal.REVERSIBLE: "reversible",
+    Reversal.FIX_FORWARD: "FIX FORWARD ONLY",
+    Reversal.NEEDS_RESTORE: "NEEDS A RESTORE",
+}
 
 
 def escape(text: object, limit: int = 600) -> str:
@@ -50,6 +55,7 @@ def changes_text(approved: Plan, plan: Plan, changed: Sequence[str], sections: S
         f"Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}.",
         "",
         *_override(plan),
+        *_way_back(plan),
         *_sections(sections),
         *_seats(plan),
     ]
@@ -75,6 +81,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
           if changed else ()),
         *_override(plan),
         *_facts(plan),
+        *_way_back(plan),
         *_sections(sections),
         *_rollout(plan),
         *_backups(plan),
@@ -121,6 +128,36 @@ def _override(plan: Plan) -> list[str]:
         *_quote(plan.rfc.calendar_override),
         "",
     ]
+
+
+def _way_back(plan: Plan) -> list[str]:
+    """The rollback-safety verdict; loud where the way back is not what people are used to."""
+    found = plan.way_back
+    lines = [f"#### Way back: {_VERDICTS[found.verdict]}", "", f"{escape(found.reason, 1000)}.", ""]
+    if found.migrations:
+        names = ", ".join(escape(one.name) for one in found.migrations)
+        lines += [f"Run before the new version starts: {names}. {_on_rollback(plan)}", ""]
+    if found.statements:
+        lines += [*_table(("Migration", "Statement", "Does", "Way back", "Why"), (
+            (escape(one.migration), str(one.statement), escape(one.does), escape(one.verdict.replace("_", " ")),
+             escape(one.why)) for one in found.statements)), ""]
+    return lines + [f"- Mind: {escape(warning)}" for warning in found.warnings] + [""] * bool(found.warnings)
+
+
+def _on_rollback(plan: Plan) -> str:
+    setting = plan.settings.get("migrations") or {}
+    resource = str(setting.get("resource", ""))
+    restored = resource in plan.backup_policy.get("restore_on_rollback", ())
+    verdict = plan.way_back.verdict
+    if verdict is Reversal.NEEDS_RESTORE or (verdict is Reversal.FIX_FORWARD and not restored):
+        return ("**The automatic rollback of this data is switched off**: if the release goes back, traffic does, the "
+                f"data of {escape(resource)} stays as migrated, the outcome says so, and a human decides.")
+    if restored:
+        return (f"If the release goes back, {escape(resource)} is restored from the backup, and what was written since "
+                "is lost.")
+    if setting.get("on_rollback") == "undo" and all(one.undo for one in plan.way_back.migrations):
+        return "If the release goes back, they are undone, with what the new version wrote into what they added."
+    return "If the release goes back, what they added is kept: the version before can live with it."
 
 
 def _rollout(plan: Plan) -> list[str]:

@@ -14,12 +14,15 @@ from rich.table import Table
 from airlock import registry
 from airlock.change.approval import eligible, rules_for
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
+from airlock.change.migrations import pending, read_migrations
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
+from airlock.change.way_back import judge
+from airlock.deploy.migration_database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput
-from airlock.models import Category, Plan, canonical_json, utc_now
+from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.facts import risk_facts
 from airlock.schedule.asking import ask, planned
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
@@ -60,12 +63,14 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     artifact = resolve_artifact(environment, arguments.version)
     current, note = _current(environment)
     rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
+    safety = _way_back(environment, artifact)
     known, policy = None if current == UNKNOWN else current, load_risk_policy()
-    facts = risk_facts(environment, policy, arguments.version, known, signed=False)
-    risk = assess(rfc, environment, {**facts, "now": utc_now(), "current_version": known}, policy)
+    facts = {**risk_facts(environment, policy, arguments.version, known, signed=False), "now": utc_now(),
+             "current_version": known, "way_back": safety.in_short}
+    risk = assess(rfc, environment, facts, policy)
     rules = rules_for(risk, rfc, environment)
     calendar = planned(environment.calendar)
-    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar)
+    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety)
     refusal = ""
     if rules:
         try:
@@ -112,6 +117,19 @@ def _current(environment: ServiceEnvironment) -> tuple[str, str]:
     return state.stable, f"as target {setting.name} says now"
 
 
+def _way_back(environment: ServiceEnvironment, artifact: Artifact) -> RollbackSafety:
+    """Return the verdict on what the database lacks; the gravest one when the database cannot be asked."""
+    setting = environment.migrations
+    if setting is None:
+        return RollbackSafety()
+    carried = read_migrations(artifact, setting.folder)
+    try:
+        found = database_of(setting, environment.resources).applied().values()
+    except AirlockError as error:
+        return RollbackSafety(verdict=Reversal.NEEDS_RESTORE, reason=f"the database cannot be asked: {error}")
+    return judge(*pending(carried, {one.name: one.digest for one in found if one.finished}))
+
+
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
     opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
@@ -128,6 +146,7 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
         ("calendar", opening.sentence),
         ("approvals", seats or "none: the standard-change template allows it"),
+        ("way back", f"{plan.way_back.verdict.replace('_', ' ')}: {plan.way_back.reason}"),
         ("risk", f"{plan.risk.score} of 100, {plan.risk.level}"),
     ):
         facts.add_row(name, escape(value))

@@ -274,7 +274,7 @@ class RollbackDataOperator(ReleaseOperator):
         with task_boundary(release, self.task_id):
             restored = rollback.data(release)
             log.info(
-                "restored: %s", ", ".join(restored) or "nothing; the plan names no resource in restore_on_rollback"
+                "restored: %s", ", ".join(restored) or "nothing that restore_on_rollback of the plan names"
             )
 
 

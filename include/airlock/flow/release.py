@@ -28,11 +28,13 @@ from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, calendar_for, resolve_artifact
 from airlock.connections import connection
 from airlock.deploy.landing import acted
+from airlock.deploy.migration_database import MigrationDatabase, database_of
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
 from airlock.schedule.asking import planned
+from airlock.service_model import Migrations
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
 
@@ -153,6 +155,22 @@ class Release:
         return target
 
     @cached_property
+    def migration_database(self) -> MigrationDatabase:
+        """Return the database that migrations belong to; once the release has acted, the one that its plan names.
+
+        :raises InvalidInput: the service file says nothing about migrations
+        """
+        setting = self.environment.migrations
+        resources: tuple[Resource, ...] = self.environment.resources
+        records, _ = self.ledger.read_undamaged(self.id)
+        if acted(records):
+            plan = self.plan
+            setting, resources = Migrations.model_validate(plan.settings["migrations"]), plan.resources
+        if setting is None:
+            raise InvalidInput(f"{self.environment.source} does not say where migrations belong; add 'migrations'")
+        return database_of(setting, resources)
+
+    @cached_property
     def metrics(self) -> MetricSource:
         """Return the source of the canary's numbers."""
         setting = self.environment.metrics
@@ -192,8 +210,8 @@ class Release:
     # --- leave to act -------------------------------------------------------------------------------------------------
 
     def present_plan(self, frozen: Plan, environment: ServiceEnvironment | None = None) -> Plan:
-        """Return the plan as it would be made now from *environment* (the task's own, unless given): the same request
-        and risk, everything else read anew."""
+        """Return the plan as it would be made now from *environment* (the task's own, unless given): the same request,
+        risk and verdict on the way back (which holds for one artifact and one policy), everything else read anew."""
         used = environment or self.environment
         return build_plan(
             self.id,
@@ -204,6 +222,7 @@ class Release:
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
             calendar=planned(calendar_for(frozen.rfc, used), calendar_of(frozen).overridden),
+            way_back=frozen.way_back,
         )
 
     def plan_of(self, digest: str) -> Plan | None:

@@ -28,7 +28,7 @@ from airlock.flow.operators import (
     WindowOperator,
 )
 from airlock.flow.params import form_params
-from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.flow.stages import backup, change, close, deploy, migrate, rollback
 from airlock.flow.timetables import CycleTimetable
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
@@ -43,8 +43,8 @@ DOCUMENT = """
 
 1. **change**: the request is validated and risk-scored, people approve its plan, a permit is signed, a window awaited.
 2. **backup**: every resource is backed up, by kind, and each backup is restored as a test. No proof, no deploy.
-3. **deploy**: the new version is staged, a canary gets {steps} % of the traffic and is judged, then it is promoted and
-   baked, or everything goes back.
+3. **deploy**: the database is migrated where the version needs it, the version is staged, a canary gets {steps} % of
+   the traffic and is judged, then it is promoted and baked, or everything goes back.
 4. **close**: the evidence is sealed. The run fails unless the release was promoted.
 
 **On call:** in the log of the first red task, the line with `stopped:` says what stopped and what to do next. A release
@@ -168,6 +168,10 @@ def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
 
 def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("deploy", tooltip="How do we deploy it safely?"):
+        # Before the new version is started: its smoke checks may need what a migration adds. A lock may take a while.
+        schema = StageOperator(
+            environment=environment, task_id="migrate", act=migrate.migrate, while_open=True, retries=8
+        )
         stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage, while_open=True)
         canary = CanaryOperator(environment=environment, task_id="canary", retries=12)
         validate = StageOperator(environment=environment, task_id="validate", act=deploy.validate)
@@ -181,9 +185,9 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
             restore = RollbackDataOperator(environment=environment, task_id="data")
             verify = StageOperator(environment=environment, task_id="verify", act=rollback.verify)
             traffic >> restore >> verify
-        stage >> canary >> validate >> decide >> promote >> bake >> traffic
+        schema >> stage >> canary >> validate >> decide >> promote >> bake >> traffic
         decide >> traffic
-    return stage, verify
+    return schema, verify
 
 
 def _close(environment: ServiceEnvironment, outlets: Sequence[Asset]) -> tuple[BaseOperator, BaseOperator]:

@@ -23,7 +23,7 @@ from airlock.standard_change import StandardChange
 
 # An act is announced a moment after its permit was checked; a slow server may lie between.
 ACT_LEEWAY = timedelta(minutes=2)
-WAY_BACK = ("roll_back", "restore")
+WAY_BACK = ("roll_back", "restore", "migrate_back")
 """Acts that need no permit that is still valid: the way back is part of the approved plan."""
 
 
@@ -65,7 +65,8 @@ def _risk(history: History, entry: Entry) -> tuple[str, ...]:
         expected = Plan.model_validate(earlier.data["plan"]).risk
         kept = compared({"replaces": entry.data["replaces"]}, {"replaces": earlier.data["digest"]})
         return kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
-    facts = {**entry.data["facts"], "now": entry.moment(), "current_version": plan.current_version}
+    facts = {**entry.data["facts"], "now": entry.moment(), "current_version": plan.current_version,
+             "way_back": plan.way_back.in_short}
     risk = assess(plan.rfc, _ground(plan, entry), facts, Basis.model_validate(entry.data["basis"]).risk_policy)
     return compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
 

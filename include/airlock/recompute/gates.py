@@ -10,6 +10,7 @@ from airlock.change.override import mended_incident
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Proof, RecoveryPoint, TargetState
+from airlock.recompute import migrations
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.schedule.asking import Asked, Basis
@@ -100,8 +101,13 @@ def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
 def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     """Return what is missing of that which must be on record before the act."""
     act, before = entry.record.subject, history.before(entry)
+    if act in ("migrate", "migrate_back"):
+        closed = _open(history, entry) if act == "migrate" else ()
+        return (*migrations.gate(history, entry), *closed)
     if act == "stage":
         history.needed("restore_set", entry)
+        for planned in history.plan(entry).way_back.migrations:
+            history.needed("migrated", entry, planned.name)
         return _open(history, entry) + compared(entry.data, {"digest": history.plan(entry).artifact.digest})
     if act == "shift":
         history.needed("staged", entry)

@@ -28,6 +28,7 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
+from airlock.flow.stages import migrate
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.past import changes, debts, ledgers
 from airlock.past.facts import risk_facts
@@ -102,22 +103,26 @@ def assess(release: Release) -> Plan:
             f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
             "trigger a new run"
         )
+    artifact = resolve_artifact(release.environment, rfc.version)
+    safety = migrate.examine(release, artifact)
     now, policy = utc_now(), load_risk_policy()
     if rfc.change_type == "standard":
         _allow_standard(release, rfc, state.stable, now)
     calendar, asked = _calendar(release, rfc, max(now, rfc.start_after or now))
     facts = risk_facts(release.environment, policy, rfc.version, state.stable)
-    risk = assess_risk(rfc, release.environment, {**facts, "current_version": state.stable, "now": now}, policy)
+    present = {"current_version": state.stable, "now": now, "way_back": safety.in_short}
+    risk = assess_risk(rfc, release.environment, {**facts, **present}, policy)
     rules = rules_for(risk, rfc, release.environment)
     plan = build_plan(
         release.id,
         rfc,
         release.environment,
-        resolve_artifact(release.environment, rfc.version),
+        artifact,
         state.stable,
         rules,
         risk,
         calendar=calendar,
+        way_back=safety,
     )
     if rules:
         eligible(plan.approvals, rfc.requester)
@@ -193,9 +198,19 @@ def _owe(release: Release, plan: Plan) -> None:
 
 
 def refreeze(release: Release) -> tuple[Plan, Plan]:
-    """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now."""
+    """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now.
+
+    :raises GateRefused: the way back became worse than the one that the risk was scored with
+    """
     before = release.plan
     now = release.present_plan(before)
+    if now.settings.get("migrations") != before.settings.get("migrations"):
+        raise GateRefused(
+            f"{release.id}: what the service file says about migrations has changed since the plan was made, so the "
+            "way back must be judged and scored anew; trigger a new run"
+        )
+    if now.artifact.digest != before.artifact.digest:
+        now = now.model_copy(update={"way_back": migrate.examine_again(release, now.artifact)})
     if now.digest != before.digest:
         policy = Basis.model_validate((release.latest("plan") or {})["basis"]).risk_policy  # that of the risk it had
         release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=_basis(release, policy),

@@ -13,7 +13,7 @@ from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
-from airlock.flow.stages import backup
+from airlock.flow.stages import backup, migrate
 from airlock.models import TargetState, utc_now
 
 log = logging.getLogger(__name__)
@@ -30,31 +30,19 @@ def show(state: TargetState) -> str:
 def stage(release: Release) -> None:
     """Start the new version beside the stable one with no traffic, and smoke test it.
 
-    :raises GateRefused: the restore set is not on record for these backups, another version became stable, or a smoke
-        check failed
+    :raises GateRefused: the restore set is not on record for these backups, a migration is not applied, another version
+        became stable, or a smoke check failed
     """
     plan = release.plan
     release.permitted("stage")
     backup.passed(release)
-    _same_stable(release)
+    migrate.passed(release)
+    migrate.same_stable(release)
     with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
         state = release.target.stage(plan.artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
     log.info("staged: %s; next: the canary gets its first traffic", show(state))
-
-
-def _same_stable(release: Release) -> None:
-    """Check that the plan's way back leads to what is stable now.
-
-    :raises GateRefused: somebody released another version since the plan was made
-    """
-    planned, found = release.plan.current_version, release.target.inspect().stable
-    if found != planned:
-        raise GateRefused(
-            f"the plan goes from {planned} to {release.plan.artifact.version}, but {found} is stable on the target "
-            "now: somebody released past Airlock; trigger a new run"
-        )
 
 
 def _smoke(release: Release, paths: tuple[str, ...]) -> None:
