@@ -41,7 +41,7 @@ def refusal(owner: str, debts: Iterable[Debt], now: datetime) -> str:
     shown = "; ".join(f"{debt.release} (incident {debt.incident}), due on {_at(debt.due_at)}" for debt in late[:_SHOWN])
     more = f"; and {len(late) - _SHOWN} more" if len(late) > _SHOWN else ""
     return (f"{owner} makes no standard change while an emergency change of the team waits for its approval "
-            f"afterwards: {shown}{more}; approve it in the DAG follow_up, or ask for a normal change")
+            f"afterwards: {shown}{more}; approve it in the DAG follow_up_release, or ask for a normal change")
 
 
 def _at(moment: datetime) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import normalize
 
 from airlock.errors import InvalidInput
-from airlock.models import Outcome
+from airlock.models import Outcome, Record
 from airlock.plain_text import fault_in, visible_length
 
 BLAMED = "caused_by"
@@ -83,3 +83,23 @@ def _fault(question: Question, text: str) -> str:
     if visible_length(text) < question.shortest:
         return f"wants at least {question.shortest} characters; {question.description}"
     return ""
+
+
+def finished(records: Sequence[Record]) -> tuple[Outcome, str]:
+    """Return how the follow-up of a release ended by its own *records*, and a sentence about what was owed."""
+    begun = next((record for record in records if record.type == "owed"), None)
+    if begun is None:
+        return Outcome.FAILED, "nothing was owed"
+    kinds = {record.type: record for record in records}
+    said, missing = [], []
+    for wanted, kind, done, left in (
+        (begun.data["debt"], "retro_approved", "it was approved afterwards", "the approval afterwards"),
+        (begun.data["review"], "review", "it was reviewed", "the review"),
+    ):
+        if wanted and kind in kinds:
+            said.append(done)
+        elif wanted:
+            missing.append(left)
+    if missing:
+        return Outcome.FAILED, f"{' and '.join(missing)} is still owed"
+    return Outcome.COMPLETED, " and ".join(said)

@@ -47,17 +47,7 @@ class ApproveOperator(ParkedOperator):
         super().__init__(
             subject=f"Release {environment.service} to {environment.environment}?",
             options=[APPROVE, REJECT],
-            params={
-                ANSWER_REASON: Param(
-                    "",
-                    type=["null", "string"],
-                    maxLength=2000,
-                    format="multiline",
-                    source="task",
-                    title="Reason",
-                    description="Needed when you reject; welcome when you approve.",
-                )
-            },
+            params={ANSWER_REASON: reason_param()},
             **kwargs,
         )
         self.environment = environment
@@ -135,6 +125,19 @@ class ApproveOperator(ParkedOperator):
                 return
             approval.cast(release, plan, vote_of(super().execute_complete(context, event), plan.rfc.requester))
             self._go_on(context, release, plan)
+
+
+def reason_param() -> Param:
+    """Return the field for the approver's reason."""
+    return Param(
+        "",
+        type=["null", "string"],
+        maxLength=2000,
+        format="multiline",
+        source="task",
+        title="Reason",
+        description="Needed when you reject; welcome when you approve.",
+    )
 
 
 def vote_of(answer: Any, requester: str) -> Vote:

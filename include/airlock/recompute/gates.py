@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from airlock.backup.run import restore_set
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.override import mended_incident
+from airlock.change.review import finished
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Proof, RecoveryPoint, TargetState
@@ -156,7 +157,10 @@ def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
     outside = entry.data["outcome"] in (Outcome.COMPLETED, Outcome.FAILED)
     if outside and any(record.type in ("rfc", "plan", "permit", "act") for record in before):
         return (f"outcome: {entry.data['outcome']} -> that of a release, which its records are of",)
-    landed = ended(before) if outside else outcome_of(before)
+    if any(record.type == "owed" for record in before):
+        landed: tuple[Outcome, str] | None = finished(before)
+    else:
+        landed = ended(before) if outside else outcome_of(before)
     if landed is None:
         return (f"outcome: {entry.data['outcome']} -> none, neither promotion nor rollback is complete on record",)
     found = compared(entry.data, {"outcome": landed[0].value, "why": landed[1]})

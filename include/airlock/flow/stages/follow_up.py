@@ -15,6 +15,7 @@ from typing import Any
 from airlock.change import review
 from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.debt import Debt
+from airlock.change.review import BLAMED
 from airlock.errors import InvalidInput, PermanentError
 from airlock.flow.release import Release
 from airlock.flow.stream import StreamRun
@@ -69,7 +70,8 @@ def may_ask_again(run: StreamRun, now: datetime) -> bool:
 def begin(run: StreamRun, found: Owed) -> None:
     """Put on record, once, what is owed and until when."""
     if run.latest("owed") is None:
-        run.record("owed", review=found.review, debt=found.debt.model_dump(mode="json") if found.debt else None)
+        run.record("owed", review=found.review, debt=found.debt.model_dump(mode="json") if found.debt else None,
+                   requester=plan_of(run).rfc.requester)
 
 
 def plan_of(run: StreamRun) -> Plan:
@@ -88,8 +90,7 @@ def asked(run: StreamRun, debt: Debt) -> tuple[str, ...]:
     people = eligible(debt.approvals, plan_of(run).rfc.requester)
     if _open_request(run) is None:
         number = len(run.recorded("retro_request")) + 1
-        run.record("retro_request", str(number), eligible=list(people), plan_digest=plan_of(run).digest,
-                   approvals=[rule.model_dump(mode="json") for rule in debt.approvals])
+        run.record("retro_request", str(number), eligible=list(people), plan_digest=plan_of(run).digest)
     return people
 
 
@@ -141,7 +142,7 @@ def take_review(run: StreamRun, answers: Mapping[str, Any], person: str) -> dict
     """
     known = ledgers.releases(run.environment).releases()
     given = review.checked(answers, known, run.id)
-    run.record("review", answers=given, person=person)
+    run.record("review", answers=given, person=person, releases=[given[BLAMED]] if BLAMED in given else [])
     log.info("%s: reviewed by %s; next: the follow-up is sealed when nothing else is owed", run.id, person)
     return given
 
@@ -154,11 +155,11 @@ def reviewers(run: StreamRun) -> tuple[str, ...]:
 
 def close(run: StreamRun) -> str:
     """Seal the follow-up when nothing is owed any more; return what is still missing, empty for nothing."""
-    still = owed_after(run.environment, run.id)
-    if still.debt is not None or still.review:
-        missing = (["the approval afterwards"] if still.debt else []) + (["the review"] if still.review else [])
-        return f"{run.id}: {' and '.join(missing)} is still owed"
-    if run.records():
-        pack = run.end(Outcome.COMPLETED, "nothing is owed any more")
-        log.info("%s: the follow-up is sealed in %s", run.id, pack)
+    records = run.records()
+    if not records or run.ledger.sealed(run.id):
+        return ""
+    outcome, why = review.finished(records)
+    if outcome is not Outcome.COMPLETED:
+        return f"{run.id}: {why}"
+    log.info("%s: %s; the follow-up is sealed in %s", run.id, why, run.end(outcome, why))
     return ""
