@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from airlock.flow.watch_dag import build
+from airlock.schedule.train_file import trains_folder
 from airlock.services import services_folder
 
-dag: DAG = build(services_folder())
+dag: DAG = build(services_folder(), trains_folder())

@@ -23,7 +23,7 @@ from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback, undo
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback, train, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
-SCHEDULER = "scheduler"
-"""Who asks for the change of a run that nobody triggered."""
 ASSET_RUN = "asset_triggered"
 SCHEDULED_RUN = "scheduled"
 CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
@@ -81,12 +79,16 @@ class StageOperator(BaseOperator):
 
 
 class ValidateOperator(ReleaseOperator):
-    """Accepts the RFC: from the trigger form, or, in a fixed cycle, from the standard-change template."""
+    """Accepts the RFC: from the trigger form, or, in a cycle or for a train, from the standard-change template."""
 
     def execute(self, context: Context) -> None:
         release = open_release(self, context)
         with task_boundary(release, self.task_id):
             run = context["dag_run"]
+            if departure := train.departure_of(run.run_id):
+                asked, wanted = train.request_of(release, departure, run.run_id)
+                change.validate(release, asked, train.SCHEDULER, wanted, departure[1])
+                return
             if run.run_type not in CYCLE_RUNS:
                 change.validate(release, dict(context["params"]), requester_of(run))
                 return
@@ -98,7 +100,7 @@ class ValidateOperator(ReleaseOperator):
                 release.record("skipped", why=why)
                 log.info("nothing to release: %s", why)
                 raise AirflowSkipException(why)
-            change.validate(release, form, SCHEDULER, digest)
+            change.validate(release, form, train.SCHEDULER, digest)
 
     def _refuse_late(self, release: Release, due: datetime, attempt: int) -> None:
         cycle = self.environment.cycle
@@ -115,8 +117,11 @@ class UndoOperator(ReleaseOperator):
     def execute(self, context: Context) -> None:
         release = open_release(self, context)
         with task_boundary(release, self.task_id):
-            given = context["params"]
-            undo.request(release, given["reason"], given["incident"], requester_of(context["dag_run"]))
+            given, run = context["params"], context["dag_run"]
+            departure = train.departure_of(run.run_id)
+            asked_by = train.return_of(release, departure, run.run_id) if departure else None
+            requester = train.SCHEDULER if departure else requester_of(run)
+            undo.request(release, given["reason"], given["incident"], requester, asked_by)
 
 
 def open_release(task: ReleaseOperator, context: Context) -> Release:

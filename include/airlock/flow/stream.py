@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
-BACKUPS, DRILLS, RETENTION, WATCH = "backups", "drills", "retention", "watch"
+BACKUPS, DRILLS, RETENTION, TRAINS, WATCH = "backups", "drills", "retention", "trains", "watch"
 
 
 class StreamRun(Release):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,12 @@ from airflow.timetables.trigger import DeltaTriggerTimetable
 from airlock.errors import AirlockError, InvalidInput
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import watch
+from airlock.flow.stages.train import home_of
+from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS
 from airlock.flow.task import own_address
 from airlock.models import utc_now
-from airlock.services import load_file, service_files
+from airlock.schedule.train_file import load_train, train_files
+from airlock.services import ServiceEnvironment, load_file, service_files
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,9 +46,10 @@ class WatchOperator(BaseOperator):
     Reads the service files when it runs, as ``settle`` does.
     """
 
-    def __init__(self, *, folder: Path, **kwargs: Any) -> None:
+    def __init__(self, *, folder: Path, trains: Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder = folder
+        self.trains = trains
 
     def execute(self, context: Context) -> None:
         found: list[str] = []
@@ -56,21 +61,38 @@ class WatchOperator(BaseOperator):
                 found.append(str(error))
                 continue
             for environment in environments:
-                try:
-                    states = partial(state_of_run, context["ti"])
-                    for ended in watch.end_leftovers(environment, own_address(), states, f"task {self.task_id}"):
-                        log.warning("%s", ended)
-                    found += watch.look(environment, utc_now(), f"task {self.task_id}")
-                except AirlockError as error:
-                    name = f"{environment.service} {environment.environment}"
-                    log.error("%s cannot be watched: %s; next: tried again at the next run", name, error)
-                    found.append(f"{name}: {error}")
+                name = f"{environment.service} {environment.environment}"
+                found += self._watched(name, partial(self._environment, environment, context))
+        for path in train_files(self.trains):
+            found += self._watched(f"train {path.stem}", partial(self._train, path, context))
         if found:
             raise AirflowFailException("; ".join(found))
 
+    def _environment(self, environment: ServiceEnvironment, context: Context) -> tuple[str, ...]:
+        self._end(environment, context, (BACKUPS, DRILLS, RETENTION))
+        return watch.look(environment, utc_now(), f"task {self.task_id}")
 
-def build(folder: Path) -> DAG:
-    """Return the DAG that watches the services whose files lie in *folder*. Reads nothing."""
+    def _train(self, path: Path, context: Context) -> tuple[str, ...]:
+        train = load_train(path)
+        self._end(home_of(train), context, (TRAINS,))
+        return watch.look_at_train(train, utc_now(), f"task {self.task_id}")
+
+    def _end(self, environment: ServiceEnvironment, context: Context, streams: tuple[str, ...]) -> None:
+        states = partial(state_of_run, context["ti"])
+        for ended in watch.end_leftovers(environment, own_address(), states, f"task {self.task_id}", streams):
+            log.warning("%s", ended)
+
+    @staticmethod
+    def _watched(name: str, look: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        try:
+            return look()
+        except AirlockError as error:
+            log.error("%s cannot be watched: %s; next: tried again at the next run", name, error)
+            return (f"{name}: {error}",)
+
+
+def build(folder: Path, trains: Path) -> DAG:
+    """Return the DAG that watches the services whose files lie in *folder*, and *trains*. Reads nothing."""
     with DAG(
         dag_id=DAG_ID,
         description="Tells people of schedules that were missed",
@@ -81,5 +103,5 @@ def build(folder: Path) -> DAG:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as dag:
-        WatchOperator(folder=folder, task_id="watch", retries=0)
+        WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0)
     return dag

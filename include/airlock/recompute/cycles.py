@@ -10,6 +10,7 @@ from airlock.recompute.history import Entry, History, Recomputed, again, compare
 from airlock.schedule.drill import DrillPoint, chosen
 from airlock.schedule.promotion import Hint, Promotion, candidate, version_before
 from airlock.schedule.retention import KeptPoint, fates
+from airlock.schedule.train import Readiness, Train, board, course_of, next_back
 from airlock.service_model import RetentionPolicy
 
 
@@ -27,8 +28,30 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "retention", f"{len(entry.data.get('fates', ()))} decided on", _retention)
     for entry in history.of("expired"):
         yield again(history, entry, "expired", entry.record.subject, _expired)
+    for entry in history.of("departure"):
+        yield again(history, entry, "boarding", ", ".join(map(str, entry.data.get("passengers", ()))), _boarding)
+    for kind, turn in (("start", "leaves"), ("send_back", "goes back")):
+        for entry in history.of(kind):
+            yield again(history, entry, turn, entry.record.subject, _turn)
     for entry in _chosen_by_rule(history):
         yield again(history, entry, "content asked for", "", _asked)
+
+
+def _boarding(history: History, entry: Entry) -> tuple[str, ...]:
+    seen = history.needed("boarding", entry).data
+    train = Train.model_validate(entry.data["train"])
+    known = [Readiness.model_validate(one) for one in seen["readiness"]]
+    found = board(train.services, {one.service: one for one in known})
+    releases = {one.service: {"version": one.version, "digest": one.digest} for one in known
+                if one.service in found.passengers}
+    return compared(entry.data, {"train": seen["train"], "passengers": list(found.passengers), "releases": releases,
+                                 "carried_over": found.carried_over})
+
+
+def _turn(history: History, entry: Entry) -> tuple[str, ...]:
+    before = history.before(entry)
+    whose = course_of(before).next if entry.record.type == "start" else next_back(before)
+    return compared({"turn": entry.record.subject}, {"turn": whose})
 
 
 def _chosen_by_rule(history: History) -> Iterator[Entry]:

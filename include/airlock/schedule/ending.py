@@ -1,16 +1,19 @@
-"""How a backup, a drill or an expiry ended, by its records alone. Pure: the same in a task and from a pack."""
+"""How a backup, a drill, an expiry or a train ended, by its records alone. Pure: the same in a task and from a pack."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from airlock.models import Outcome, Record
+from airlock.schedule import train
 
 _STATED = ("drill", "retention", "backup")
 
 
 def ended(records: Sequence[Record]) -> tuple[Outcome, str]:
     """Return whether everything was done that was to be done, and a sentence that says so, or what was not."""
+    if any(record.type == "boarding" for record in records):
+        return train.ended(records)
     faults = [record for record in records if record.type == "fault"]
     tests = [record.data["proof"] for record in records if record.type in ("proof", "drilled")]
     proofs = {proof["recovery_point"]: proof for proof in tests}

@@ -171,6 +171,17 @@ def course_of(records: Sequence[Record]) -> Course:
     return course(departure.data["passengers"], ended_of(records, "arrived"), departure.data["train"]["on_failure"])
 
 
+def next_back(records: Sequence[Record]) -> str | None:
+    """Return who goes back now by the train's own records: one at a time, and nobody past one that is stuck."""
+    returned = ended_of(records, "returned")
+    for name in course_of(records).roll_back:
+        if name not in returned:
+            return name
+        if returned[name] is not Outcome.PROMOTED:
+            return None
+    return None
+
+
 def ended(records: Sequence[Record]) -> tuple[Outcome, str]:
     """Return how the train ended by its own records, and a sentence about everybody on it."""
     where = course_of(records)

@@ -166,6 +166,19 @@ def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datet
 
     :raises GateRefused: they do not
     """
+    name, standing = standard_standing(release, rfc, current_version, now)
+    release.record("standard_change", name, **standing)
+    if not standing["allowed"]:
+        raise GateRefused(standing["why"])
+    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", name,
+             len(standing["uses"]), standing["owner"])
+
+
+def standard_standing(
+    release: Release, rfc: Rfc, current_version: str, now: datetime
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the template of *rfc*, and whether it, and the standing of the team, carry it, with all that
+    this was decided by. Records nothing."""
     environment = release.environment
     name, template = template_of(environment, rfc.template)
     uses = changes.uses_of(release.ledger, name)
@@ -173,16 +186,12 @@ def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datet
     owed = debts.debts_of_team(Path(environment.source).parent, environment.owner)
     why = (template_refuses(name, template, rfc, uses, restored, current_version, now)
            or debts_refuse(environment.owner, owed, now))
-    release.record(
-        "standard_change", name, allowed=not why, why=why, at=now.isoformat(), current_version=current_version,
-        template=template.model_dump(mode="json"), uses=[use.model_dump(mode="json") for use in uses],
-        restored=restored.model_dump(mode="json") if restored else None, owner=environment.owner,
-        debts=[debt.model_dump(mode="json") for debt in owed],
-    )
-    if why:
-        raise GateRefused(why)
-    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", name, len(uses),
-             environment.owner)
+    return name, {
+        "allowed": not why, "why": why, "at": now.isoformat(), "current_version": current_version,
+        "template": template.model_dump(mode="json"), "uses": [use.model_dump(mode="json") for use in uses],
+        "restored": restored.model_dump(mode="json") if restored else None, "owner": environment.owner,
+        "debts": [debt.model_dump(mode="json") for debt in owed],
+    }
 
 
 def _owe(release: Release, plan: Plan) -> None:

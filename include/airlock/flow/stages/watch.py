@@ -15,8 +15,11 @@ from airlock.evidence.ledger import Ledger
 from airlock.flow.release import Release
 from airlock.flow.stages import keeping
 from airlock.flow.stages.settle import RunState
-from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, WATCH, StreamRun
+from airlock.flow.stages.train import finish as finish_train
+from airlock.flow.stages.train import home_of
+from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS, WATCH, StreamRun
 from airlock.schedule.missed import due_between, missed
+from airlock.schedule.train import Train
 from airlock.service_model import Schedule
 from airlock.services import ServiceEnvironment
 
@@ -36,14 +39,28 @@ def schedules(environment: ServiceEnvironment) -> dict[str, Schedule]:
 def look(environment: ServiceEnvironment, now: datetime, actor: str) -> tuple[str, ...]:
     """Return a sentence for every schedule of *environment* whose newest time was missed; people are told once of each
     time that was, and each is recorded."""
-    found: list[str] = []
-    for stream, schedule in schedules(environment).items():
-        watch = StreamRun(environment, WATCH, stream, actor)
-        since = watched_since(watch, schedule, now)
-        runs = StreamRun(environment, stream, stream, actor).ledger
-        late = missed(schedule, since, tuple(begun(runs, since)), now)
-        found += tell(watch, f"{stream} of {environment.service} {environment.environment}", late, schedule, now)
-    return tuple(found)
+    return tuple(
+        said for stream, schedule in schedules(environment).items()
+        for said in _looked(environment, stream, schedule, now, actor)
+    )
+
+
+def look_at_train(train: Train, now: datetime, actor: str) -> tuple[str, ...]:
+    """Return the same for *train*.
+
+    :raises UnknownName: its first service, beside which its evidence lies, is not declared
+    """
+    return _looked(home_of(train), TRAINS, train.schedule, now, actor) if train.schedule else ()
+
+
+def _looked(
+    environment: ServiceEnvironment, stream: str, schedule: Schedule, now: datetime, actor: str
+) -> tuple[str, ...]:
+    watch = StreamRun(environment, WATCH, stream, actor)
+    since = watched_since(watch, schedule, now)
+    runs = StreamRun(environment, stream, stream, actor).ledger
+    late = missed(schedule, since, tuple(begun(runs, since)), now)
+    return tell(watch, f"{stream} of {environment.service} {environment.environment}", late, schedule, now)
 
 
 def watched_since(watch: Release, schedule: Schedule, now: datetime) -> datetime:
@@ -86,10 +103,16 @@ def tell(watch: Release, what: str, late: tuple[datetime, ...], schedule: Schedu
     return ()
 
 
-def end_leftovers(environment: ServiceEnvironment, own_airflow: str, state_of: StateOf, actor: str) -> tuple[str, ...]:
+def end_leftovers(
+    environment: ServiceEnvironment,
+    own_airflow: str,
+    state_of: StateOf,
+    actor: str,
+    streams: tuple[str, ...] = (BACKUPS, DRILLS, RETENTION),
+) -> tuple[str, ...]:
     """Seal what is done outside releases whose DAG run is over or gone; return what was sealed."""
     found = []
-    for stream in (BACKUPS, DRILLS, RETENTION):
+    for stream in streams:
         for identity in StreamRun(environment, stream, stream, actor).ledger.unsettled():
             run = StreamRun(environment, stream, identity, actor)
             of = run.latest("run")
@@ -100,6 +123,6 @@ def end_leftovers(environment: ServiceEnvironment, own_airflow: str, state_of: S
             run.record("fault", "watch", error="RunOver", attempt=1,
                        message=f"the DAG run {of['run_id']} {'is gone' if state is RunState.GONE else 'ended'} before "
                                f"the {stream} had ended")
-            outcome, _ = keeping.finish(run)
+            outcome, _ = finish_train(run) if stream == TRAINS else keeping.finish(run)
             found.append(f"{identity}: {stream} ended as {outcome}")
     return tuple(found)
