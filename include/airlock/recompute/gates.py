@@ -154,7 +154,8 @@ def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
     before = tuple(record for record in history.before(entry) if record.type != "outcome")
-    outside = entry.data["outcome"] in (Outcome.COMPLETED, Outcome.FAILED)
+    train = any(record.type == "boarding" for record in before)
+    outside = train or entry.data["outcome"] in (Outcome.COMPLETED, Outcome.FAILED)
     if outside and any(record.type in ("rfc", "plan", "permit", "act") for record in before):
         return (f"outcome: {entry.data['outcome']} -> that of a release, which its records are of",)
     if any(record.type == "owed" for record in before):

@@ -27,7 +27,7 @@ from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import TRAINS, StreamRun
 from airlock.models import Outcome, Rfc
 from airlock.past.facts import risk_facts
-from airlock.schedule.calendar import decide
+from airlock.schedule.asking import ask
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import Candidate, NothingNew
 from airlock.schedule.train import Readiness, Train, course_of, next_back
@@ -41,6 +41,8 @@ SCHEDULER = "scheduler"
 """Who asks for a change that no person triggered."""
 _RUN_ID = re.compile(r"train\.(?P<train>[a-z][a-z0-9_-]{0,62})\.(?P<departure>[A-Za-z0-9_-]{1,128})")
 _GONE_FOR = timedelta(minutes=5)
+_UNKNOWN_OPENING = timedelta(minutes=10)
+"""When it is looked again where nobody knows when a calendar opens: an incident, a spent error budget."""
 StateOf = Callable[[str, str], RunState]
 
 
@@ -128,17 +130,18 @@ def held_until(run: StreamRun, train: Train, now: datetime) -> datetime | None:
     departure = _departure(run)
     closed = {}
     for service in departure["passengers"]:
-        decision = decide(find(services_folder(), service, train.environment).calendar, now)
-        if not decision.open:
-            closed[service] = decision
-    if not closed or run.latest("carried_over") is not None or run.latest("left") is not None:
+        where = find(services_folder(), service, train.environment)
+        asked = ask(where.calendar, service, where.environment, now)
+        if not asked.decision.open:
+            closed[service] = asked.decision
+    if not closed or run.latest("carried_over") is not None or any(one.type == "start" for one in run.records()):
         return None
     called = datetime.fromisoformat((run.latest("boarding") or {})["at"])
     limit = called + timedelta(hours=train.wait_hours)
-    opens = [one.next_open for one in closed.values()]
-    until = None if None in opens else max(one for one in opens if one is not None)
+    opens = [one.next_open or now + _UNKNOWN_OPENING for one in closed.values()]
+    until = max(now + timedelta(seconds=1), *opens)
     why = "; ".join(f"{service}: {decision.sentence}" for service, decision in closed.items())
-    if train.on_freeze == "wait" and until is not None and until <= limit:
+    if train.on_freeze == "wait" and until <= limit:
         if (run.latest("held") or {}).get("until") != until.isoformat():
             run.record("held", until=until.isoformat(), why=why)
             run.notify("held", f"Train {train.train} waits until {until:%d %b %H:%M} UTC", why)
