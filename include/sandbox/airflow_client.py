@@ -152,11 +152,20 @@ class AirflowClient:
 
     def approve(self, run: Run, option: str, reason: str) -> None:
         """Answer the request for approval of *run*."""
+        self.answer(run, "change.approve", option, {"answer_reason": reason})
+
+    def answer(self, run: Run, task_id: str, option: str, given: Mapping[str, Any]) -> None:
+        """Answer what the task *task_id* of *run* asks."""
         self._call(
             "PATCH",
-            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/change.approve/-1/hitlDetails",
-            json={"chosen_options": [option], "params_input": {"answer_reason": reason}},
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
+            json={"chosen_options": [option], "params_input": dict(given)},
         )
+
+    def runs(self, dag_id: str) -> tuple[Run, ...]:
+        """Return the runs of *dag_id*."""
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
+        return tuple(_run(one) for one in found["dag_runs"])
 
 
 def _run(data: Mapping[str, Any]) -> Run:

@@ -113,17 +113,8 @@ def assess(release: Release) -> Plan:
     present = {"current_version": state.stable, "now": now, "way_back": safety.in_short}
     risk = assess_risk(rfc, release.environment, {**facts, **present}, policy)
     rules = rules_for(risk, rfc, release.environment)
-    plan = build_plan(
-        release.id,
-        rfc,
-        release.environment,
-        artifact,
-        state.stable,
-        rules,
-        risk,
-        calendar=calendar,
-        way_back=safety,
-    )
+    plan = build_plan(release.id, rfc, release.environment, artifact, state.stable, rules, risk, calendar=calendar,
+                      way_back=safety)
     if rules:
         eligible(plan.approvals, rfc.requester)
     if plan.terms.escalation:
