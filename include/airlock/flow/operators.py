@@ -23,7 +23,7 @@ from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback, train, undo
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
@@ -90,7 +90,8 @@ class ValidateOperator(ReleaseOperator):
                 change.validate(release, asked, train.SCHEDULER, wanted, departure[1])
                 return
             if run.run_type not in CYCLE_RUNS:
-                change.validate(release, dict(context["params"]), requester_of(run))
+                given = tickets.filled(release, dict(context["params"]))
+                change.validate(release, given, requester_of(run))
                 return
             if run.run_type == SCHEDULED_RUN:
                 self._refuse_late(release, run.run_after, context["ti"].try_number)
@@ -161,6 +162,7 @@ class WindowOperator(ReleaseOperator):
             elif decision.open:
                 release.record("window", **asked.as_record())
                 log.info("window open: %s; next: back up every resource", decision.sentence)
+                release.notify("begun", "The release begins", decision.sentence)
                 return
             else:
                 until, why = decision.look_again, decision.sentence

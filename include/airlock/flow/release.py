@@ -30,9 +30,11 @@ from airlock.connections import connection
 from airlock.deploy.landing import acted
 from airlock.deploy.migration_database import MigrationDatabase, database_of
 from airlock.deploy.target import Target
-from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
+from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
+from airlock.flow.notices import tell
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
+from airlock.notify.notifier import Message
 from airlock.schedule.asking import planned
 from airlock.service_model import Migrations
 from airlock.services import ServiceEnvironment, load_file
@@ -277,27 +279,7 @@ class Release:
     # --- people -------------------------------------------------------------------------------------------------------
 
     def notify(self, event: str, title: str, text: str, link: str = "", **fields: str) -> None:
-        """Tell people, once for each *title*. What cannot be delivered is logged and never stops a release."""
-        from airlock.notify.notifier import Message
-
-        records, _ = self.ledger.read_undamaged(self.id)
-        if any((told.type, told.subject, told.data.get("title")) == ("notification", event, title) for told in records):
-            return
-        begun = self.latest("notification", "start")
-        if begun is not None and not begun["delivered"]:
-            return  # there is no connection, which was said when the release began
-        message = Message(
-            release=self.id,
-            event=event,
-            title=title,
-            text=text,
-            fields=fields,
-            link=link,
-            thread=(begun or {}).get("thread"),
+        """Tell people, once for each *title*; see ``airlock.flow.notices``. Never stops a release."""
+        tell(
+            self, Message(release=self.id, event=event, title=title[:200], text=text[:8000], fields=fields, link=link)
         )
-        try:
-            thread = registry.resolve(registry.NOTIFIERS, "notifier", "slack")().send(message)
-        except TemporaryError as error:
-            log.warning("message %r was not delivered, the release goes on: %s", event, error)
-            return
-        self.record("notification", event, title=title, thread=thread, delivered=thread is not None)

@@ -28,7 +28,8 @@ from airlock.flow.operators import (
     WindowOperator,
 )
 from airlock.flow.params import form_params
-from airlock.flow.stages import backup, change, close, deploy, migrate, rollback
+from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, tickets
+from airlock.flow.ticket_approval import TicketApproveOperator
 from airlock.flow.timetables import CycleTimetable
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
@@ -77,7 +78,8 @@ def build(environment: ServiceEnvironment) -> DAG:
         default_args=default_arguments(environment.owner),
         is_paused_upon_creation=False,
     ) as dag:
-        stages(environment, ValidateOperator, [asset_of(environment.service, environment.environment)])
+        stages(environment, ValidateOperator, [asset_of(environment.service, environment.environment)],
+               ticketed=environment.tickets is not None)
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
     dag.params = ParamsDict(form_params(scheduled=cycle.automatic))
@@ -104,38 +106,52 @@ def default_arguments(owner: str) -> dict[str, Any]:
 
 
 def stages(
-    environment: ServiceEnvironment, validate: type[ReleaseOperator], outlets: Sequence[Asset] = ()
+    environment: ServiceEnvironment,
+    validate: type[ReleaseOperator],
+    outlets: Sequence[Asset] = (),
+    *,
+    ticketed: bool = False,
 ) -> None:
     """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built.
 
     :param outlets: what a promotion is announced through
+    :param ticketed: whether the release is shown, and perhaps approved, in a ticket
     """
-    window = _change(environment, validate)
+    window = _change(environment, validate, ticketed)
     backups, restore_set = _backup(environment)
     first, landed = _deploy(environment)
-    seal, outcome = _close(environment, outlets)
+    seal, outcome = _close(environment, outlets, ticketed)
     window >> backups
     restore_set >> first
     landed >> seal >> outcome
 
 
-def _change(environment: ServiceEnvironment, first: type[ReleaseOperator]) -> BaseOperator:
+def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
         validate = first(environment=environment, task_id="validate")
         # It waits while an earlier release is being brought back: see flow.acting.
         assess = StageOperator(environment=environment, task_id="assess", act=change.assess, retries=30)
-        approve = ApproveOperator(
-            environment=environment,
-            task_id="approve",
-            # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
-            retries=50,
-            retry_delay=timedelta(seconds=2),
-            retry_exponential_backoff=0,
-        )
+        approve = _approve(environment, ticketed)
         permit = StageOperator(environment=environment, task_id="permit", act=change.permit)
         window = WindowOperator(environment=environment, task_id="window")
         validate >> assess >> approve >> permit >> window
+        if ticketed:
+            ticket = StageOperator(environment=environment, task_id="ticket", act=tickets.open_ticket, retries=30)
+            assess >> ticket >> approve
     return window
+
+
+def _approve(environment: ServiceEnvironment, ticketed: bool) -> BaseOperator:
+    if ticketed and environment.tickets is not None and environment.tickets.decides_approval:
+        return TicketApproveOperator(environment=environment, task_id="approve", retries=30)
+    return ApproveOperator(
+        environment=environment,
+        task_id="approve",
+        # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
+        retries=50,
+        retry_delay=timedelta(seconds=2),
+        retry_exponential_backoff=0,
+    )
 
 
 def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
@@ -190,7 +206,9 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
     return schema, verify
 
 
-def _close(environment: ServiceEnvironment, outlets: Sequence[Asset]) -> tuple[BaseOperator, BaseOperator]:
+def _close(
+    environment: ServiceEnvironment, outlets: Sequence[Asset], ticketed: bool
+) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("close", tooltip="Evidence"):
         seal = StageOperator(
             environment=environment, task_id="seal", act=close.seal, after_seal=True, trigger_rule="all_done"
@@ -198,4 +216,15 @@ def _close(environment: ServiceEnvironment, outlets: Sequence[Asset]) -> tuple[B
         outcome = OutcomeOperator(
             environment=environment, task_id="outcome", trigger_rule="all_done", outlets=list(outlets)
         )
+        if ticketed:
+            # After the seal: a ticket system that is away must not keep the evidence open.
+            ticket = StageOperator(
+                environment=environment,
+                task_id="ticket",
+                act=tickets.close_ticket,
+                after_seal=True,
+                trigger_rule="all_done",
+                retries=6,
+            )
+            seal >> ticket >> outcome
     return seal, outcome

@@ -71,6 +71,7 @@ def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -
     except AirlockError as error:
         log.error("%s: stopped: %s", task_id, error)
         attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
+        release.notify("fault", f"{task_id} stopped", str(error))
         raise AirflowFailException(str(error)) from None
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -60,6 +62,7 @@ class Site:
             timeout=_SILENCE_SECONDS,
             auth=(account.login, account.secret) if account.login else None,
             headers=headers,
+            verify=_certificates(),
         )
         try:
             with client, client.stream(method, self.address + path, params=params, json=body) as answer:
@@ -109,6 +112,14 @@ class Site:
             raise TemporaryError(
                 f"{self.what}: the answer to {path} is not JSON; a page of a log-in or of an outage? It is tried again"
             ) from error
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    """Return whose certificates are trusted; to read them takes longer than most questions."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def plain(value: Any, limit: int) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from airlock.change.absence import ABSENT, Attendance, attendance, relevant
 from airlock.change.approval import check_vote, eligible, stands_for, tally
@@ -82,11 +83,14 @@ def look(release: Release, plan: Plan, now: datetime) -> Standing:
     return Standing(request, result.decided, result.sentence, state, present, min((state.look_at, *moments)))
 
 
-def cast(release: Release, plan: Plan, vote: Vote, *, via: str = "Airflow") -> str:
+def cast(
+    release: Release, plan: Plan, vote: Vote, *, via: str = "Airflow", ticket: Mapping[str, Any] | None = None
+) -> str:
     """Record *vote* on the open request, or why it does not count; return that reason, empty if it counts.
 
     :param vote: without ``stands_for``, which follows from the absences
     :param via: where the answer was given
+    :param ticket: the answer as the ticket system told it, if it was given there
     :raises GateRefused: there is no open request
     """
     if open_request(release, plan, vote.at) is None:
@@ -96,6 +100,8 @@ def cast(release: Release, plan: Plan, vote: Vote, *, via: str = "Airflow") -> s
     instead = stands_for(state.rules, vote.person, plan.rfc.requester, vote.at, known)
     vote = vote.model_copy(update={"stands_for": instead})
     data = {"request": request, "vote": vote.model_dump(mode="json"), "absences": _plain(known), "via": via}
+    if ticket is not None:
+        data["ticket"] = dict(ticket)
     try:
         check_in_time(state, vote)
         check_vote(state.rules, vote, plan.rfc.requester, known)

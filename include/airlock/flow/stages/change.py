@@ -290,3 +290,4 @@ def permit(release: Release) -> None:
         plan.terms.valid_hours,
         ", ".join(v.person for v in votes) or f"the written policy: {plan.terms.rule}",
     )
+    release.notify("permitted", "Permit signed", f"plan {plan.digest}, valid for {plan.terms.valid_hours:g} h")
