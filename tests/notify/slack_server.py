@@ -41,12 +41,14 @@ class SlackHandler(BaseHTTPRequestHandler):
         given = self.headers["Content-Type"].startswith("application/json")
         body = json.loads(raw) if given else dict(parse_qsl(raw))
         self.server.requests.append((self.path, body))
-        ok = self.server.reply(self.path.partition("?")[0], body)
-        if self.headers["Authorization"] != "Bearer xoxb-right":
-            ok = {"ok": False, "error": "invalid_auth"}
-        status, headers, data = (
-            self.server.answers.pop(0) if self.server.answers else (200, {}, json.dumps(ok).encode())
-        )
+        status: int = 200
+        headers: dict[str, str] = {}
+        if self.server.answers:
+            status, headers, data = self.server.answers.pop(0)
+        elif self.headers["Authorization"] != "Bearer xoxb-right":
+            data = b'{"ok":false,"error":"invalid_auth"}'
+        else:
+            data = json.dumps(self.server.reply(self.path.partition("?")[0], body)).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             self.send_header(name, value)

@@ -10,6 +10,7 @@ A notification never decides anything. Notifiers
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +21,9 @@ class Message(Frozen):
     """One event of one release. ``thread`` is what ``send`` returned for the release's first message, if it did."""
 
     release: str
-    event: str = Field(pattern=r"^[a-z_]{1,40}$")
+    event: Literal["start", "approval_wanted", "approval_reminder", "approval_escalated", "approval_over",
+                   "approver_absent", "vote", "permitted", "conflict", "begun", "held", "verdict", "end", "fault",
+                   "quiet", "alarm"]
     title: str
     text: str = ""
     fields: dict[str, str] = Field(default_factory=dict)

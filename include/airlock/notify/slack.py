@@ -51,7 +51,6 @@ _SIGNS = {
     "quiet": ":hourglass:",
     "alarm": ":rotating_light:",
 }
-_OTHER_SIGN = ":information_source:"
 _said_missing: set[str] = set()
 
 
@@ -173,7 +172,7 @@ def _carries(message: dict[str, Any], release: str) -> bool:
 
 def render(message: Message) -> str:
     """Return *message* as Slack text: bounded, and with nothing in it that Slack would take for a command."""
-    lines = [f"{_SIGNS.get(message.event, _OTHER_SIGN)} *{_line(message.title, _TITLE)}*"]
+    lines = [f"{_SIGNS[message.event]} *{_line(message.title, _TITLE)}*"]
     if message.text:
         lines += _quoted(message.text)
     shown = list(message.fields.items())[:_FIELDS]
