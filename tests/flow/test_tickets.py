@@ -23,6 +23,7 @@ from airlock.recompute.release import recompute
 from airlock.services import find
 from airlock.signing import Signer
 from sandbox import credentials
+from sandbox.demo import EASY
 from sandbox.layout import Layout
 from tests.itsm.jira_server import JiraServer
 from tests.itsm.ticket_server import LOGIN, SECRET
@@ -79,7 +80,7 @@ def released(running: Running, services: Path, tickets: JiraServer, messages: li
     key = tickets.opened("New orders page", "because customers asked", impact={"value": "low"},
                          backout="All traffic goes back to the version before.")  # fmt: skip
     client.wait_for_dag("release.shop.staging", 200)
-    run = client.trigger("release.shop.staging", {"version": "1.1", "change_type": "normal", "ticket": key})
+    run = client.trigger("release.shop.staging", {"version": "1.1", "change_type": "normal", "ticket": key, **EASY})
     identity = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
 
     def approve() -> str:
