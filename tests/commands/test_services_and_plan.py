@@ -101,3 +101,16 @@ def test_plan_asks_for_the_name_of_a_user_who_has_none(folder, capsys, monkeypat
     monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container that runs under any number
     assert main(["plan", "cafe", "live", "--version", "1.1", "--folder", str(folder)]) == 2
     assert "give --requester NAME" in capsys.readouterr().err
+
+
+def test_check_names_faults_of_train_files_too(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "trains").mkdir()
+    (tmp_path / "trains" / "weekly.yaml").write_text(
+        "train: weekly\ndescription: All.\nowner: team\nenvironment: live\nservices: [{name: cafe}, {name: bar}]\n"
+    )
+    monkeypatch.setenv("AIRLOCK_TRAINS", str(tmp_path / "trains"))
+    monkeypatch.setenv("AIRLOCK_SERVICES", str(folder))
+    assert main(["services", "check"]) == 2
+    said = capsys.readouterr().out
+    assert "weekly.yaml:1: services: 'bar' is declared in no right service file with the environment 'live'" in said
+    assert "'cafe'" not in said

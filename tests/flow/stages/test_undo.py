@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -12,12 +13,14 @@ from airlock.evidence.pack import verify
 from airlock.flow.cycle import past_of
 from airlock.flow.release import Release
 from airlock.flow.stages import change, undo
-from airlock.models import ArmSample
+from airlock.flow.stages.settle import RunState, settle
+from airlock.models import ArmSample, utc_now
 from airlock.recompute.release import recompute
 from airlock.service_model import RollbackPolicy
 from airlock.signing import Signer
 from tests.recompute import flown
 
+AIRFLOW = "http://127.0.0.1:1"
 PUBLIC = Signer.from_pem(flown.KEY).public_pem
 GOOD = (
     ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20),
@@ -98,6 +101,26 @@ def test_a_version_before_that_fails_too_leaves_traffic_where_it_was(promoted: f
     flight.carry_out({})
     assert flight.release.latest("outcome")["outcome"] == "rolled_back"
     assert flight.release.target.inspect().stable == "1.1"
+
+
+class _Killed(flown.GivenMetrics):
+    def sample(self, *_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+
+def test_a_return_whose_run_was_killed_is_landed_by_settle(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    release = flight.release
+    release.record("run", dag_id="rollback.cafe.live", run_id="it", airflow=AIRFLOW)
+    release.metrics = _Killed(())
+    with pytest.raises(KeyboardInterrupt):
+        flight.carry_out({})
+    assert release.target.inspect().weight_of("1.0") == 100
+    seen: list[tuple[str, str]] = []
+    settle(release, AIRFLOW, lambda dag, run: seen.append((dag, run)) or RunState.GONE, utc_now())
+    assert seen == [("rollback.cafe.live", "it")]
+    assert release.latest("outcome")["outcome"] == "rolled_back"
+    assert release.target.inspect().weight_of("1.1") == 100
 
 
 def test_without_a_release_on_record_there_is_no_way_back(tmp_path: Path) -> None:
