@@ -26,12 +26,14 @@ from airlock.flow.opening import held_until
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
+from airlock.flow.touched import touched
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Signer, generate_pem
 from tests import service_data
 from tests.flow.test_approval_requests import FORM
 from tests.real_servers import set_connection
+from tests.recompute.flown import ENVOY
 
 SELDOM = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}'
@@ -78,7 +80,8 @@ def basis(release: Release) -> dict[str, Any]:
 def frozen(cafe: ServiceEnvironment, identity: str) -> Plan:
     rfc = rfc_from_form(FORM, "rita", cafe)
     risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"}, load_risk_policy())
-    return build_plan(identity, rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules_for(risk, rfc, cafe), risk)
+    rules, touches = rules_for(risk, rfc, cafe), touched(cafe, rfc)
+    return build_plan(identity, rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules, risk, touches)
 
 
 @pytest.fixture
@@ -86,7 +89,8 @@ def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Approved:
     keys(monkeypatch, KEY)
     (tmp_path / "cafe-1.1.bin").write_bytes(b"oat milk")
     (tmp_path / ".env").write_text("A=1\n")
-    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS))
+    target = ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(tmp_path)))
+    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS), target)
     plan = frozen(cafe, "r1")
     release = Release(cafe, "r1", "test")
     release.record("rfc", rfc=plan.rfc.model_dump(mode="json"))

@@ -19,7 +19,7 @@ from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import approval, backup, change, close, deploy, migrate, observe, rollback
+from airlock.flow.stages import approval, backup, change, close, conflicts, deploy, migrate, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
 from airlock.signing import generate_pem
@@ -153,6 +153,7 @@ class Flight:
         if plan.approvals:
             self._ask()
         change.permit(release)
+        conflicts.begin(release, plan, self.now)
         release.record("window", **ask(release, self.now).as_record())
         for resource in release.environment.resources:
             handle: Handle = backup.start(release, resource)

@@ -119,6 +119,8 @@ def flights(tmp_path_factory) -> dict[str, Path]:
 def test_a_promoted_release_has_every_decision_of_the_flow(flights):
     found = recompute(flights["promoted"] / "evidence/cafe-live-1.zip")
     assert {one.decision for one in found.decisions} == {
+        "conflicts",
+        "resources held",
         "plan digest",
         "risk",
         "way back",

@@ -15,6 +15,7 @@ from airlock.deploy.landing import acted, goes_back, landed
 from airlock.errors import GateRefused, TemporaryError
 from airlock.flow.opening import require_open
 from airlock.flow.release import Release
+from airlock.flow.stages.conflicts import check_held
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 300.0
@@ -29,13 +30,14 @@ def forward(release: Release, act: str, *, ends: bool = False, **data: Any) -> I
     :param ends: whether the act only ends a release that has all traffic: a closed calendar does not stop it
     :raises CalendarClosed: the calendar is closed
     :raises PermitInvalid: no permit allows it now
-    :raises GateRefused: the release goes back, or has landed
+    :raises GateRefused: the release goes back, has landed, or meets a release of another service on a resource
     :raises TemporaryError: an earlier release has not landed, another task acts just now, or the ledger is out of reach
     """
     with release.ledger.acting(PATIENCE_SECONDS):
         _still_under_way(release, act)
         await_earlier(release)
         release.permitted(act)
+        check_held(release, act)
         require_open(release, act, obeyed=not ends)
         release.announce(act, **data)
         yield

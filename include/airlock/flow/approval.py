@@ -17,15 +17,16 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import TaskAwaitingInput
 
 from airlock.change.asking import ESCALATED
+from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
 from airlock.change.text import Section, approval_text, changes_text
 from airlock.errors import GateRefused
 from airlock.flow.again import approved_before, ask_again
 from airlock.flow.parked import ParkedOperator
 from airlock.flow.release import Release
-from airlock.flow.stages import approval
+from airlock.flow.stages import approval, conflicts
 from airlock.flow.stages.approval import Standing
-from airlock.flow.stages.change import refreeze
+from airlock.flow.stages.change import open_request, refreeze
 from airlock.flow.task import first_release, release_of, task_boundary
 from airlock.models import Plan, Vote, digest_of, utc_now
 from airlock.services import ServiceEnvironment
@@ -67,7 +68,10 @@ class ApproveOperator(ParkedOperator):
                     plan.terms.rule,
                 )
                 return
-            approval.opened(release, plan, utc_now())
+            now = utc_now()
+            conflicts.register(release, plan, WAITS, now)
+            if open_request(release, plan, now) is None:
+                approval.opened(release, plan, now, conflicts.note(release, plan, now))
             self._go_on(context, release, plan)
 
     def _go_on(self, context: Context, release: Release, plan: Plan, shown: str = "") -> None:

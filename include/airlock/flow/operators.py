@@ -23,8 +23,9 @@ from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
+from airlock.flow.stages import backup, change, close, conflicts, deploy, observe, rollback, tickets, train, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
+from airlock.flow.triggers import WaitTrigger
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
 from airlock.services import ServiceEnvironment
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
+CONFLICT_SECONDS = 30.0
+"""Time between two looks at a release that holds what this one wants."""
 ASSET_RUN = "asset_triggered"
 SCHEDULED_RUN = "scheduled"
 CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
@@ -160,6 +163,8 @@ class WindowOperator(ReleaseOperator):
                 until: datetime | None = start
                 why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
             elif decision.open:
+                if conflicts.begin(release, release.plan, now):
+                    self.defer(trigger=WaitTrigger(CONFLICT_SECONDS), method_name="execute")
                 release.record("window", **asked.as_record())
                 log.info("window open: %s; next: back up every resource", decision.sentence)
                 release.notify("begun", "The release begins", decision.sentence)

@@ -33,6 +33,7 @@ from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
 from airlock.flow.notices import tell
+from airlock.flow.touched import touched
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
 from airlock.notify.notifier import Message
 from airlock.schedule.asking import planned
@@ -223,6 +224,7 @@ class Release:
             frozen.current_version,
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
+            touches=touched(used, frozen.rfc),
             calendar=planned(calendar_for(frozen.rfc, used), calendar_of(frozen).overridden),
             way_back=frozen.way_back,
         )

@@ -109,6 +109,8 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
         history.needed("restore_set", entry)
         for planned in history.plan(entry).way_back.migrations:
             history.needed("migrated", entry, planned.name)
+        if history.plan(entry).touches:
+            history.needed("hold_resources", entry)
         return _open(history, entry) + compared(entry.data, {"digest": history.plan(entry).artifact.digest})
     if act == "shift":
         history.needed("staged", entry)

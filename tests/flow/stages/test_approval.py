@@ -12,6 +12,7 @@ from airlock.change.approval import rules_for
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import GateRefused
 from airlock.flow.release import Release
 from airlock.flow.stages import approval
@@ -20,6 +21,7 @@ from airlock.models import Absence, Plan, Vote, utc_now
 from tests import service_data
 from tests.flow.test_approval_requests import FORM
 
+OWNER_ONLY = ("high: {service_owner: 1, board: 2}", "high: {service_owner: 1}")
 TERMS = ("    approvals:\n", "    approvals:\n      timeout_hours: 10\n      reminder_hours: [1, 4]\n"
          "      escalation: {seats: {board: 1}, timeout_hours: 3}\n")
 
@@ -38,17 +40,18 @@ class Asked:
         return approval.cast(self.release, self.plan, Vote(person=person, choice=choice, at=moment, reason=reason))
 
     def kinds(self) -> list[str]:
-        return [one.type for one in self.release.records() if one.type not in ("plan", "notification")]
+        return [one.type for one in self.release.records() if one.type not in ("rfc", "plan", "notification")]
 
 
 def asked_with(folder: Path, *changes: tuple[str, str], absences: tuple[Absence, ...] = ()) -> Asked:
     (folder / "cafe-1.1.bin").write_bytes(b"oat milk")
-    cafe = service_data.environment(folder, *changes).model_copy(update={"absences": absences})
+    cafe = service_data.environment(folder, OWNER_ONLY, *changes).model_copy(update={"absences": absences})
     rfc = rfc_from_form(FORM, "rita", cafe)
     begun = utc_now() - timedelta(hours=20)  # so that records are never from before what they tell of
-    risk = assess(rfc, cafe, {"now": begun, "current_version": "1.0"})
+    risk = assess(rfc, cafe, {"now": begun, "current_version": "1.0"}, load_risk_policy())
     plan = build_plan("r1", rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules_for(risk, rfc, cafe), risk)
     release = Release(cafe, "r1", "test")
+    release.record("rfc", rfc=rfc.model_dump(mode="json"))
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
     approval.opened(release, plan, begun)
     return Asked(release, plan, begun)
@@ -85,7 +88,7 @@ def test_time_out_escalates_to_the_named_group_whose_seats_then_decide(asked: As
 
 
 def test_a_vote_of_before_counts_after_the_escalation_too(tmp_path: Path) -> None:
-    asked = asked_with(tmp_path, TERMS, ("medium: {service_owner: 1}", "medium: {service_owner: 1, board: 1}"))
+    asked = asked_with(tmp_path, TERMS, ("high: {service_owner: 1}", "high: {service_owner: 1, board: 1}"))
     assert asked.vote("cleo", 1) == ""
     assert asked.look(2).decided == "waiting"
     assert asked.look(10).decided == "approved", "the escalation asks for one of the board, and cleo is of it"

@@ -24,6 +24,7 @@ from airlock.deploy.targets.slots import Slot, mark_stable, stable_slot
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
 from airlock.errors import EffectMissing, NotReady, PermanentError, TemporaryError
 from airlock.fetch import Address, fetch
+from airlock.identity import address_identity, file_identity
 from airlock.models import Artifact, Name, TargetState, VersionState
 from airlock.options import Options
 
@@ -51,6 +52,10 @@ class EnvoyOptions(Options):
     health_path: str = Field("/health", pattern="^/")
     start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
     effect_seconds: float = Field(10, gt=0, description="time for a change of traffic to be seen")
+
+    def identities(self) -> tuple[str, ...]:
+        envoy = f"envoy://{address_identity(self.admin)}"
+        return (file_identity(self.folder), *(f"{envoy}/{slot.runtime_key}" for slot in self.slots.values()))
 
 
 @dataclass(frozen=True)

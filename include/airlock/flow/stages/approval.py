@@ -48,10 +48,12 @@ def opened(release: Release, plan: Plan, now: datetime, sections: Sequence[Secti
     if request is None:
         request = uuid.uuid4().hex
         known = relevant(release.environment.absences, _all_rules(plan), now)
+        seen = attendance(plan.approvals, plan.rfc.requester, known, now).sentence if known else ""
+        away: tuple[Section, ...] = (("Approvers away", (seen,)),) if seen else ()
         release.record(
             "approval_request", request=request, plan_digest=plan.digest, at=now.isoformat(),
             eligible=list(eligible(plan.approvals, plan.rfc.requester)), absences=_plain(known),
-            sections=[[title, list(lines)] for title, lines in (calendar_section(release, now), *sections)],
+            sections=[[title, list(lines)] for title, lines in (calendar_section(release, now), *sections, *away)],
         )
     return request
 

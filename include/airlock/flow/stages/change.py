@@ -14,6 +14,7 @@ from typing import Any
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, basis_of
+from airlock.change.conflicts import WAITS
 from airlock.change.debt import refusal as debts_refuse
 from airlock.change.override import mended_incident
 from airlock.change.permit import issue
@@ -28,7 +29,8 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
-from airlock.flow.stages import migrate
+from airlock.flow.stages import conflicts, migrate
+from airlock.flow.touched import touched
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.past import changes, debts, ledgers
 from airlock.past.facts import risk_facts
@@ -114,7 +116,7 @@ def assess(release: Release) -> Plan:
     risk = assess_risk(rfc, release.environment, {**facts, **present}, policy)
     rules = rules_for(risk, rfc, release.environment)
     plan = build_plan(release.id, rfc, release.environment, artifact, state.stable, rules, risk, calendar=calendar,
-                      way_back=safety)
+                      way_back=safety, touches=touched(release.environment, rfc))
     if rules:
         eligible(plan.approvals, rfc.requester)
     if plan.terms.escalation:
@@ -130,6 +132,8 @@ def assess(release: Release) -> Plan:
         "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or f"none, by the policy: {plan.terms.rule}"
     )
     log.info("risk %d (%s) by policy %s; approvals needed: %s", risk.score, risk.level, str(risk.policy)[:19], seats)
+    conflicts.register(release, plan, WAITS, now)
+    conflicts.note(release, plan, now)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
 

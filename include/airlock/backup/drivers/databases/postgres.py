@@ -20,6 +20,7 @@ from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.connections import connection as airflow_connection
 from airlock.connections import postgres_parameters
 from airlock.errors import InvalidInput, PermanentError
+from airlock.identity import server_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, StoredObject, canonical_json, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -35,6 +36,9 @@ class PostgresOptions(DriverOptions):
     connection: str = Field(description="Airflow connection of a role that may create databases and read everything")
     database: str = Field(min_length=1, max_length=63, description="the database to back up")
     programs: str = Field("", description="folder of pg_dump, pg_restore, pg_dumpall and psql; empty: the ones on PATH")
+
+    def identities(self) -> tuple[str, ...]:
+        return (server_identity("postgresql", self.connection, 5432, self.database),)
 
 
 class PostgresDriver(StreamDriver):

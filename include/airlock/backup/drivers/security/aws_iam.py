@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
 from airlock.errors import InvalidInput
+from airlock.identity import aws_identity
 from airlock.models import Kind
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ class AwsIamOptions(aws.AwsOptions):
                 "so the whole account is never meant"
             )
         return self
+
+    def identities(self) -> tuple[str, ...]:
+        return (aws_identity(self.connection, "iam", self.path_prefix, f"{self.name_prefix}*"),)
 
 
 class AwsIamDriver(aws.AwsDriver):
