@@ -1,0 +1,90 @@
+"""What one decision of change management costs, with 1,000 services and 10,000 changes that wait.
+
+``python -m bench.decisions`` prints one line of JSON. Nothing is read from disk while a decision is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bench import child
+from bench.figure import Figure
+
+SERVICES, PENDING = 1000, 10_000
+LIMIT_MS = 50.0
+NOW = datetime(2026, 11, 24, 11, tzinfo=UTC)
+
+
+def measure() -> list[Figure]:
+    """Return the figures of the decisions."""
+    found = child.run("-m", "bench.decisions")
+    size = f"{SERVICES} services, {PENDING} pending changes; middle {{:g}} ms"
+    return [Figure(f"{name}, slowest of all", figures["slowest_ms"], "ms", LIMIT_MS, size.format(figures["middle_ms"]))
+            for name, figures in found.items()]
+
+
+def decisions() -> dict[str, dict[str, float]]:
+    """Measure each sort of decision and return its middle and its slowest time."""
+    from airlock.change.debt import Debt, refusal
+    from airlock.change.history import PastChange
+    from airlock.change.risk import assess
+    from airlock.change.risk_policy import load_risk_policy
+    from airlock.change.templates import Use, suspension
+    from airlock.models import Category, Outcome, Rfc
+    from tests.service_data import environment, known_facts
+
+    chance = random.Random(7)
+    with tempfile.TemporaryDirectory() as folder:
+        shape = environment(Path(folder))
+    services = [shape.model_copy(update={"service": f"s{n}", "tier": 1 + n % 4, "production": n % 2 == 0})
+                for n in range(SERVICES)]
+    past = [PastChange(release=f"r{n}", outcome=Outcome.ROLLED_BACK if n % 9 == 0 else Outcome.PROMOTED,
+                       at=NOW - timedelta(days=n), change_type="normal", score=n % 100).model_dump(mode="json")
+            for n in range(50)]
+    policy, facts = load_risk_policy(), {**known_facts(shape), "history": past}
+    pending = [
+        (chance.choice(services), Rfc(
+            service="s", environment="live", version=f"1.{n}", change_type=chance.choice(("normal", "emergency")),
+            title="t", reason="r", impact="low: x", rollback_plan="p", requester="rita",
+            category=chance.choice(list(Category)),
+        )) for n in range(PENDING)
+    ]
+    debts = [Debt(service=f"s{n % SERVICES}", environment="live", release=f"r{n}", incident="INC-1", landed_at=NOW,
+                  due_at=NOW + timedelta(hours=n % 50 - 25), approvals=()) for n in range(PENDING)]
+    uses = [Use(release=f"r{n}", outcome=Outcome.ROLLED_BACK if n % 40 == 0 else Outcome.PROMOTED,
+                at=NOW - timedelta(hours=PENDING - n)) for n in range(PENDING)]
+    template = shape.standard_changes["regular"]
+    return {
+        "risk of one change": timed(assess, ((rfc, service, facts, policy) for service, rfc in pending)),
+        "debts of one team, all changes owed": timed(refusal, (("team", debts, NOW) for _ in range(50))),
+        "one template, all changes its uses": timed(suspension, ((template, uses, None) for _ in range(50))),
+    }
+
+
+def timed(decide: Callable[..., Any], given: Iterable[tuple[Any, ...]]) -> dict[str, float]:
+    """Return the middle and the slowest time of *decide* with each of *given*, in milliseconds of the processor: a
+    machine that is busy with something else says nothing about a decision."""
+    seconds = []
+    gc.collect()
+    gc.disable()
+    try:
+        for arguments in given:
+            begun = time.process_time()
+            decide(*arguments)
+            seconds.append(time.process_time() - begun)
+    finally:
+        gc.enable()
+    return {"middle_ms": round(statistics.median(seconds) * 1000, 3), "slowest_ms": round(max(seconds) * 1000, 3)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(decisions()))
