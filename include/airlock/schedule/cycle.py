@@ -21,6 +21,9 @@ from airlock.schedule.promotion import Candidate
 from airlock.service_model import ServiceEnvironment
 from airlock.service_values import DAYS
 
+_MOST_LEFT_OUT = 400
+"""So many times in a row may be closed before a cycle counts as one that never runs."""
+
 
 def standard_form(environment: ServiceEnvironment, chosen: Candidate) -> dict[str, Any]:
     """Return the trigger form of the standard change that releases *chosen*.
@@ -54,7 +57,10 @@ def next_run(
             return moved
         tick = next(_ticks(cycle, zone, after), None)
         return None if tick is None else decide(calendar, tick, spelled).by_entries
-    while (tick := next(_ticks(cycle, zone, after), None)) is not None:
+    for _ in range(_MOST_LEFT_OUT):
+        tick = next(_ticks(cycle, zone, after), None)
+        if tick is None:
+            return None
         opening = decide(calendar, tick, spelled).by_entries
         if opening is None or opening == tick:
             return opening
