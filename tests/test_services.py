@@ -101,6 +101,17 @@ WRONG = [
         "remove one of the two",
     ),
     ("cafe-{version}.bin", "cafe.bin", "cafe.bin", "must contain {version} once"),
+    *(
+        ("    calendar:", f"    tickets: {{{block}}}\n    calendar:", "tickets:", sentence)
+        for block, sentence in (
+            ("system: jirra, connection: c", "unknown ticket system 'jirra'; did you mean 'jira'?"),
+            ("system: jira, connection: c, decides_approval: true", "is empty although approval is decided in tickets"),
+            ("system: jira, connection: c, people: {acc: 'о l'}", "is no log-in name"),
+            ("system: jira, connection: c, fields: {title: 'a b'}", "tickets.fields.title"),
+            ("system: jira, connection: c, look_every_seconds: 0", "tickets.look_every_seconds"),
+            ("system: jira, conection: c", "did you mean 'connection'?"),
+        )
+    ),
     (
         "percent: 10, observe_seconds: 1}",
         "percent: 10, observe_seconds: 1}, {percent: 5, observe_seconds: 1}",

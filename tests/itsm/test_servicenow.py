@@ -2,7 +2,7 @@
 
 import pytest
 
-from airlock.errors import PermanentError, TicketGone
+from airlock.errors import InvalidInput, PermanentError, TicketGone
 from airlock.itsm.servicenow import ServiceNow
 from airlock.itsm.ticket_system import Account, TicketState
 from tests.contracts.ticket_contract import DRAFT, RELEASE, TicketContract
@@ -65,3 +65,16 @@ class TestServiceNow(TicketContract):
         with pytest.raises(TicketGone):
             tickets.read("CHG0099999")
         assert RELEASE not in str(site.asked)
+
+
+def test_options_are_checked_with_their_line_before_anybody_is_asked(tmp_path):
+    from airlock.services import check_deep
+    from tests.service_data import environment
+
+    block = "    tickets: {system: servicenow, connection: c, options: {states: {aproval: x}, page: 3}}\n    calendar:"
+    cafe = environment(tmp_path, ("    calendar:", block))
+    with pytest.raises(InvalidInput) as caught:
+        check_deep(cafe)
+    faults = [line for line in str(caught.value).splitlines() if "environments.live.tickets." in line]
+    assert any("tickets.options.page: unknown field" in line for line in faults)
+    assert any("tickets.options.states.aproval" in line for line in faults)

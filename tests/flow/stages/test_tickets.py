@@ -11,6 +11,7 @@ from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal
 from airlock.flow.stages import approval, change, close, deploy, ticket_votes, tickets
+from airlock.flow.stages.settle import RunState, settle
 from airlock.models import utc_now
 from airlock.recompute.release import recompute
 from airlock.signing import Signer
@@ -341,3 +342,14 @@ def test_whoever_approves_in_airflow_instead_still_needs_a_seat(house):
     plan, request, _ = ask(house)
     assert tally(plan.approvals, change.votes_of(house.release, request), "rita").decided == "waiting"
     assert deploy.choose(house.release.records())[0] == "refuse"
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_settle_closes_the_ticket_of_a_release_whose_run_is_gone(house, away):
+    _, _, key = ask(house)
+    house.release.record("run", dag_id="release.cafe.live", run_id="gone", airflow="here")
+    house.site.down = away
+    said = settle(house.release, "here", lambda dag, run: RunState.GONE, utc_now())
+    assert said == "cafe-live-1: settled as refused"
+    house.site.down = False
+    assert house.site.status(key) == ("approval" if away else "canceled")
