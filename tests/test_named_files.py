@@ -99,3 +99,13 @@ def test_wrong_ways_to_name_a_policy(tmp_path, approvals, sentence):
     (tmp_path / "house.yaml").write_text(POLICY)
     with pytest.raises(InvalidInput, match=sentence):
         load_file(write(tmp_path, TEXT.replace(SHORT, f"    approvals: {approvals}\n")))
+
+
+def test_the_shipped_policy_fits_the_shipped_service(tmp_path):
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[1] / "include"
+    (tmp_path / "house.yaml").write_text((root / "policies" / "approval.yaml").read_text())
+    text = TEXT.replace(SHORT, NAMED).replace("board: [bert, cleo, olga]", "change_advisory_board: [bert, cleo, olga]")
+    cafe = load_file(write(tmp_path, text))[0]
+    assert cafe.approval_policy.rules[-1].when.anything

@@ -11,10 +11,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airlock import calendar_rules, service_file, service_rules
+from airlock.approval_model import ApprovalPolicy, Approvals, People
 from airlock.errors import InvalidInput
 from airlock.models import Absence
 from airlock.service_file import Document
-from airlock.service_model import ApprovalPolicy, Approvals, People, ServiceSettings
+from airlock.service_model import ServiceSettings
 from airlock.validated import validated
 
 _SUFFIXES = (".yaml", ".yml")

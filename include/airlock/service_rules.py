@@ -10,17 +10,11 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
+from airlock.approval_model import ApprovalPolicy, People, Waiting
 from airlock.calendar_rules import calendar_faults, freeze_bounds
 from airlock.models import Kind
 from airlock.plain_text import look_alike
-from airlock.service_model import (
-    ApprovalPolicy,
-    EnvironmentSettings,
-    People,
-    ServiceSettings,
-    Waiting,
-    kind_of_driver,
-)
+from airlock.service_model import EnvironmentSettings, ServiceSettings, kind_of_driver
 from airlock.service_values import LEVELS
 
 Place = tuple[str | int, ...]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from airlock.approval_model import PolicyRule
 from airlock.change.basis import Ground
 from airlock.change.matching import Seat, largest_matching
 from airlock.change.override import override_seats
@@ -19,7 +20,6 @@ from airlock.change.templates import template_of
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Absence, ApprovalRule, Rfc, Risk, Vote
 from airlock.plain_text import look_alike
-from airlock.service_model import PolicyRule
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from airlock.approval_model import Condition
 from airlock.change.form import IMPACTS, QUESTIONS
 from airlock.models import Category, Frozen
-from airlock.service_model import Condition
 from airlock.service_values import Between, Clock, Day, Text
 from airlock.validated import load_policy, policies_folder
 
