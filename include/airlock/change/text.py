@@ -91,11 +91,21 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
     return "\n".join(lines) + "\n"
 
 
+def _afterwards(plan: Plan) -> list[tuple[str, str]]:
+    """Return what an emergency change costs later; it stands in the service file, which the plan binds."""
+    hours = (plan.settings.get("emergency") or {}).get("retro_approval_hours")
+    if plan.rfc.change_type != "emergency" or hours is None:
+        return []
+    return [("Afterwards", f"whoever would approve it as a normal change does so within {hours:g} h after it landed, "
+             "if fewer people decide now; it is reviewed, too")]
+
+
 def _facts(plan: Plan) -> list[str]:
     return [
         *_table(("", ""), (
             ("Requester", escape(plan.rfc.requester)),
-            ("Type of change", escape(plan.rfc.change_type)),
+            ("Type of change", f"{escape(plan.rfc.change_type)}, {escape(plan.rfc.category.replace('_', ' '))}"),
+            *_afterwards(plan),
             ("Version now", escape(plan.current_version)),
             ("Artifact", f"`{plan.artifact.digest}`"),
             ("Incident", escape(plan.rfc.incident or "none")),
