@@ -24,6 +24,7 @@ from airlock.deploy.migration_database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.facts import risk_facts
+from airlock.past.standing import standing
 from airlock.schedule.asking import ask, planned
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
 
@@ -72,6 +73,8 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     calendar = planned(environment.calendar)
     plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety)
     refusal = ""
+    if rfc.change_type == "standard":
+        refusal = standing(environment, rfc, known, utc_now(), signed=False)["why"]
     if rules:
         try:
             eligible(rules, rfc.requester)

@@ -44,13 +44,13 @@ def debts_of(environment: ServiceEnvironment, *, signed: bool = True) -> tuple[D
     return tuple(found)
 
 
-def debts_of_team(folder: Path | str, owner: str) -> tuple[Debt, ...]:
+def debts_of_team(folder: Path | str, owner: str, *, signed: bool = True) -> tuple[Debt, ...]:
     """Return the unpaid retro-approvals of every service below *folder* that *owner* owns.
 
     :raises GateRefused: a service file cannot be read, so nobody knows whether the team owes something there
     :raises EvidenceInvalid: a record was altered, or is not signed by a trusted key
     """
-    return tuple(debt for environment in _of_team(folder, owner) for debt in debts_of(environment))
+    return tuple(debt for environment in _of_team(folder, owner) for debt in debts_of(environment, signed=signed))
 
 
 def _of_team(folder: Path | str, owner: str) -> Iterable[ServiceEnvironment]:

@@ -8,22 +8,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
-from airlock.change.debt import refusal as debts_refuse
 from airlock.change.override import mended_incident
 from airlock.change.permit import issue
 from airlock.change.planning import build_plan, calendar_for, check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
-from airlock.change.templates import refusal as template_refuses
-from airlock.change.templates import template_of
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
@@ -32,8 +28,8 @@ from airlock.flow.release import Release
 from airlock.flow.stages import conflicts, migrate
 from airlock.flow.touched import touched
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
-from airlock.past import changes, debts, ledgers
 from airlock.past.facts import risk_facts
+from airlock.past.standing import standing
 from airlock.schedule.asking import Asked, ask, planned
 from airlock.services import check_deep
 
@@ -161,32 +157,12 @@ def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datet
 
     :raises GateRefused: they do not
     """
-    name, standing = standard_standing(release, rfc, current_version, now)
-    release.record("standard_change", name, **standing)
-    if not standing["allowed"]:
-        raise GateRefused(standing["why"])
-    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", name,
-             len(standing["uses"]), standing["owner"])
-
-
-def standard_standing(
-    release: Release, rfc: Rfc, current_version: str, now: datetime
-) -> tuple[str, dict[str, Any]]:
-    """Return the name of the template of *rfc*, and whether it, and the standing of the team, carry it, with all that
-    this was decided by. Records nothing."""
-    environment = release.environment
-    name, template = template_of(environment, rfc.template)
-    uses = changes.uses_of(release.ledger, name)
-    restored = changes.restored(ledgers.stream(environment, ledgers.STANDARD_CHANGES), name)
-    owed = debts.debts_of_team(Path(environment.source).parent, environment.owner)
-    why = (template_refuses(name, template, rfc, uses, restored, current_version, now)
-           or debts_refuse(environment.owner, owed, now))
-    return name, {
-        "allowed": not why, "why": why, "at": now.isoformat(), "current_version": current_version,
-        "template": template.model_dump(mode="json"), "uses": [use.model_dump(mode="json") for use in uses],
-        "restored": restored.model_dump(mode="json") if restored else None, "owner": environment.owner,
-        "debts": [debt.model_dump(mode="json") for debt in owed],
-    }
+    found = standing(release.environment, rfc, current_version, now)
+    release.record("standard_change", str(rfc.template), **found)
+    if not found["allowed"]:
+        raise GateRefused(found["why"])
+    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", rfc.template,
+             len(found["uses"]), release.environment.owner)
 
 
 def _owe(release: Release, plan: Plan) -> None:

@@ -22,11 +22,11 @@ from airlock.errors import AirlockError, GateRefused
 from airlock.evidence.ledger import SEAL, Ledger
 from airlock.flow.cycle import next_version
 from airlock.flow.release import Release
-from airlock.flow.stages import change
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import TRAINS, StreamRun
 from airlock.models import Outcome, Rfc
 from airlock.past.facts import risk_facts
+from airlock.past.standing import standing
 from airlock.schedule.asking import ask
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import Candidate, NothingNew
@@ -115,9 +115,9 @@ def _not_allowed(where: ServiceEnvironment, form: Mapping[str, Any], digest: str
     rfc = Rfc.model_validate({**rfc_from_form(form, SCHEDULER, where).model_dump(), "digest": digest})
     check_content(rfc, resolve_artifact(where, rfc.version))
     stable = preview.target.inspect().stable
-    standing = change.standard_standing(preview, rfc, stable, now)[1]
-    if not standing["allowed"]:
-        return str(standing["why"])
+    found = standing(where, rfc, stable, now)
+    if not found["allowed"]:
+        return str(found["why"])
     policy = load_risk_policy()
     facts = risk_facts(where, policy, rfc.version, stable)
     rules_for(assess_risk(rfc, where, {**facts, "current_version": stable, "now": now}, policy), rfc, where)
