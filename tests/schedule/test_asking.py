@@ -43,7 +43,7 @@ def ics(path, *events, begin="BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\n"
 def asked(when, moment, **more):
     found = ask(when, "shop", "prod", at(moment), **more)
     kept = Basis.model_validate(json.loads(json.dumps(found.as_record()["basis"])))
-    assert again(when, found.at, kept, more.get("incident")) == found.decision, "the basis alone gives the same decision"
+    assert again(when, found.at, kept, more.get("incident")) == found.decision, "the basis alone must give the same"
     return found.decision
 
 
@@ -200,7 +200,8 @@ def test_a_signal_that_cannot_be_read_closes(tmp_path, content):
 
 def test_an_old_file_of_incidents_says_nothing(tmp_path):
     path = tmp_path / "incidents.json"
-    for age, code in ((timedelta(minutes=1), "open"), (timedelta(hours=1), "unreadable"), (-timedelta(1), "unreadable")):
+    ages = {timedelta(minutes=1): "open", timedelta(hours=1): "unreadable", -timedelta(1): "unreadable"}
+    for age, code in ages.items():
         path.write_text(json.dumps({"at": (datetime.now(UTC) - age).isoformat(), "open": []}))
         assert asked(incidents(path, maximum_age_minutes=10), "2026-11-23T12:00").code == code
     path.write_text(json.dumps({"open": []}))
@@ -285,7 +286,9 @@ rules = st.sampled_from(["", "RRULE:FREQ=WEEKLY", "RRULE:FREQ=DAILY;COUNT=40", "
 
 
 @given(
-    events=st.lists(st.tuples(moments, st.integers(1, 72), rules, st.sampled_from(["Freeze", "Maintenance"])), max_size=4),
+    events=st.lists(
+        st.tuples(moments, st.integers(1, 72), rules, st.sampled_from(["Freeze", "Maintenance"])), max_size=4
+    ),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
     now=moments,
 )
@@ -312,7 +315,8 @@ def test_slots_never_overlap_closures_and_agree_with_decisions(tmp_path_factory,
 
 
 def test_a_thousand_events_are_spelled_out_once(tmp_path, monkeypatch):
-    events = [f"UID:{number}\nSUMMARY:e{number}\nDTSTART:20260{1 + number % 9}0{1 + number % 9}T100000Z\nDURATION:PT1H\n"
+    begin = "\nDTSTART:20260{0}0{0}T100000Z\nDURATION:PT1H\n"
+    events = [f"UID:{number}\nSUMMARY:e{number}{begin.format(1 + number % 9)}"
               + ("RRULE:FREQ=WEEKLY" if number % 10 == 0 else "") for number in range(1000)]
     when = calendar(files=[ics(tmp_path / "a.ics", *events)])
     assert planned(when).files[0].events_found == {}, "a plan stays small"
