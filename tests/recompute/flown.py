@@ -202,8 +202,10 @@ def prepared(
     samples: Sequence[tuple[ArmSample, ArmSample]],
     answers: Sequence[tuple[str, str, str]],
     identity: str = "cafe-live-1",
+    calendar: str = "",
 ) -> Flight:
-    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML)."""
+    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML), and with
+    *calendar* (lines of YAML) beside the window that is always open."""
     for version in ("1.0", "1.1"):
         (folder / f"cafe-{version}.bin").write_text(version)
     (folder / ".env").write_text("MILK=oat\n")
@@ -212,6 +214,7 @@ def prepared(
         ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
         ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{STEPS}\n    analysis: {policy}"),
         ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
+        ("      windows:", f"{calendar}      windows:"),
     )
     cafe = service_data.environment(folder, *changes)
     release = Release(cafe, identity, "test")
