@@ -10,6 +10,7 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.flow.release import Release
 from airlock.models import Outcome, Plan, TargetState
+from airlock.past import ledgers
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import (
     Candidate,
@@ -22,7 +23,6 @@ from airlock.schedule.promotion import (
     version_before,
 )
 from airlock.services import ServiceEnvironment, find, services_folder
-from airlock.signing import keyring_from_connection
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,7 @@ class Past:
 
 def past_of(environment: ServiceEnvironment) -> Past:
     """Return what the signed ledger of *environment* says of its releases."""
-    ledger = Ledger(
-        environment.ledger, environment.service, environment.environment,
-        keyring=lambda: keyring_from_connection(environment.signing_connection),
-    )
+    ledger = ledgers.releases(environment)
     found: dict[Outcome, list[Promotion]] = {Outcome.PROMOTED: [], Outcome.ROLLED_BACK: []}
     for identity in ledger.releases():
         outcome, frozen = ledger.latest(identity, "outcome"), ledger.latest(identity, "plan")

@@ -16,13 +16,15 @@ from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal as sign_seal
 from airlock.flow.release import Attempt, Release, release_id
 from airlock.models import Outcome, utc_now
+from airlock.past.ledgers import BACKUPS, DRILLS
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
-BACKUPS, DRILLS, RETENTION, TRAINS, WATCH = "backups", "drills", "retention", "trains", "watch"
+RETENTION, TRAINS, WATCH = "retention", "trains", "watch"
+__all__ = ["BACKUPS", "DRILLS", "RETENTION", "TRAINS", "WATCH", "StreamRun", "run_of"]
 
 
 class StreamRun(Release):

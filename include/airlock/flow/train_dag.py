@@ -5,7 +5,6 @@ from __future__ import annotations
 from airflow.sdk import DAG, BaseOperator, TaskGroup
 
 from airlock.flow.release_dag import default_arguments
-from airlock.flow.stages import train as stages
 from airlock.flow.stream_operators import timetable
 from airlock.flow.train_operators import ArriveOperator, AskOperator, AwaitOperator, BoardOperator, DepartOperator
 from airlock.schedule.train import Train, order
@@ -62,26 +61,19 @@ def build(train: Train) -> DAG:
         last >> depart
         last = depart
         for service in services:
-            last = _asked(train, service, "release", last)
+            last = _asked(train, service, "start", last)
         if back:
             with TaskGroup("roll_back", tooltip="Those before the one that failed go back, the last one first"):
                 for service in reversed(services[:-1]):
-                    last = _asked(train, service, "rollback", last)
+                    last = _asked(train, service, "send_back", last)
         last >> ArriveOperator(train=train, task_id="arrive", trigger_rule="all_done")
     return dag
 
 
-def _asked(train: Train, service: str, what: str, before: BaseOperator) -> BaseOperator:
+def _asked(train: Train, service: str, kind: str, before: BaseOperator) -> BaseOperator:
     """Add the tasks that ask *service* for its release or its return, and wait for it; return the last one."""
-    forward = what == "release"
     with TaskGroup(service):
-        ask = AskOperator(
-            train=train, service=service, what=what, ask=stages.leaves if forward else stages.goes_back, task_id="ask",
-            trigger_rule="all_done",
-        )  # fmt: skip
-        land = AwaitOperator(
-            train=train, service=service, kind="start" if forward else "send_back", task_id="land",
-            trigger_rule="all_done",
-        )  # fmt: skip
+        ask = AskOperator(train=train, service=service, kind=kind, task_id="ask", trigger_rule="all_done")
+        land = AwaitOperator(train=train, service=service, kind=kind, task_id="land", trigger_rule="all_done")
         before >> ask >> land
     return land

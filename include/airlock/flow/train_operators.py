@@ -7,7 +7,6 @@ sends nobody on the way.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 20.0
-Ask = Callable[[StreamRun, str], Mapping[str, Any] | None]
 
 
 class TrainOperator(BaseOperator):
@@ -75,9 +73,9 @@ class AskOperator(TriggerDagRunOperator):
     template_fields = ()
     """Nothing here is a template: titles and reasons come from files."""
 
-    def __init__(self, *, train: Train, service: str, what: str, ask: Ask, **kwargs: Any) -> None:
+    def __init__(self, *, train: Train, service: str, kind: str, **kwargs: Any) -> None:
         super().__init__(
-            trigger_dag_id=f"{what}.{service}.{train.environment}",
+            trigger_dag_id=stages.dag_of(kind, service, train.environment),
             # Its run id is always the same: after a crash it is there already, and is waited for all the same.
             skip_when_already_exists=True,
             openlineage_inject_parent_info=False,
@@ -85,16 +83,16 @@ class AskOperator(TriggerDagRunOperator):
         )
         self.train = train
         self.service = service
-        self.ask = ask
+        self.kind = kind
 
     def execute(self, context: Context) -> None:
         run = departure(self.train, context)
         with task_boundary(run, self.task_id):
-            form = self.ask(run, self.service)
+            form = (stages.leaves if self.kind == "start" else stages.goes_back)(run, self.service)
             if form is None:
                 raise AirflowSkipException(f"{self.service}: nothing is asked of it")
             self.conf = dict(form)
-            self.trigger_run_id = stages.run_id(self.train, run.id)
+            self.trigger_run_id = stages.run_id(self.train, run.id, self.kind)
             log.info("%s: triggered as %s; next: wait until it has landed", self.trigger_dag_id, self.trigger_run_id)
         super().execute(context)
 

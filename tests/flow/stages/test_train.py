@@ -169,7 +169,7 @@ def test_a_failure_stops_those_after_it_and_sends_those_before_it_back(station: 
     assert landed(run, "cafe")
     assert train.goes_back(run, "cafe") is None
     assert train.goes_back(run, "bakery") is not None
-    back = station.send_back("bakery", wanted)
+    back = station.send_back("bakery", train.run_id(station.train, run.id, "send_back"))
     assert (back.latest("outcome") or {})["outcome"] == "promoted"
     assert back.plan.approvals == ()
     assert landed(run, "bakery", "send_back")
@@ -251,7 +251,7 @@ def test_nobody_rides_without_the_word_of_the_train(station: Station) -> None:
     with pytest.raises(GateRefused, match="releases to main only"):
         train.request_of(station.release("bakery", "live", wanted), asked, wanted)
     with pytest.raises(GateRefused, match="says nothing of it"):
-        train.return_of(bakery, asked, wanted)
+        train.return_of(bakery, asked, f"{wanted}.back")
     assert train.departure_of("manual__2026-11-24") is None
 
 

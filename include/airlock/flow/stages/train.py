@@ -39,7 +39,8 @@ from airlock.services import ServiceEnvironment, find, services_folder
 log = logging.getLogger(__name__)
 SCHEDULER = "scheduler"
 """Who asks for a change that no person triggered."""
-_RUN_ID = re.compile(r"train\.(?P<train>[a-z][a-z0-9_-]{0,62})\.(?P<departure>[A-Za-z0-9_-]{1,128})")
+_BACK = ".back"
+_RUN_ID = re.compile(r"train\.(?P<train>[a-z][a-z0-9_-]{0,62})\.(?P<departure>[A-Za-z0-9_-]{1,128})(\.back)?")
 _GONE_FOR = timedelta(minutes=5)
 _UNKNOWN_OPENING = timedelta(minutes=10)
 """When it is looked again where nobody knows when a calendar opens: an incident, a spent error budget."""
@@ -55,9 +56,17 @@ def home_of(train: Train) -> ServiceEnvironment:
     return first.model_copy(update={"service": train.train})
 
 
-def run_id(train: Train, departure: str) -> str:
-    """Return the id of every DAG run that *departure* of *train* triggers: always the same, so that none is doubled."""
-    return f"train.{train.train}.{departure}"
+def run_id(train: Train, departure: str, kind: str = "start") -> str:
+    """Return the id of the DAG runs that *departure* of *train* triggers: always the same, so that none is doubled.
+
+    :param kind: ``start`` for releases, ``send_back`` for returns
+    """
+    return f"train.{train.train}.{departure}{_BACK if kind == 'send_back' else ''}"
+
+
+def dag_of(kind: str, service: str, environment: str) -> str:
+    """Return the id of the DAG that carries out what is asked of *service*."""
+    return f"{'release' if kind == 'start' else 'rollback'}.{service}.{environment}"
 
 
 def departure_of(run_id_: str) -> tuple[str, str] | None:
@@ -81,7 +90,7 @@ def board(run: StreamRun, train: Train, now: datetime) -> None:
     run.record("boarding", at=now.isoformat(), train=train.model_dump(mode="json"),
                readiness=[one.model_dump(mode="json") for one in readiness])
     run.record("departure", train=train.model_dump(mode="json"), passengers=list(found.passengers), releases=releases,
-               carried_over=found.carried_over, run_id=run_id(train, run.id))
+               carried_over=found.carried_over)
     for one in readiness:
         log.info("%-9s %s: %s", one.state, one.service, one.why)
     log.info("leaving, in this order: %s", ", ".join(found.passengers) or "nobody")
@@ -197,8 +206,8 @@ def arrived(run: StreamRun, service: str, kind: str, state_of: StateOf, now: dat
     """
     where = find(services_folder(), service, run.environment.environment)
     release = Release(where, "none", run.actor)
-    wanted = str(_departure(run)["run_id"])
-    dag = f"{'release' if kind == 'start' else 'rollback'}.{service}.{where.environment}"
+    wanted = run_id(Train.model_validate(_departure(run)["train"]), run.id, kind)
+    dag = dag_of(kind, service, where.environment)
     identity = _release_of(release.ledger, dag, wanted)
     end = "arrived" if kind == "start" else "returned"
     if identity is not None:
@@ -286,7 +295,9 @@ def _train_run(release: Release, asked: tuple[str, str]) -> StreamRun:
 
 def _asked(run: StreamRun, service: str, kind: str, own_run: str) -> Mapping[str, Any]:
     found = run.latest(kind, service)
-    if found is None or run.ledger.sealed(run.id) or _departure(run)["run_id"] != own_run:
+    departure = run.latest("departure")
+    wanted = departure and run_id(Train.model_validate(departure["train"]), run.id, kind)
+    if found is None or run.ledger.sealed(run.id) or wanted != own_run:
         raise GateRefused(f"{own_run}: the train has not asked {service} for this now: its ledger says nothing of it; "
                           "trigger a release under another run id")
     if run.latest("given_up", f"{kind}.{service}") is not None:
