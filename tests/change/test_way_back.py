@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.change.sql_tree import LARGEST_SQL
-from airlock.change.way_back import judge
-from airlock.models import Migration, Reversal, RollbackSafety
+from airlock.change.way_back import judge, refuses
+from airlock.models import Category, Migration, Reversal, Rfc, RollbackSafety
 
 REVERSIBLE = (
     "ALTER TABLE orders ADD COLUMN note text",
@@ -280,6 +281,25 @@ def test_the_gravest_stand_first_and_there_is_an_end() -> None:
     assert found.statements[0].does == "drops table o"
     assert len(found.statements) == 40
     assert found.statements[0].statement == 61
+
+
+@pytest.mark.parametrize(
+    ("category", "change_type", "up", "why"),
+    [
+        (Category.DATABASE_SCHEMA, "standard", "ALTER TABLE o ADD n int", ""),
+        (Category.DATABASE_SCHEMA, "normal", "DROP TABLE o", ""),
+        (Category.APPLICATION, "normal", "ALTER TABLE o ADD n int", "ask with the category database_schema"),
+        (Category.DATABASE_SCHEMA, "standard", "LOCK o", "is fix forward: .* ask for a normal change"),
+        (Category.DATABASE_SCHEMA, "standard", "DROP TABLE o", "is needs restore: .* ask for a normal change"),
+    ],
+)
+def test_a_request_may_carry_migrations_only_by_their_name(
+    category: Category, change_type: str, up: str, why: str
+) -> None:
+    rfc = Rfc.model_construct(version="1.1", category=category, change_type=change_type)
+    found = refuses(rfc, verdict(up))
+    assert re.search(why, found) if why else not found
+    assert not refuses(rfc, verdict())
 
 
 def test_a_database_that_is_ahead_is_told() -> None:

@@ -46,7 +46,7 @@ def names(one: Plan) -> list[str]:
         ("af", {"restored": ("shop_db",)}, DataWayBack.RESTORE, "it is restored"),
         ("afr", {}, DataWayBack.HUMAN, "a human decides about the data of shop_db"),
         ("r", {"restored": ("shop_db",)}, DataWayBack.HUMAN, "loses what was written since"),
-        ("", {}, DataWayBack.NOTHING, "migrated nothing"),
+        ("", {}, DataWayBack.NOTHING, "holds nothing"),
     ],
 )
 def test_the_verdict_and_the_policy_choose(kinds: str, given: dict[str, Any], choice: DataWayBack, word: str) -> None:

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 from airlock.change import sql_tree as sql
 from airlock.change.statements import judge as judge_statement
-from airlock.models import ConcurrentIndex, JudgedStatement, Migration, PlannedMigration, Reversal, RollbackSafety
+from airlock.models import (
+    Category,
+    ConcurrentIndex,
+    JudgedStatement,
+    Migration,
+    PlannedMigration,
+    Reversal,
+    Rfc,
+    RollbackSafety,
+)
 
 _SHOWN = 40
 _MADE_BY = {
@@ -47,6 +56,20 @@ def judge(pending: Sequence[Migration], ahead: Sequence[str] = ()) -> RollbackSa
     migrations = tuple(one.planned for one in judged)
     return RollbackSafety(verdict=verdict, reason=_reason(verdict, migrations, found), migrations=migrations,
                    statements=tuple(found[:_SHOWN]), warnings=tuple(warnings[:_SHOWN]))
+
+
+def refuses(rfc: Rfc, safety: RollbackSafety) -> str:
+    """Return why *rfc* may not carry these migrations; empty if it may. A request that calls itself something milder
+    would be scored as that, and what was approved beforehand is what can be taken back."""
+    if not safety.migrations:
+        return ""
+    if rfc.category is not Category.DATABASE_SCHEMA:
+        return (f"the request says that it touches {rfc.category.replace('_', ' ')}, but {rfc.version} carries "
+                f"database migrations ({safety.migrations[0].name}); ask with the category database_schema")
+    if rfc.change_type == "standard" and safety.verdict is not Reversal.REVERSIBLE:
+        return (f"a standard change is approved beforehand, but the way back of {rfc.version} is "
+                f"{safety.verdict.replace('_', ' ')}: {safety.reason}; ask for a normal change")
+    return ""
 
 
 def gravest(verdicts: Iterable[Reversal]) -> Reversal:

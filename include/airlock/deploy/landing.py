@@ -120,7 +120,7 @@ def data_way_back(plan: Plan, applied: Sequence[str], failed: str = "") -> tuple
     if failed:
         return DataWayBack.HUMAN, f"a human decides about the data of {resource}: its way back failed: {failed}"
     if not own:
-        return DataWayBack.NOTHING, "the release migrated nothing"
+        return DataWayBack.NOTHING, "the database holds nothing that the release migrated"
     gravest = max((migration.verdict for migration in own), key=lambda verdict: verdict.rank)
     if gravest is Reversal.NEEDS_RESTORE:
         return DataWayBack.HUMAN, (

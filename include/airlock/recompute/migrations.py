@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airlock.change.migrations import pending
-from airlock.change.way_back import judge
+from airlock.change.way_back import judge, refuses
 from airlock.deploy.landing import DataWayBack, data_way_back
 from airlock.models import Migration, Plan, RollbackSafety
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
@@ -37,6 +37,8 @@ def _way_back(history: History, entry: Entry) -> tuple[str, ...]:
         lacking, _ = pending(carried, {name: str(digest) for name, digest in known["applied"].items()})
         expected = judge(lacking, known["ahead"])
         found = compared({"artifact": known["artifact"]}, {"artifact": plan.artifact.digest})
+    if why := refuses(plan.rfc, plan.way_back):
+        found += (f"rfc: {why}",)
     return found + compared({"way_back": plan.way_back.model_dump(mode="json")},
                             {"way_back": expected.model_dump(mode="json")})
 
@@ -65,4 +67,6 @@ def gate(history: History, entry: Entry) -> tuple[str, ...]:
         allowed = planned.undo and setting["on_rollback"] == "undo"
         return () if allowed else (f"{DataWayBack.UNDO}: the plan does not allow to undo {planned.name}",)
     history.needed("restore_set", entry)
+    if plan.touches:
+        history.needed("hold_resources", entry)
     return compared(entry.data, {"digest": planned.up_digest})

@@ -15,7 +15,7 @@ import pytest
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermitInvalid, TemporaryError
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, settle
+from airlock.flow.stages import backup, change, close, conflicts, deploy, migrate, rollback, settle
 from airlock.models import Record, utc_now
 from airlock.recompute.release import recompute
 from airlock.signing import Signer
@@ -34,7 +34,7 @@ DROPS = {**ADDS, "0003_drop.up.sql": "ALTER TABLE orders DROP COLUMN item"}
 SLOW = {"0001_slow.up.sql": "ALTER TABLE orders ADD COLUMN note text; SELECT pg_sleep(30)"}
 FAILS = {"0001_note.up.sql": ADDS["0001_note.up.sql"], "0002_fails.up.sql": "ALTER TABLE nowhere ADD COLUMN a int"}
 FORM = {"version": "1.1", "change_type": "normal", "title": "Notes", "reason": "They are asked for.", "impact": "low",
-        "rollback_plan": "Traffic goes back."}  # fmt: skip
+        "category": "database_schema", "rollback_plan": "Traffic goes back."}  # fmt: skip
 AIRFLOW = "http://127.0.0.1:1"
 GOOD = flown.ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20)
 BAD = flown.ArmSample(version="-", requests=100, errors=60, latency_p95_ms=21)
@@ -120,6 +120,7 @@ def permitted(release: Release) -> Release:
     flown.Flight(release, (("olga", "approve", ""), ("bert", "approve", ""), ("cleo", "approve", "")))._ask()
     assert plan.approvals
     change.permit(release)
+    assert not conflicts.begin(release, plan, utc_now())
     for one in plan.resources:
         backup.finish(release, one, backup.start(release, one))
         backup.prove(release, one)
@@ -160,6 +161,14 @@ def test_the_plan_holds_the_migrations_and_the_verdict(admin: Any, tmp_path: Pat
     factor = next(one for one in plan.risk.factors if one.name == "way back")
     assert "0003_drop drops column orders.item" in factor.reason
     assert factor.points > 0
+
+
+def test_a_request_that_hides_what_it_migrates_is_refused(admin: Any, tmp_path: Path) -> None:
+    release = prepared(tmp_path, ADDS)
+    change.validate(release, {**FORM, "category": "application"}, "rita")
+    with pytest.raises(GateRefused, match="touches application, but 1.1 carries database migrations"):
+        change.assess(release)
+    assert not of(release, "plan")
 
 
 def test_a_release_migrates_before_its_version_is_staged_and_only_then(

@@ -20,6 +20,7 @@ from airlock.change.planning import build_plan, calendar_for, check_content, res
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
+from airlock.change.way_back import refuses
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
@@ -103,6 +104,8 @@ def assess(release: Release) -> Plan:
         )
     artifact = resolve_artifact(release.environment, rfc.version)
     safety = migrate.examine(release, artifact)
+    if why := refuses(rfc, safety):
+        raise GateRefused(f"{release.id}: {why}")
     now, policy = utc_now(), load_risk_policy()
     if rfc.change_type == "standard":
         _allow_standard(release, rfc, state.stable, now)

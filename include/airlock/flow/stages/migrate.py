@@ -147,7 +147,7 @@ def take_back(release: Release) -> DataWayBack:
     release.record("data_way_back", choice=choice, why=why, applied=applied, failed=failed)
     if choice is DataWayBack.HUMAN:
         log.error("%s", why)
-        release.notify("data", f"{release.id}: a human decides about the data", why)
+        release.notify("fault", f"{release.id}: a human decides about the data", why)
     else:
         log.info("data: %s: %s", choice, why)
     return choice
