@@ -69,6 +69,38 @@ def decisions() -> dict[str, dict[str, float]]:
         "debts of one team, all changes owed": timed(refusal, (("team", debts, NOW) for _ in range(50))),
         "one template, all changes its uses": timed(suspension, ((template, uses, None) for _ in range(50))),
         **calendars(),
+        **conflicts_and_approvals(chance),
+    }
+
+
+def conflicts_and_approvals(chance: random.Random) -> dict[str, dict[str, float]]:
+    """Measure who touches the same as one change among all that wait, the next free times, and a count of votes."""
+    from airlock.change.approval import tally
+    from airlock.change.conflicts import UNDER_WAY, WAITS, OpenChange, conflicts, free_slots
+    from airlock.models import ApprovalRule, Vote
+
+    def touched(service: int) -> tuple[str, ...]:
+        own = [f"file:///srv/s{service}/{name}" for name in ("env", "uploads", "logs", "tls/key", "tls/crt", "slots")]
+        shared = [f"postgresql://db{service % 40}:5432/s{service // 3}", f"vault://vault:8200/secret/s{service}",
+                  f"aws://amazonaws.com/1/route53/z{service % 400}", f"kubernetes://k8s:6443/n{service // 2}",
+                  f"envoy://proxy{service % 50}:9901/s{service}.a", f"envoy://proxy{service % 50}:9901/s{service}.b"]
+        return (*own, *shared)
+
+    waiting = [OpenChange(service=f"s{n % SERVICES}", environment="prod", release=f"r{n}", since=NOW,
+                          until=NOW + timedelta(minutes=n % 90), state=UNDER_WAY if n % 20 == 0 else WAITS,
+                          touches=touched(n % SERVICES)) for n in range(PENDING)]
+    asked = [chance.randrange(PENDING) for _ in range(50)]
+    found = [conflicts(waiting[n].touches, waiting[n].release, waiting) for n in asked]
+    spans = [(NOW + timedelta(hours=9 * n), NOW + timedelta(hours=9 * n + 8)) for n in range(50)]
+    people = [f"person-{n}" for n in range(100)]
+    rules = tuple(ApprovalRule(group=f"g{n}", quorum=10, members=tuple(people[n * 10 : n * 10 + 20]))
+                  for n in range(9))
+    votes = [Vote(person=person, choice="approve", at=NOW) for person in people]
+    return {
+        "conflicts of one change": timed(conflicts, ((waiting[n].touches, waiting[n].release, waiting)
+                                                     for n in asked)),
+        "next free times after them": timed(free_slots, ((spans, (), one, NOW) for one in found)),
+        "votes of one change, 100 of them for 90 seats": timed(tally, ((rules, votes, "rita") for _ in range(20))),
     }
 
 
