@@ -1,4 +1,4 @@
-"""A release meets its calendar: closed, overridden by approval, stopped by an incident; and all of it computed again."""
+"""A release meets its calendar: closed, overridden by approval, stopped by an incident; all of it is computed again."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_step_forward_asks_and_a_closed_calendar_stops_it(tmp_path):
     approved(one)
     with pytest.raises(CalendarClosed, match="freeze 'year end'"):
         deploy.stage(one.release)
-    assert not [record for record in one.release.recorded("act")]
+    assert one.release.recorded("act") == ()
     title, lines = calendar_section(one.release, utc_now())
     assert title == "Calendar" and "freeze 'year end'" in lines[0]
 
