@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.schedule.missed import due_between, missed
+from airlock.schedule.missed import due_between, unmet
 from airlock.service_model import Schedule
 
 DAILY = Schedule(cron="0 3 * * *", late_after_minutes=60)
 SINCE = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def missed(schedule: Schedule, since: datetime, begun: list[datetime], now: datetime) -> tuple[datetime, ...]:
+    return unmet(due_between(schedule, since, now), begun, now, timedelta(minutes=schedule.late_after_minutes))
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:

@@ -32,7 +32,7 @@ EVERY = timedelta(minutes=5)
 DOCUMENT = """
 ### What did not begin when it was due
 
-Every 5 minutes: compares the schedules of backups, restore drills, retention and release trains with what is on
+Every 5 minutes: compares the times of release cycles, trains, backups, restore drills and retention with what is on
 record, tells people of each time that passed without a run, and seals what a killed run left half done.
 
 **On call:** it is red while the newest time of a schedule is missed; the log says which. It looks at what is on record,

@@ -25,18 +25,15 @@ def due_between(schedule: Schedule, after: datetime, until: datetime) -> tuple[d
     return tuple(sorted(found))
 
 
-def missed(
-    schedule: Schedule, watched_since: datetime, begun: Sequence[datetime], now: datetime
+def unmet(
+    due: Sequence[datetime], begun: Sequence[datetime], now: datetime, late: timedelta
 ) -> tuple[datetime, ...]:
-    """Return the moments of *schedule* that have no run, and whose time to begin late is over.
+    """Return the moments of *due* (in order) that have no run, and whose time to begin *late* is over.
 
     A run stands for the last moment before it began: two runs after three moments leave one missed.
 
-    :param watched_since: moments before are nobody's promise: the schedule was not in force, or not known
     :param begun: for when the runs on record were due, or when they began; any order
     """
-    late = timedelta(minutes=schedule.late_after_minutes)
-    due = due_between(schedule, watched_since, now)
     found = []
     for position, tick in enumerate(due):
         following = due[position + 1] if position + 1 < len(due) else None

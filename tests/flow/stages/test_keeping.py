@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from airlock.calendar_model import Cycle
 from airlock.errors import GateRefused, ProofFailed
 from airlock.evidence.pack import verify
 from airlock.flow.points import points_on_record
-from airlock.flow.release import Attempt
+from airlock.flow.release import Attempt, Release
 from airlock.flow.stages import keeping, watch
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, StreamRun
@@ -163,11 +164,24 @@ def test_a_missed_time_is_told_once_and_stays_red_until_a_run_stands_for_it(
     late = start + timedelta(days=3)  # the scheduler was down for days
     [said] = watch.look(cafe, late, "a test")
     assert said == "backups of cafe live: missed since 04 Nov 03:00 UTC"
-    assert caplog.text.count("missed: backups of cafe live were due") == 3
+    assert caplog.text.count("missed: backups of cafe live: due on") == 3
     assert watch.look(cafe, late, "a test") == (said,)
-    assert caplog.text.count("missed: backups of cafe live were due") == 3
+    assert caplog.text.count("missed: backups of cafe live: due on") == 3
     run_of(cafe, BACKUPS, "cafe-live-20261104T113000-0123456789abcdef")
     assert watch.look(cafe, late, "a test") == ()
+
+
+def test_a_release_cycle_that_the_scheduler_slept_through_is_missed(cafe: ServiceEnvironment) -> None:
+    daily = cafe.model_copy(update={"cycle": Cycle(cron="0 3 * * *", timezone="UTC", late_after_minutes=30)})
+    start = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    assert watch.look(daily, start, "a test") == ()
+    late = start + timedelta(days=2)
+    assert watch.look(daily, late, "a test") == ("cycle of cafe live: missed since 03 Nov 03:00 UTC",)
+    release = Release(cafe, "cafe-live-20261103T030000-0123456789abcdef", "a test")
+    release.record("run", dag_id="release.cafe.live", run_id="by hand", airflow=AIRFLOW)
+    assert watch.look(daily, late, "a test") != (), "a release by hand is no run of the cycle"
+    release.record("cycle", version=None)
+    assert watch.look(daily, late, "a test") == ()
 
 
 def test_an_empty_folder_does_not_silence_the_alarm(cafe: ServiceEnvironment) -> None:
