@@ -224,3 +224,15 @@ def test_names_in_sql_are_text_and_nothing_else(plan, name):
     assert page.kinds - harmless.kinds <= {"code_inline"}
     assert page.headings == harmless.headings
     assert not page.linked
+
+
+def test_without_its_marks_the_text_says_the_same() -> None:
+    from airlock.change.text import without_marks
+
+    nasty = "a_b *c* `d` <e> & \"f\" [g](http://x) # h | i \\ j"
+    table = f"| A | B |\n| --- | --- |\n| {escape('x|y')} | **bold** |"
+    shown = without_marks(f"### Title\n\n\n\n{table}\n\n> {escape(nasty)}\\\n")
+    assert shown.splitlines()[:4] == ["Title", "", "A | B", "x|y | bold"]
+    assert "\\-" not in shown and "&lt;" not in shown
+    for word in ("a_b", "*c*", "<e>", "&", '"f"', "# h"):
+        assert word in shown

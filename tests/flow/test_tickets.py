@@ -59,7 +59,8 @@ def write_services(folder: Path) -> None:
     whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] == "env_file"]
-    staging.pop("without_kinds", None)
+    for name in ("without_kinds", "migrations"):
+        staging.pop(name, None)
     whole["environments"] = {"staging": {**staging, "tickets": TICKETS, "analysis": ANALYSIS, "rollout": ROLLOUT}}
     folder.mkdir()
     (folder / "shop.yaml").write_text(yaml.safe_dump(whole))

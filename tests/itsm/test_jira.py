@@ -61,7 +61,9 @@ class TestJira(TicketContract):
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["type", "content", "text", "value", "name"]), inner, max_size=4),
+    | st.dictionaries(st.sampled_from(["content", "text", "value", "name"]), inner, max_size=4)
+    | inner.map(lambda one: {"type": "doc", "content": one})
+    | inner.map(lambda one: {"type": "text", "text": one}),
     max_leaves=30,
 )
 

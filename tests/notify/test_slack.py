@@ -53,7 +53,7 @@ def test_messages_of_a_release_form_one_thread(slack, monkeypatch):
         ":rocket: *Release of shop 1.1*",
         "> New orders page",
         "• risk: low (10)",
-        "<http://127.0.0.1:28080/dags/release.shop.prod|Open in Airflow>",
+        "<http://127.0.0.1:28080/dags/release.shop.prod|Open the request>",
         "release shop-prod-1",
     ]
 
@@ -210,7 +210,7 @@ def test_rendered_text_is_bounded_and_forges_nothing(title, text, link, fields):
     assert lines[0].startswith(":checkered_flag: *") and lines[0].count("*") == 2 and lines[-1] == "release r"
     assert len(lines) == len(rendered.splitlines()) <= 2 + 16 + 11 + 1
     for line in lines[1:-1]:
-        body = line[2:] if line.startswith(("> ", "• ")) else line.removeprefix("<").removesuffix("|Open in Airflow>")
+        body = line[2:] if line.startswith(("> ", "• ")) else line.removeprefix("<").removesuffix("|Open the request>")
         assert line != body
         assert not set("<>`*~") & set(body)
         assert body.count("&") == sum(body.count(entity) for entity in ("&amp;", "&lt;", "&gt;"))

@@ -5,6 +5,7 @@ Pure; must not decide anything.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,7 @@ from airlock.models import ApprovalRule, Plan, Reversal
 from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
+_ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|~>:@/=])")
 _WORDS = re.compile(r"([\s`|\\<>\"]+)")
 _ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 _QUOTED_LIMIT = 5000
@@ -89,6 +91,18 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
         *_words(plan),
     ]
     return "\n".join(lines) + "\n"
+
+
+def without_marks(markdown: str) -> str:
+    """Return *markdown* of this module as plain text, for a place that shows text as typed and renders nothing."""
+    lines: list[str] = []
+    for line in markdown.splitlines():
+        if re.fullmatch(r"\|( --- \|)+", line) or not (line.strip() or (lines and lines[-1])):
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] if line.startswith("| ") else [line]
+        bare = re.sub(r"(?<!\\)(`|\*\*)|\\$|^#+ ", "", " | ".join(filter(None, cells)))
+        lines.append(html.unescape(_ESCAPED.sub(r"\1", bare)))
+    return "\n".join(lines).strip()
 
 
 def _afterwards(plan: Plan) -> list[tuple[str, str]]:

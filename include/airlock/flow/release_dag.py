@@ -128,7 +128,8 @@ def stages(
 
 def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
-        validate = first(environment=environment, task_id="validate")
+        # A request may come from a ticket, and the ticket system be away for a while.
+        validate = first(environment=environment, task_id="validate", **({"retries": 30} if ticketed else {}))
         # It waits while an earlier release is being brought back: see flow.acting.
         assess = StageOperator(environment=environment, task_id="assess", act=change.assess, retries=30)
         approve = _approve(environment, ticketed)

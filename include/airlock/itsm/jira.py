@@ -55,7 +55,8 @@ class JiraServiceManagement(TicketSystem):
         if mapping(answer).get("key") != key or not found:
             raise PermanentError(f"{self.site.what}: {key} is another ticket now, or its answer is none; was it moved?")
         status = mapping(found.get("status"))
-        labels = [label for label in found.get("labels") or () if isinstance(label, str)]
+        given = found.get("labels")
+        labels = [label for label in given if isinstance(label, str)] if isinstance(given, list) else []
         return Ticket(
             key=key,
             status=plain(status.get("name"), _NAME),
@@ -177,7 +178,8 @@ def _flat(node: Any, depth: int) -> str:
         return plain(node.get("text"), _TEXT)
     if node.get("type") == "hardBreak":
         return "\n"
-    inner = "".join(_flat(one, depth + 1) for one in (node.get("content") or [])[:1000])
+    content = node.get("content")
+    inner = "".join(_flat(one, depth + 1) for one in content[:1000]) if isinstance(content, list) else ""
     return f"{inner}\n" if node.get("type") in ("paragraph", "heading", "listItem", "codeBlock") else inner
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import json
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -68,7 +69,8 @@ class Site:
             with client, client.stream(method, self.address + path, params=params, json=body) as answer:
                 content = self._content(answer)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise TemporaryError(f"{self.what} does not answer ({type(error).__name__}); it is tried again") from error
+            why = f"{type(error).__name__} {_shown(str(error))}".strip()
+            raise TemporaryError(f"{self.what} does not answer ({why}); it is tried again") from error
         self._refuse(answer, content, f"{method} {path}")
         return self._decoded(content, path) if content.strip() else {}
 
@@ -88,7 +90,7 @@ class Site:
         if 200 <= status < 300:
             return
         if 300 <= status < 400:
-            elsewhere = urlsplit(answer.headers.get("location", "")).netloc
+            elsewhere = re.sub(r"^[a-z]+://([^/?#]*).*$", r"\1", answer.headers.get("location", ""))
             raise PermanentError(
                 f"{who}: it sends to {_shown(elsewhere) or 'another page'}, which might tell the account's secret to a "
                 "stranger and is not followed; correct the address of the connection"
@@ -169,8 +171,9 @@ def _said(content: bytes) -> str:
         data = mapping(json.loads(content[:65536]))
     except (ValueError, RecursionError):
         return ""
-    error = data.get("error")
-    texts = [*(data.get("errorMessages") or []), *mapping(data.get("errors")).values(), data.get("errorMessage")]
+    error, messages = data.get("error"), data.get("errorMessages")
+    texts = [*mapping(data.get("errors")).values(), data.get("errorMessage")]
+    texts += messages if isinstance(messages, list) else []
     texts += [mapping(error).get("message"), mapping(error).get("detail"), error if isinstance(error, str) else None]
     said = "; ".join(_shown(text) for text in texts if isinstance(text, str) and text.strip())
     return f" ({said[: 2 * _SHOWN]})" if said else ""

@@ -180,7 +180,7 @@ def render(message: Message) -> str:
     if len(message.fields) > _FIELDS:
         lines.append(f"• and {len(message.fields) - _FIELDS} more")
     if _is_link(message.link):
-        lines.append(f"<{_escape(message.link)}|Open in Airflow>")
+        lines.append(f"<{_escape(message.link)}|Open the request>")
     lines.append(f"release {_line(message.release, _FIELD)}")
     return "\n".join(lines)
 

@@ -47,7 +47,8 @@ def test_a_release_that_began_in_airflow_gets_one_ticket_that_shows_its_plan(hou
     assert house.site.carried("cafe-live-1") == [key]
     assert house.site.status(key) == "approval"
     (note,) = house.site.notes(key)
-    assert plan.digest in note and "1 of service_owner (olga)" in note and f"Risk {plan.risk.score} of 100" in note
+    assert plan.digest in note and "- 1 of service_owner: olga" in note and f"Risk: {plan.risk.score} of 100" in note
+    assert "Conflicts\n" in note and "> New orders page" in note and "\\" not in note
     assert tickets.open_ticket(house.again()) == key
     ticket_votes.asked(house.again(), plan)
     assert len(house.site.notes(key)) == 1 and house.site.carried("cafe-live-1") == [key]

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from airlock.change.approval import eligible, tally
+from airlock.change.conflicts import WAITS
+from airlock.change.difference import difference
 from airlock.change.ticket import TicketAnswer, doubt_in, tickets_of, vote_in_ticket
 from airlock.errors import GateRefused, PermanentError, TicketGone
+from airlock.flow.again import approved_before
 from airlock.flow.release import Release
-from airlock.flow.stages import approval
-from airlock.flow.stages.change import escalated_at, votes_of
+from airlock.flow.stages import approval, conflicts
+from airlock.flow.stages.change import escalated_at, open_request, votes_of
 from airlock.flow.stages.tickets import open_ticket, plan_text, system_of
 from airlock.itsm.ticket_system import Decision, TicketState, TicketSystem, fingerprint
 from airlock.models import Plan, Vote, utc_now
@@ -44,11 +47,17 @@ def asked(release: Release, plan: Plan) -> str:
     """
     _refuse_unknown(plan)
     key, system = open_ticket(release), system_of(release.environment)
-    request = approval.opened(release, plan, utc_now())
+    now = utc_now()
+    conflicts.register(release, plan, WAITS, now)
+    request = open_request(release, plan, now)
+    if request is None:
+        request = approval.opened(release, plan, now, conflicts.note(release, plan, now))
     if release.latest("ticket_request", request) is None:
-        system.note(key, plan_text(plan))
-        before = [one.id for one in system.decisions(key) if one.choice != "pending"]
-        release.record("ticket_request", request, request=request, plan_digest=plan.digest, key=key, ignored=before)
+        before = approved_before(release)
+        changed = difference(before.model_copy(update={"release": plan.release}), plan) if before else ()
+        system.note(key, plan_text(plan, changed, approval.sections_of(release, request)))
+        ignored = [one.id for one in system.decisions(key) if one.choice != "pending"]
+        release.record("ticket_request", request, request=request, plan_digest=plan.digest, key=key, ignored=ignored)
         log.info("plan %s is shown in ticket %s, where people are asked to approve it", plan.digest, key)
     if release.latest("ticket_asked", request) is None:
         _offer(release, system, key, anew=bool(_shown(release, request)["ignored"]))

@@ -7,11 +7,12 @@ seen, and only the ledger counts from then on: what is edited in the ticket afte
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from airlock import registry
+from airlock.change.text import Section, approval_text, without_marks
 from airlock.change.ticket import form_with_ticket, said_by_ticket
 from airlock.connections import connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
@@ -108,22 +109,14 @@ def _refuse_taken(release: Release, ticket: Ticket) -> None:
         raise InvalidInput(f"ticket {ticket.key} is closed ({ticket.status}); reopen it, or open another one")
 
 
-def plan_text(plan: Plan) -> str:
-    """Return *plan* as the people who work on the ticket read it: plain text, bounded by the fields of the form."""
-    seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
-    steps = ", ".join(f"{step.percent} %" for step in plan.rollout.steps)
-    return "\n".join([
-        f"Airlock release {plan.release}: {plan.service} {plan.rfc.version} to {plan.environment}",
-        f"Plan {plan.digest}",
+def plan_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Section] = ()) -> str:
+    """Return *plan* as the people who work on the ticket read it: what approvers read in Airflow, as plain text."""
+    return "\n".join((
+        f"Airlock release {plan.release}, plan {plan.digest}",
         "An approval counts for exactly this plan: if anything of it changes, it is void, and this ticket asks again.",
-        f"Artifact {plan.artifact.digest}; now running: {plan.current_version}; canary steps: {steps}",
-        f"Risk {plan.risk.score} of 100 ({plan.risk.level}):",
-        *(f"- {factor.name}: {factor.points}, {factor.reason}" for factor in plan.risk.factors),
-        f"Approval needed: {seats or 'none, the written policy allows it'}",
-        f"Backed up and restored as a test first: {', '.join(resource.name for resource in plan.resources)}",
-        f"Requester: {plan.rfc.requester}. Their words, which nobody has checked:",
-        plan.rfc.title, plan.rfc.reason, f"Impact: {plan.rfc.impact}", f"Way back: {plan.rfc.rollback_plan}",
-    ])  # fmt: skip
+        "",
+        without_marks(approval_text(plan, changed, sections)),
+    ))
 
 
 def in_step(release: Release, title: str, text: str) -> None:
