@@ -42,7 +42,7 @@ def write_services(folder: Path) -> None:
     whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] == "env_file"]
-    for gone in ("without_kinds", "after"):
+    for gone in ("without_kinds", "after", "migrations"):
         staging.pop(gone, None)
     two = {"service_owner": 1, "change_advisory_board": 1}
     staging["approvals"] |= {"low": two, "medium": two, "high": two, "emergency": {"service_owner": 1}}
