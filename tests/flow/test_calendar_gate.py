@@ -17,7 +17,7 @@ from airlock.flow.stages import backup, change, deploy
 from airlock.models import utc_now
 from airlock.recompute.release import recompute
 from tests.recompute import flown
-from tests.recompute.test_release import FORM, GOOD, SIGNER, YES, explained
+from tests.recompute.test_release import FORM, GOOD, SIGNER, YES, explained, forged, put
 
 FREEZE = "      freezes: [{name: year end, from: 2000-01-01, to: 2100-01-01}]\n"
 OVERRIDE = FORM | {"calendar_override": "Customers cannot pay until this is out."}
@@ -126,3 +126,30 @@ def test_a_calendar_file_that_changes_makes_the_permit_stale_and_says_what_chang
     path.unlink()
     with pytest.raises(TemporaryError, match="calendar file 'company'"):
         deploy.shift(one.release, CanaryProgress())
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "change", "decision", "field"),
+    [
+        ("calendar", "shift", put("code", value="frozen"), "calendar", "code"),
+        ("calendar", "shift", put("at", value="2026-01-01T00:00:00+00:00"), "act after its gate", "not in the moment"),
+        ("calendar", "promote", put("basis", "answers", value=[]), "calendar", "not every file and signal"),
+        ("calendar", "stage", put("basis", "answers", 0, "unreadable", value="timeout"), "calendar", "code"),
+        ("plan", None, put("plan", "calendar", "overridden", value=[]), "calendar", "overridden"),
+    ],
+)
+def test_a_forged_answer_of_the_calendar_is_named(overriding, kind, subject, change, decision, field):
+    found = forged(overriding, kind, change, subject)
+    assert not found.ok
+    named = [text for one in found.differing if one.decision == decision for text in one.differences]
+    assert any(field in text for text in named), explained(found)
+
+
+@pytest.fixture(scope="module")
+def overriding(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("overriding")
+    (folder / "incidents.json").write_text('{"open": []}')
+    signal = f"{{name: file, closes: incident, options: {{path: {folder}/incidents.json}}}}"
+    one = flight(folder, f"{FREEZE}      override_by: {{board: 1}}\n      signals: [{signal}]\n")
+    one.carry_out(OVERRIDE)
+    return folder

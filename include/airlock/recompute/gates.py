@@ -10,7 +10,7 @@ from airlock.change.override import mended_incident
 from airlock.change.review import finished
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
-from airlock.models import Outcome, Proof, RecoveryPoint, TargetState
+from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
 from airlock.recompute import migrations
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
@@ -57,9 +57,20 @@ def _calendar(history: History, entry: Entry) -> tuple[str, ...]:
     unread = [one.name for one in calendar.files if one.name not in basis.files]
     silent = unread and not any(one.unreadable for one in basis.answers)
     found = compared({"files": foreign}, {"files": {}}) + compared(entry.data, asked.as_record())
+    if entry.record.subject == "assess":
+        found += _overridden(plan, calendar, entry)
     if silent or len([one for one in basis.answers if one.closes != "file"]) != len(calendar.signals):
         found += ("basis: not every file and signal of the plan's calendar was asked",)
     return found
+
+
+def _overridden(plan: Plan, calendar: PlannedCalendar, entry: Entry) -> tuple[str, ...]:
+    """Return what differs of what the plan overrides: just what closed the calendar, and only if that was asked for."""
+    basis, incident = Basis.model_validate(entry.data["basis"]), mended_incident(plan.rfc)
+    bare = decision_again(calendar.model_copy(update={"overridden": ()}), entry.moment(), basis, incident)
+    wanted = () if plan.rfc.calendar_override is None else tuple(one.key for one in bare.closures)
+    return compared({"overridden": [one.model_dump() for one in calendar.overridden]},
+                    {"overridden": [one.model_dump() for one in wanted]})
 
 
 def _window(history: History, entry: Entry) -> tuple[str, ...]:
