@@ -19,7 +19,7 @@ from airlock.change.way_back import concurrent_index
 from airlock.deploy.migration_database import MigrationDatabase
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import Migration
-from sandbox import postgres, shop_database
+from sandbox import postgres, reach, shop_database
 from tests.real_servers import postgres_server, set_connection
 
 __all__ = ["postgres_server"]
@@ -277,3 +277,15 @@ def test_a_role_without_rights_is_told_so(admin: Any, monkeypatch: pytest.Monkey
                    login="reader", password="r3ader")
     with pytest.raises(PermanentError, match="give the role of the connection the right"):
         apply(COLUMN)
+
+
+def test_what_is_migrated_is_what_is_backed_up(
+    admin: Any, monkeypatch: pytest.MonkeyPatch, postgres_server: postgres.Postgres, open_folder: Path
+) -> None:
+    common = {"conn_type": "postgres", "host": "127.0.0.1", "login": postgres.ADMIN}
+    set_connection(monkeypatch, "backup", **common, port=postgres_server.port, password=postgres_server.password)
+    database().check_same("backup")
+    with postgres.start(open_folder / "other", reach.free_port(), databases=["shop"]) as other:
+        set_connection(monkeypatch, "backup", **common, port=other.port, password=other.password)
+        with pytest.raises(PermanentError, match="leads to another database than backup"):
+            database().check_same("backup")

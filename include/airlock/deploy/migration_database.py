@@ -84,6 +84,23 @@ class MigrationDatabase:
         with self._session("reading what was applied") as session:
             return self._rows(session)
 
+    def check_same(self, connection: str) -> None:
+        """Check that *connection*, by which the database is backed up, leads to the very same database.
+
+        :raises PermanentError: it leads to another one, so what is migrated would not be what is backed up
+        """
+        query = ("SELECT (SELECT system_identifier FROM pg_control_system()), "
+                 "(SELECT oid FROM pg_database WHERE datname = current_database())")
+        found = []
+        for one in (self.connection, connection):
+            with self._session("asking which database it is", one) as session:
+                found.append(session.execute(query).fetchone())
+        if found[0] != found[1]:
+            raise PermanentError(
+                f"{self.name}: the connection {self.connection}, which migrates, leads to another database than "
+                f"{connection}, which backs up: correct 'migrations' or the resource in the service file"
+            )
+
     def apply(self, migration: Migration, release: str, index: ConcurrentIndex | None = None) -> bool:
         """Carry out *migration* and keep that; return whether it was done now. Idempotent, also after a kill.
 
@@ -229,12 +246,13 @@ class MigrationDatabase:
         session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, index.name)))
 
     @contextmanager
-    def _session(self, what: str) -> Iterator[Any]:
-        """Yield a session in autocommit mode; the errors of its block are put in our words."""
+    def _session(self, what: str, connection: str = "") -> Iterator[Any]:
+        """Yield a session in autocommit mode, through *connection* if it is given; its errors are put in our words."""
         import psycopg
 
+        parameters = postgres_parameters(connection or self.connection, self.name)
         try:
-            with psycopg.connect(**postgres_parameters(self.connection, self.name), autocommit=True) as session:
+            with psycopg.connect(**parameters, autocommit=True) as session:
                 for key, value in self._settings.items():
                     session.execute("SELECT set_config(%s, %s, false)", [key, value])
                 self._notice_a_dead_client(session)

@@ -27,11 +27,14 @@ def examine(release: Release, artifact: Artifact) -> RollbackSafety:
     """Return the verdict on the migrations of *artifact* that the database lacks; record all that it was made from.
 
     :raises InvalidInput: a migration was changed after it was applied, or cannot be run by Airlock
+    :raises PermanentError: another database would be migrated than is backed up
     :raises TemporaryError: the database cannot be asked now
     """
     setting = release.environment.migrations
     if setting is None:
         return RollbackSafety()
+    resource = next(one for one in release.environment.resources if one.name == setting.resource)
+    release.migration_database.check_same(str(resource.options["connection"]))
     applied = {name: one.digest for name, one in release.migration_database.applied().items() if one.finished}
     return _judged(release, artifact, applied)
 
@@ -146,11 +149,18 @@ def take_back(release: Release) -> DataWayBack:
         choice, why = data_way_back(plan, applied, failed)
     release.record("data_way_back", choice=choice, why=why, applied=applied, failed=failed)
     if choice is DataWayBack.HUMAN:
-        log.error("%s", why)
+        point = _recovery_point(release)
+        log.error("%s; recovery point: %s; traffic is back; next: decide with the owner of the data", why, point)
         release.notify("fault", f"{release.id}: a human decides about the data", why)
     else:
         log.info("data: %s: %s", choice, why)
     return choice
+
+
+def _recovery_point(release: Release) -> str:
+    name = release.plan.settings["migrations"]["resource"]
+    points = (release.recovery_point(one) for one in release.plan.resources if one.name == name)
+    return ", ".join(point.id for point in points if point is not None) or "none"
 
 
 def _undo(release: Release, applied: list[str]) -> None:
