@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 
 import pytest
 
@@ -114,3 +115,18 @@ def test_check_names_faults_of_train_files_too(folder, tmp_path, monkeypatch, ca
     said = capsys.readouterr().out
     assert "weekly.yaml:1: services: 'bar' is declared in no right service file with the environment 'live'" in said
     assert "'cafe'" not in said
+
+
+def test_a_plan_whose_database_cannot_be_asked_counts_as_the_worst(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_OWNER", json.dumps({"conn_type": "postgres", "host": "127.0.0.1", "port": 1}))
+    with zipfile.ZipFile(tmp_path / "cafe-1.1.bin", "w") as archive:
+        archive.writestr("migrations/0001_note.up.sql", "ALTER TABLE orders ADD COLUMN note text")
+    database = "- {name: db, kind: databases, driver: postgres, options: {connection: owner, database: cafe}}"
+    migrating = f"    migrations: {{resource: db, connection: owner}}\n    resources:\n      {database}\n"
+    folder = write(tmp_path, WHOLE.replace("    resources:\n", migrating, 1)).parent
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder), "--json"]
+    assert main(arguments) == 0
+    plan = Plan.model_validate_json(capsys.readouterr().out)
+    assert plan.way_back.verdict == "needs_restore"
+    assert "the database cannot be asked" in plan.way_back.reason
+    assert next(one for one in plan.risk.factors if one.name == "way back").points > 0
