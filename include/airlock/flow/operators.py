@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -21,11 +20,9 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
 from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
-from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, conflicts, deploy, observe, rollback, tickets, train, undo
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
-from airlock.flow.triggers import WaitTrigger
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
 from airlock.services import ServiceEnvironment
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
-CONFLICT_SECONDS = 30.0
-"""Time between two looks at a release that holds what this one wants."""
 ASSET_RUN = "asset_triggered"
 SCHEDULED_RUN = "scheduled"
 CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
@@ -146,38 +141,6 @@ def requester_of(run: Any) -> str:
             "change; trigger it as a user, in the UI or through the REST API"
         )
     return str(run.triggering_user_name)
-
-
-class WindowOperator(ReleaseOperator):
-    """Waits, without a worker, until the calendar is open and the time asked for has come."""
-
-    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
-        release = release_of(self.environment, context)
-        with task_boundary(release, self.task_id):
-            permit = release.permitted("wait for a window")
-            now = utc_now()
-            start = release.rfc.start_after
-            asked = ask(release, now)
-            decision = asked.decision
-            if start is not None and start > now:
-                until: datetime | None = start
-                why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
-            elif decision.open:
-                if conflicts.begin(release, release.plan, now):
-                    self.defer(trigger=WaitTrigger(CONFLICT_SECONDS), method_name="execute")
-                release.record("window", **asked.as_record())
-                log.info("window open: %s; next: back up every resource", decision.sentence)
-                release.notify("begun", "The release begins", decision.sentence)
-                return
-            else:
-                until, why = decision.look_again, decision.sentence
-            if until is None or until >= permit.expires_at:
-                raise GateRefused(
-                    f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
-                    "ask again nearer to the window"
-                )
-            log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
-            self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
 
 
 class TakeOperator(BaseOperator):

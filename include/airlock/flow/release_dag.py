@@ -25,12 +25,12 @@ from airlock.flow.operators import (
     StageOperator,
     TakeOperator,
     ValidateOperator,
-    WindowOperator,
 )
 from airlock.flow.params import form_params
 from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, tickets
 from airlock.flow.ticket_approval import TicketApproveOperator
 from airlock.flow.timetables import CycleTimetable
+from airlock.flow.window import WindowOperator
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
 
