@@ -108,7 +108,8 @@ class ApproveOperator(ParkedOperator):
         log.info("asking %s to approve plan %s until %s", ", ".join(people), plan.digest,
                  f"{standing.asking.ends_at:%d %b %H:%M} UTC")
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
-        title = f"Approval wanted: {self.subject}"
+        # With the plan, because people are told once for each title, and a plan that changed is another question.
+        title = f"Approval wanted: {self.subject}, plan {plan.digest[7:19]}"
         text = f"plan {plan.digest}"
         release.notify("approval_wanted", title, text, link=link, approvers=", ".join(people))
         self.show(context)

@@ -64,7 +64,8 @@ class TicketApproveOperator(BaseOperator):
     def _wait(self, release: Release, plan: Plan, seen: str, look_at: datetime) -> None:
         setting, shown = tickets_of(plan), release.latest("ticket") or {}
         key = str(shown.get("key"))
-        title = f"Approval wanted in ticket {key}: {plan.service} {plan.rfc.version} to {plan.environment}"
+        what = f"{plan.service} {plan.rfc.version} to {plan.environment}, plan {plan.digest[7:19]}"
+        title = f"Approval wanted in ticket {key}: {what}"
         people = ", ".join((release.latest("approval_request") or {}).get("eligible", ()))
         release.notify("approval_wanted", title, f"plan {plan.digest}", link=str(shown.get("link", "")),
                        approvers=people)
