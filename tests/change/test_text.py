@@ -236,3 +236,20 @@ def test_without_its_marks_the_text_says_the_same() -> None:
     assert "\\-" not in shown and "&lt;" not in shown
     for word in ("a_b", "*c*", "<e>", "&", '"f"', "# h"):
         assert word in shown
+
+
+def test_sections_terms_and_large_groups_are_shown_escaped_and_bounded(plan):
+    from airlock.models import ApprovalRule, ApprovalTerms
+
+    many = ApprovalRule(group="board", quorum=2, members=tuple(f"person-{n}" for n in range(500)), authors=("dev",))
+    terms = ApprovalTerms(policy="house", policy_digest="sha256:" + "1" * 64, rule="<b>high</b>", escalation=(many,))
+    large = plan.model_copy(update={"approvals": (many,), "terms": terms})
+    hostile = tuple(f"<script>{n}</script> https://evil.example" for n in range(500))
+    text = approval_text(large, (), (("Conflicts", hostile),))
+    assert len(text) < 20_000
+    assert "<script>" not in text and "<b>" not in text
+    assert "#### Conflicts" in text and "and 488 more" in text
+    assert "and 460 more" in text
+    assert "sha256:" + "1" * 64 in text
+    assert "It was written by dev, who cannot approve it" in text
+    assert "then these are asked for 24 h instead" in text

@@ -18,6 +18,7 @@ _WORDS = re.compile(r"([\s`|\\<>\"]+)")
 _ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 _QUOTED_LIMIT = 5000
 _SECTION_LINES = 12
+_NAMED = 40
 Section = tuple[str, tuple[str, ...]]
 """A heading and lines that approvers read beside the plan: conflicts, the calendar, who is away."""
 _VERDICTS = {
@@ -223,7 +224,7 @@ def _sections(sections: Sequence[Section]) -> list[str]:
 def _seats(plan: Plan) -> list[str]:
     terms = plan.terms
     authors = sorted({author for rule in plan.approvals for author in rule.authors})
-    known = (f"It was written by {', '.join(map(escape, authors[:20]))}, who cannot approve it." if authors
+    known = (f"It was written by {', '.join(map(escape, authors[:_NAMED]))}, who cannot approve it." if authors
              else "The artifact does not say who wrote it.")
     return [
         "#### Seats",
@@ -243,7 +244,9 @@ def _seats(plan: Plan) -> list[str]:
 
 
 def _seat(rule: ApprovalRule) -> str:
-    return f"- {rule.quorum} of {escape(rule.group)}: {', '.join(escape(person) for person in rule.members)}"
+    named = ", ".join(escape(person) for person in rule.members[:_NAMED])
+    more = f" and {len(rule.members) - _NAMED} more" if len(rule.members) > _NAMED else ""
+    return f"- {rule.quorum} of {escape(rule.group)}: {named}{more}"
 
 
 def _words(plan: Plan) -> list[str]:
