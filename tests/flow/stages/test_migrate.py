@@ -131,7 +131,7 @@ def permitted(release: Release) -> Release:
 
 def killed_before_it_was_recorded(release: Release) -> None:
     """Apply the first migration; the database commits, and then the process is gone."""
-    planned, migration = migrate._approved(release)[0]
+    planned, migration = migrate.approved(release)[0]
     with forward(release, "migrate", migration=planned.name, digest=planned.up_digest, database="cafe"):
         release.migration_database.apply(migration, release.id)
 
@@ -338,7 +338,7 @@ def test_a_migration_that_was_changed_after_it_was_applied_is_refused_before_any
 
 def test_what_somebody_else_applied_meanwhile_is_not_taken_for_its_own(admin: Any, tmp_path: Path) -> None:
     release = permitted(prepared(tmp_path, ADDS))
-    release.migration_database.apply(migrate._approved(release)[0][1], "by-hand")
+    release.migration_database.apply(migrate.approved(release)[0][1], "by-hand")
     with pytest.raises(GateRefused, match="applied to cafe by by-hand since the plan was made"):
         migrate.migrate(release)
     assert not of(release, "act")

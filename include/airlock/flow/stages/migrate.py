@@ -100,7 +100,7 @@ def migrate(release: Release) -> None:
     backup.passed(release)
     same_stable(release)
     database = release.migration_database
-    for planned, migration in _approved(release):
+    for planned, migration in approved(release):
         there = database.applied().get(planned.name)
         if there is not None and there.finished and there.release != release.id:
             raise GateRefused(
@@ -165,14 +165,14 @@ def _recovery_point(release: Release) -> str:
 
 def _undo(release: Release, applied: list[str]) -> None:
     database = release.migration_database
-    for planned, migration in reversed(_approved(release)):
+    for planned, migration in reversed(approved(release)):
         if planned.name in applied:
             with backward(release, "migrate_back", migration=planned.name, database=database.name):
                 database.undo(migration, release.id, planned.down_index)
             log.info("%s: migration %s undone", database.name, planned.name)
 
 
-def _approved(release: Release) -> list[tuple[PlannedMigration, Migration]]:
+def approved(release: Release) -> list[tuple[PlannedMigration, Migration]]:
     """Return the plan's migrations with their SQL out of the artifact, which must be what was approved."""
     plan = release.plan
     folder = str(plan.settings["migrations"]["folder"])
