@@ -55,6 +55,7 @@ class Services:
             settings["resources"] = [one for one in settings["resources"] if one["name"] in kept]
             settings.pop("after", None)
             settings.pop("without_kinds", None)
+            settings.pop("migrations", None)  # what is migrated must be backed up
         staging["rollout"] |= {"steps": [{"percent": 20 + 4 * n, "observe_seconds": 5} for n in range(14)]}
         live["rollout"] |= {"steps": [{"percent": 10 + 3 * n, "observe_seconds": 5} for n in range(28)]}
         live["rollout"]["on_freeze"] = "roll_back"
