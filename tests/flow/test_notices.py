@@ -132,6 +132,16 @@ def test_a_rate_limit_is_respected(release, slack, monkeypatch):
     assert titles(slack) == ["Release of cafe 1.1", "1.1 held", "Canary 1.1: pass"]
 
 
+def test_the_end_of_a_quick_release_is_the_last_chance_to_tell_all(release, slack):
+    slack.answers = [(503, {}, b"down")]
+    for number in range(8):
+        again(release).notify("held", f"held {number}", "no data")
+    assert slack.posted == []
+    again(release).notify("end", "Release: promoted", "fine")
+    assert titles(slack) == [*(f"held {number}" for number in range(8)), "Release: promoted"]
+    assert threads(slack) == {slack.posted[0]["ts"]}
+
+
 def test_a_short_wait_is_waited_for(release, slack):
     slack.answers = [(429, {"Retry-After": "1"}, b'{"ok":false,"error":"ratelimited"}')]
     release.notify("start", "Release of cafe 1.1", "x")

@@ -65,15 +65,18 @@ def _to_chat(release: Release, told: Sequence[Record], message: Message) -> None
         release.record(KIND, message.event, title=message.title, delivered=False, unconfigured=True)
         return
     queue, limit = [*waiting(told), message], time.monotonic() + BUDGET_SECONDS
-    not_before = max((datetime.fromisoformat(one.data["not_before"]) for one in told if one.data.get("not_before")),
-                     default=None)
+    # The end is the last chance: only what the chat itself asked for is waited for then.
+    pauses = [one.data for one in told if one.data.get("not_before")
+              and (message.event != "end" or one.data.get("throttled"))]
+    not_before = max((datetime.fromisoformat(one["not_before"]) for one in pauses), default=None)
     if not_before is not None and utc_now() < not_before:
         log.warning("message %r waits: the chat was away a moment ago, and is asked again after %s UTC; the release "
                     "goes on", message.title, f"{not_before:%H:%M:%S}")
-        _keep(release, message, "the chat was away a moment ago", not_before)
+        throttled = any(one.get("throttled") for one in pauses)
+        _keep(release, message, "the chat was away a moment ago", not_before, throttled)
         return
     thread = thread_of(told)
-    for number, one in enumerate(queue[:MOST_AT_ONCE]):
+    for number, one in enumerate(queue if message.event == "end" else queue[:MOST_AT_ONCE]):
         try:
             if time.monotonic() > limit:
                 raise TemporaryError("telling took too long")
@@ -82,17 +85,17 @@ def _to_chat(release: Release, told: Sequence[Record], message: Message) -> None
             seconds = error.seconds if isinstance(error, Throttled) else PAUSE_SECONDS
             log.warning("message %r was not delivered, the release goes on: %s; %d message(s) wait, they are sent with "
                         "the next one after %.0f s", one.title, error, len(queue) - number, seconds)
-            _keep(release, message, str(error), utc_now() + timedelta(seconds=seconds))
+            _keep(release, message, str(error), utc_now() + timedelta(seconds=seconds), isinstance(error, Throttled))
             return
         release.record(KIND, one.event, title=one.title, thread=thread, delivered=True)
-    if len(queue) > MOST_AT_ONCE:
+    if len(queue) > MOST_AT_ONCE and message.event != "end":
         _keep(release, message, "older messages went first", utc_now())
 
 
-def _keep(release: Release, message: Message, why: str, not_before: datetime) -> None:
+def _keep(release: Release, message: Message, why: str, not_before: datetime, throttled: bool = False) -> None:
     data: dict[str, Any] = message.model_dump(mode="json", exclude={"thread"})
     release.record(KIND, message.event, title=message.title, delivered=False, why=why, message=data,
-                   not_before=not_before.isoformat())
+                   not_before=not_before.isoformat(), throttled=throttled)
 
 
 def _posted(release: Release, notifier: Notifier, told: Sequence[Record], message: Message) -> str:
