@@ -17,6 +17,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airlock.flow.settle_dag import state_of_run
+from airlock.flow.stages import boarding
 from airlock.flow.stages import train as stages
 from airlock.flow.stream import TRAINS, StreamRun, run_of
 from airlock.flow.task import pause, task_boundary
@@ -53,7 +54,7 @@ class BoardOperator(TrainOperator):
             if cut_off > utc_now():
                 log.info("boarding is open until %s UTC; next: decide who leaves", f"{cut_off:%a %d %b %H:%M}")
                 self.defer(trigger=DateTimeTrigger(moment=cut_off), method_name="execute")
-            stages.board(run, self.train, utc_now())
+            boarding.board(run, self.train, utc_now())
 
 
 class DepartOperator(TrainOperator):

@@ -12,7 +12,7 @@ from airlock import registry
 from airlock.errors import GateRefused
 from airlock.evidence.pack import verify
 from airlock.flow.release import Attempt, Release, release_id
-from airlock.flow.stages import change, train, undo
+from airlock.flow.stages import boarding, change, train, undo
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stages.watch import end_leftovers
 from airlock.flow.stream import TRAINS, StreamRun
@@ -140,7 +140,7 @@ def evidence(run: StreamRun) -> None:
 
 def test_both_leave_in_order_and_one_pack_ties_them_together(station: Station) -> None:
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     assert train.held_until(run, station.train, utc_now()) is None
     assert train.leaves(run, "cafe") is None, "it waits for the bakery"
     wanted = train.run_id(station.train, run.id)
@@ -153,13 +153,13 @@ def test_both_leave_in_order_and_one_pack_ties_them_together(station: Station) -
     assert train.finish(run) == (Outcome.COMPLETED, "arrived: bakery, cafe")
     evidence(run)
     again = station.departure("evening-main-2")
-    train.board(again, station.train, utc_now())
+    boarding.board(again, station.train, utc_now())
     assert train.finish(again) == (Outcome.SKIPPED, "nothing new for any service")
 
 
 def test_a_failure_stops_those_after_it_and_sends_those_before_it_back(station: Station) -> None:
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     wanted = train.run_id(station.train, run.id)
     train.leaves(run, "bakery")
     station.carry_out("bakery", "main", wanted)
@@ -178,14 +178,14 @@ def test_a_failure_stops_those_after_it_and_sends_those_before_it_back(station: 
     assert "cafe failed: " in why and "to go back: bakery; carried over to the next train: bakery" in why
     evidence(run)
     following = station.departure("evening-main-2")
-    train.board(following, station.train, utc_now())
+    boarding.board(following, station.train, utc_now())
     assert following.latest("departure")["passengers"] == ["bakery"], "it was not its fault"
 
 
 def test_what_is_not_ready_stays_behind_with_those_that_wait_for_it(station: Station) -> None:
     (station.folder / "cafe-1.1.bin").write_text("something else")
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     departure = run.latest("departure")
     assert departure["passengers"] == []
     assert all("somebody replaced the artifact" in why for why in departure["carried_over"].values())
@@ -195,7 +195,7 @@ def test_what_is_not_ready_stays_behind_with_those_that_wait_for_it(station: Sta
 def test_a_release_under_way_keeps_its_service_off_the_train(station: Station) -> None:
     open_release = station.release("bakery", "main", "by hand")
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     carried = run.latest("departure")["carried_over"]
     assert carried["bakery"] == f"{open_release.id} is under way"
     assert "bakery, which stays behind" in carried["cafe"]
@@ -205,7 +205,7 @@ def test_a_template_that_does_not_carry_the_change_keeps_it_off_the_train(statio
     path = station.services / "bakery.yaml"
     path.write_text(path.read_text().replace("maximum_risk: 60", "maximum_risk: 1"))
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     assert "risk" in run.latest("departure")["carried_over"]["bakery"]
 
 
@@ -217,7 +217,7 @@ def test_a_train_that_meets_a_freeze_waits_so_long_and_no_longer(
     station: Station, ends_in: timedelta, waits: bool
 ) -> None:
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     path = station.services / "cafe.yaml"
     end = f"{utc_now() + ends_in:%Y-%m-%dT%H:%M+00:00}"
     path.write_text(path.read_text().replace("    calendar:\n", FREEZE % end))
@@ -241,7 +241,7 @@ def test_nobody_rides_without_the_word_of_the_train(station: Station) -> None:
     rider = station.release("cafe", "main", wanted)
     with pytest.raises(GateRefused, match="says nothing of it"):
         train.request_of(rider, asked, wanted)
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     train.leaves(run, "bakery")
     with pytest.raises(GateRefused, match="says nothing of it"):
         train.request_of(rider, asked, wanted)
@@ -269,7 +269,7 @@ def test_a_release_that_never_begins_is_given_up_for_good(
     station: Station, state: RunState, later: timedelta, why: str | None
 ) -> None:
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     train.leaves(run, "bakery")
     assert train.arrived(run, "bakery", "start", lambda dag, of: state, utc_now() + later) == (why is not None)
     if why is None:
@@ -283,7 +283,7 @@ def test_a_release_that_never_begins_is_given_up_for_good(
 
 def test_a_train_whose_run_is_gone_is_ended_by_the_watch(station: Station) -> None:
     run = station.departure()
-    train.board(run, station.train, utc_now())
+    boarding.board(run, station.train, utc_now())
     train.leaves(run, "bakery")
     home = train.home_of(station.train)
     assert end_leftovers(home, AIRFLOW, lambda dag, of: RunState.GONE, "watch", (TRAINS,)) == (

@@ -1,4 +1,4 @@
-"""A release train as its own ledger tells it: who boards, who leaves when, who arrived, who goes back. No Airflow.
+"""A release train as its own ledger tells it: who leaves when, who arrived, who goes back. No Airflow.
 
 The train only asks. Each release and each way back is a run of its own, with its own plan, permit and evidence, and
 takes nothing from the train but what is on record here. How it ended is read from its own ledger.
@@ -13,25 +13,16 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from airlock.change.approval import rules_for
-from airlock.change.planning import check_content, resolve_artifact
-from airlock.change.rfc import rfc_from_form
-from airlock.change.risk import assess as assess_risk
-from airlock.change.risk_policy import load_risk_policy
-from airlock.errors import AirlockError, GateRefused
+from airlock.errors import GateRefused
 from airlock.evidence.ledger import SEAL, Ledger
-from airlock.flow.cycle import next_version
 from airlock.flow.release import Release
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import TRAINS, StreamRun
-from airlock.models import Outcome, Rfc
-from airlock.past.facts import risk_facts
-from airlock.past.standing import standing
+from airlock.models import Outcome
 from airlock.schedule.asking import ask
 from airlock.schedule.cycle import standard_form
-from airlock.schedule.promotion import Candidate, NothingNew
-from airlock.schedule.train import Readiness, Train, course_of, next_back
-from airlock.schedule.train import board as rule_of_boarding
+from airlock.schedule.promotion import Candidate
+from airlock.schedule.train import Train, course_of, next_back
 from airlock.schedule.train import ended as rule_of_ending
 from airlock.schedule.train_file import find_train, trains_folder
 from airlock.services import ServiceEnvironment, find, services_folder
@@ -73,64 +64,6 @@ def departure_of(run_id_: str) -> tuple[str, str] | None:
     """Return the train and the departure that a DAG run says it belongs to; ``None``: to none."""
     found = _RUN_ID.fullmatch(run_id_)
     return (found["train"], found["departure"]) if found else None
-
-
-# --- boarding ---------------------------------------------------------------------------------------------------------
-
-
-def board(run: StreamRun, train: Train, now: datetime) -> None:
-    """Decide once, at the cut-off, who leaves with this train, and record what that was decided by."""
-    if run.latest("boarding") is not None:
-        log.info("who leaves is on record already")
-        return
-    readiness = [_readiness(one.name, train.environment, now) for one in train.services]
-    found = rule_of_boarding(train.services, {one.service: one for one in readiness})
-    releases = {one.service: {"version": one.version, "digest": one.digest} for one in readiness
-                if one.service in found.passengers}
-    run.record("boarding", at=now.isoformat(), train=train.model_dump(mode="json"),
-               readiness=[one.model_dump(mode="json") for one in readiness])
-    run.record("departure", train=train.model_dump(mode="json"), passengers=list(found.passengers), releases=releases,
-               carried_over=found.carried_over)
-    for one in readiness:
-        log.info("%-9s %s: %s", one.state, one.service, one.why)
-    log.info("leaving, in this order: %s", ", ".join(found.passengers) or "nobody")
-    for service, why in found.carried_over.items():
-        log.warning("%s stays behind and is carried over to the next train: %s", service, why)
-
-
-def _readiness(service: str, environment: str, now: datetime) -> Readiness:
-    try:
-        where = find(services_folder(), service, environment)
-        chosen, _ = next_version(where)
-        if isinstance(chosen, NothingNew):
-            return Readiness(service=service, state="nothing", why=chosen.sentence)
-        why = _not_allowed(where, standard_form(where, chosen), chosen.digest, now)
-        if why:
-            return Readiness(service=service, state="not_ready", why=why)
-    except AirlockError as error:
-        return Readiness(service=service, state="not_ready", why=str(error))
-    return Readiness(service=service, state="ready", why=chosen.sentence, version=chosen.version, digest=chosen.digest)
-
-
-def _not_allowed(where: ServiceEnvironment, form: Mapping[str, Any], digest: str, now: datetime) -> str:
-    """Return why the standard change *form* would be refused now; empty when the written policy allows it.
-
-    :raises AirlockError: a gate, an artifact or a file refuses it
-    """
-    preview = Release(where, f"{where.service}-{where.environment}-preview", "train")
-    under_way = preview.ledger.unsettled()
-    if under_way:
-        return f"{under_way[0]} is under way"
-    rfc = Rfc.model_validate({**rfc_from_form(form, SCHEDULER, where).model_dump(), "digest": digest})
-    check_content(rfc, resolve_artifact(where, rfc.version))
-    stable = preview.target.inspect().stable
-    found = standing(where, rfc, stable, now)
-    if not found["allowed"]:
-        return str(found["why"])
-    policy = load_risk_policy()
-    facts = risk_facts(where, policy, rfc.version, stable)
-    rules_for(assess_risk(rfc, where, {**facts, "current_version": stable, "now": now}, policy), rfc, where)
-    return ""
 
 
 def held_until(run: StreamRun, train: Train, now: datetime) -> datetime | None:

@@ -34,10 +34,8 @@ class AwsIamOptions(aws.AwsOptions):
     @model_validator(mode="after")
     def _narrow(self) -> AwsIamOptions:
         if not self.name_prefix and self.path_prefix == "/":
-            raise ValueError(
-                "give name_prefix or path_prefix: a restore removes what it finds beyond the backup, "
-                "so the whole account is never meant"
-            )
+            raise ValueError("give name_prefix or path_prefix: a restore removes what it finds beyond the backup, "
+                             "so the whole account is never meant")
         return self
 
     def identities(self) -> tuple[str, ...]:
