@@ -204,7 +204,7 @@ def test_no_gate_that_is_marked_cleared_or_imitated_lets_one_write_reach_a_targe
     run = manager.trigger("release.shop.prod", form("1.1"))
     takes = {f"backup__configuration__{name}__take": {"failed"} for name in ("env_file", "vault")}
     for gate, refuses in (
-        ("backup.restore_set", {"deploy__stage": {"failed"}}),
+        ("backup.restore_set", {"deploy__migrate": {"failed"}}),
         ("change.window", takes),
         ("change.permit", {"change__window": {"failed"}}),
         ("change.approve", {"change__permit": {"failed"}}),
