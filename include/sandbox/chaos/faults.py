@@ -24,6 +24,7 @@ from sandbox.layout import Layout
 
 log = logging.getLogger(__name__)
 FIND_SECONDS = 20.0
+INSIST_TIMES = 10
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _filler(disk: Path) -> Path:
 
 def _mark(state: str) -> Callable[[Scene], str]:
     def strike(scene: Scene) -> str:
-        scene.client.set_run_state(scene.run, state)
+        _insist(lambda: scene.client.set_run_state(scene.run, state))
         return f"the run is marked {state} by hand"
 
     return strike
@@ -123,12 +124,12 @@ def _clear(scene: Scene) -> str:
     states = scene.client.task_states(scene.run)
     task = scene.chance.choice(sorted(states))
     downstream = scene.chance.random() < 0.5
-    scene.client.clear(scene.run, [task], downstream=downstream)
+    _insist(lambda: scene.client.clear(scene.run, [task], downstream=downstream))
     return f"{task} is cleared by hand{', with downstream' if downstream else ''}"
 
 
 def _clear_all(scene: Scene) -> str:
-    scene.client.clear(scene.run, sorted(scene.client.task_states(scene.run)))
+    _insist(lambda: scene.client.clear(scene.run, sorted(scene.client.task_states(scene.run))))
     return "every task is cleared by hand"
 
 
@@ -141,16 +142,23 @@ def _rotate(scene: Scene) -> str:
 
 
 def _delete(scene: Scene) -> str:
-    scene.client.set_run_state(scene.run, "failed")
-    for _ in range(10):
+    _insist(lambda: scene.client.set_run_state(scene.run, "failed"))
+    _insist(lambda: scene.client.delete_run(scene.run))
+    return "the run is marked failed and deleted"
+
+
+def _insist(request: Callable[[], object]) -> None:
+    """Ask Airflow again where it refuses for now: its own parts lock each other's rows, and a run must come to rest
+    before it can be deleted."""
+    for _ in range(INSIST_TIMES):
         try:
-            scene.client.delete_run(scene.run)
+            request()
         except AirlockError as error:
-            log.info("not deleted yet: %s", error)
+            log.info("not done yet: %s", error)
             time.sleep(0.5)
         else:
-            return "the run is marked failed and deleted"
-    return "the run is marked failed; Airflow did not let it be deleted"
+            return
+    request()
 
 
 FAULTS = (
