@@ -162,6 +162,11 @@ class AirflowClient:
             json={"chosen_options": [option], "params_input": dict(given)},
         )
 
+    def runs(self, dag_id: str) -> tuple[Run, ...]:
+        """Return the runs of *dag_id*."""
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
+        return tuple(_run(one) for one in found["dag_runs"])
+
 
 def _run(data: Mapping[str, Any]) -> Run:
     return Run(dag_id=data["dag_id"], run_id=data["dag_run_id"], run_after=data["run_after"], state=data["state"])
