@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import json
 import time
 import zipfile
@@ -16,7 +15,6 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.errors import PermanentError
@@ -24,13 +22,11 @@ from airlock.evidence.ledger import Ledger
 from airlock.flow.release import release_id
 from airlock.models import Record
 from airlock.services import ServiceEnvironment, find
-from sandbox import stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
-from sandbox.demo_view import DemoView
 from sandbox.layout import Layout
 from tests.flow.test_end_to_end import form
-from tests.running_sandbox import ROOT, free_port_base
+from tests.running_sandbox import ROOT, running_sandbox
 from tests.target_witness import Witness
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
@@ -176,24 +172,16 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(open_folder: Path) -> Iterator[Attacked]:
-    layout = Layout(repository=ROOT, home=open_folder, port_base=free_port_base())
     services = Services(open_folder / "services")
-    given = stack.start_all(layout, settings={"AIRLOCK_SERVICES": str(services.folder)})
-    patch = pytest.MonkeyPatch()
-    try:
-        for name, value in given.items():
-            if name.startswith(("AIRLOCK_", "AIRFLOW")):
-                patch.setenv(name, value)
+    with running_sandbox(open_folder, lambda _: {"AIRLOCK_SERVICES": str(services.folder)}) as running:
+        layout = running.layout
         (layout.sandbox / "artifacts-live").mkdir()
         for path in layout.artifacts.glob("*.pyz"):
             (layout.sandbox / "artifacts-live" / path.name).write_bytes(path.read_bytes())
-        found = Attacked(layout, services, Demo(layout, DemoView(Console(file=io.StringIO()), "")), Witness(layout))
+        found = Attacked(layout, services, running.demo, Witness(layout))
         for name in ("prod", "staging", "live"):
             found.client("release-manager").wait_for_dag(f"release.shop.{name}", 120)
         yield found
-    finally:
-        patch.undo()
-        stack.stop_all(layout)
 
 
 def test_no_gate_that_is_marked_cleared_or_imitated_lets_one_write_reach_a_target(attacked: Attacked) -> None:
@@ -331,8 +319,7 @@ def test_strangers_and_the_requester_cannot_answer_nor_can_an_answer_be_forged(a
     # A rejection without a reason is refused and asked again; the answer before cannot be repeated.
     attacked.answer(run, "Reject", "", "vote_refused")
     attacked.answer(run, "Reject", "not on a Sunday", "vote")
-    # Airflow refuses another answer; it may take one while the task is tried again, and then it counts for nothing.
-    with contextlib.suppress(PermanentError):
+    with pytest.raises(PermanentError, match="40[49]"):
         owner.approve(run, "Approve", "second thoughts")
     run = attacked.await_end(run)
     outcome = next(one for one in attacked.releases(run)[-1] if one.type == "outcome")
