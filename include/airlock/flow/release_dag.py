@@ -81,14 +81,12 @@ def build(environment: ServiceEnvironment) -> DAG:
         is_paused_upon_creation=False,
     ) as dag:
         window = _change(environment)
-        backups, proofs, restore_set = _backup(environment)
+        backups, restore_set = _backup(environment)
         first, landed = _deploy(environment)
         seal, outcome = _close(environment)
         window >> backups
         restore_set >> first
         landed >> seal >> outcome
-        # The evidence is closed when all has come to an end: a proof that failed does not stop the backups beside it.
-        proofs >> seal
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
     dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
@@ -114,17 +112,22 @@ def _change(environment: ServiceEnvironment) -> BaseOperator:
     return window
 
 
-def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, list[BaseOperator], BaseOperator]:
+def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
     by_kind: dict[Kind, list[Resource]] = {}
     for resource in environment.resources:
         by_kind.setdefault(resource.kind, []).append(resource)
-    all_proofs: list[BaseOperator] = []
     with TaskGroup("backup", tooltip="No proof, no deploy") as group:
-        restore_set = StageOperator(environment=environment, task_id="restore_set", act=backup.restore_set)
+        restore_set = StageOperator(
+            environment=environment,
+            task_id="restore_set",
+            act=backup.restore_set,
+            # A proof that failed ends nothing while other backups are under way: else these would find the evidence
+            # sealed, and people would be told of one reason only.
+            trigger_rule="all_done_min_one_success",
+        )
         for kind, resources in sorted(by_kind.items()):
             with TaskGroup(kind.value):
                 proofs = [_proof(environment, resource) for resource in resources]
-                all_proofs += proofs
                 discard = StageOperator(
                     environment=environment,
                     task_id="discard",
@@ -133,7 +136,7 @@ def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, list[BaseOperat
                 )
                 proofs >> discard.as_teardown()
                 proofs >> restore_set
-    return group, all_proofs, restore_set
+    return group, restore_set
 
 
 def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
