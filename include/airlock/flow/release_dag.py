@@ -176,9 +176,12 @@ def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
 
 
 def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
+    # A server may be away or overloaded for minutes: nothing is changed yet, so waiting for it costs nothing.
+    retries = 6
+    proof = partial(backup.prove, resource=resource)
     with TaskGroup(resource.name):
-        take = TakeOperator(environment=environment, task_id="take", resource=resource)
-        prove = StageOperator(environment=environment, task_id="prove", act=partial(backup.prove, resource=resource))
+        take = TakeOperator(environment=environment, task_id="take", resource=resource, retries=retries)
+        prove = StageOperator(environment=environment, task_id="prove", act=proof, retries=retries)
         take >> prove
     return prove
 
