@@ -71,6 +71,7 @@ def _make() -> Credentials:
     from cryptography.fernet import Fernet
 
     identity = pyrage.x25519.Identity.generate()
+
     def token() -> str:
         return secrets.token_urlsafe(24)
 

@@ -150,15 +150,16 @@ def _delete(scene: Scene) -> str:
 def _insist(request: Callable[[], object]) -> None:
     """Ask Airflow again where it refuses for now: its own parts lock each other's rows, and a run must come to rest
     before it can be deleted."""
-    for _ in range(INSIST_TIMES):
+    for left in reversed(range(INSIST_TIMES)):
         try:
             request()
         except AirlockError as error:
+            if not left:
+                raise
             log.info("not done yet: %s", error)
             time.sleep(0.5)
         else:
             return
-    request()
 
 
 FAULTS = (
