@@ -321,8 +321,7 @@ def test_strangers_and_the_requester_cannot_answer_nor_can_an_answer_be_forged(a
     # A rejection without a reason is refused and asked again; the answer before cannot be repeated.
     attacked.answer(run, "Reject", "", "vote_refused")
     attacked.answer(run, "Reject", "not on a Sunday", "vote")
-    # Airflow refuses another answer; it may take one while the task is tried again, and then it counts for nothing.
-    with contextlib.suppress(PermanentError):
+    with pytest.raises(PermanentError, match="40[49]"):
         owner.approve(run, "Approve", "second thoughts")
     run = attacked.await_end(run)
     outcome = next(one for one in attacked.releases(run)[-1] if one.type == "outcome")
