@@ -3,14 +3,15 @@ half of an answer, byte by byte, or with another answer than the server's."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -86,13 +87,11 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if fault.drip:
-                with contextlib.suppress(OSError):  # who asked has given up
-                    for byte in body:
-                        self.wfile.write(bytes([byte]))
-                        time.sleep(fault.drip)
-                return
-            self.wfile.write(body[: fault.cut])
+            sent = body[: fault.cut]
+            step = 1 if fault.drip else max(1, len(sent))
+            for start in range(0, len(sent), step):
+                self.wfile.write(sent[start : start + step])
+                time.sleep(fault.drip)
             self.close_connection = self.close_connection or fault.cut is not None
 
         def log_message(self, format: str, *args: object) -> None:
@@ -101,10 +100,17 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that has given up, which is what many a fault is for."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(upstream)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy))
+    server = _Server(("127.0.0.1", 0), _handler(proxy))
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -120,7 +120,7 @@ class Attacked:
             states = client.task_states(run)
             if all(states.get(task.replace("__", ".")) in expected for task, expected in wanted.items()):
                 return states
-            assert time.monotonic() < deadline, f"{wanted} was not seen: {states}"
+            assert time.monotonic() < deadline, f"{wanted} was not seen in {client.run(run)}: {states}"
             time.sleep(0.3)
 
     def await_asked(self, run: Run) -> dict[str, Any]:
@@ -164,6 +164,12 @@ class Attacked:
         records = self.releases(run)[-1]
         assert not [one for one in records if one.type == "act"]
         return next(str(one.data["message"]) for one in records if one.data.get("error") == "PermitInvalid")
+
+    def await_refused(self, run: Run, **wanted: Any) -> None:
+        """Wait until *run* is refused, each task of *wanted* is in one of its states, and Airflow ended the run: what
+        is cleared a moment before is forgotten where the scheduler, which knows nothing of it, ends the run."""
+        self.await_tasks(run, close__outcome={"failed"}, **wanted)
+        assert self.await_end(run).state == "failed"
 
     def fault(self, run: Run, task: str) -> str:
         """What the newest release of *run* has on record of why *task* stopped."""
@@ -211,13 +217,13 @@ def test_no_gate_that_is_marked_cleared_or_imitated_lets_one_write_reach_a_targe
     ):
         attacked.await_asked(run)
         admin.set_state(run, gate, "success")
-        attacked.await_tasks(run, close__outcome={"failed"}, **refuses)
+        attacked.await_refused(run, **refuses)
         assert attacked.witness.since(before) == [], gate
         admin.clear(run, ["change.approve"], downstream=True)
     attacked.await_asked(run)
     for task in ("deploy.validate", "deploy.canary", "deploy.stage", *reversed(GATES)):
         admin.set_state(run, task, "success")
-    attacked.await_tasks(run, close__outcome={"failed"}, **takes)
+    attacked.await_refused(run, **takes)
     assert "no permit" in attacked.fault(run, "backup.configuration.vault.take")
     orders = (
         ("deploy.promote", "deploy.canary", "change.window"),
@@ -250,7 +256,7 @@ def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_
     attacked.agree(run)
     staging["analysis"]["minimum_requests"] = 31
     services.write()
-    attacked.await_tasks(run, close__outcome={"failed"})
+    attacked.await_refused(run)
     refused = attacked.refusal(run)
     assert "stale" in refused
     assert "analysis.minimum_requests: 30 -> 31" in refused
@@ -265,7 +271,7 @@ def test_a_changed_plan_is_refused_shown_as_a_difference_and_goes_on_when_it_is_
     with zipfile.ZipFile(artifact, "a") as archive:
         archive.writestr("note.txt", "the same version, other content")
     services.freeze("staging", datetime.now(UTC) + timedelta(days=300), 3600)
-    attacked.await_tasks(run, close__outcome={"failed"})
+    attacked.await_refused(run)
     refused = attacked.refusal(run)
     assert "artifact.digest: " in refused
     assert "calendar.freezes" in refused
