@@ -206,7 +206,13 @@ def test_a_template_that_does_not_carry_the_change_keeps_it_off_the_train(statio
     path.write_text(path.read_text().replace("maximum_risk: 60", "maximum_risk: 1"))
     run = station.departure()
     boarding.board(run, station.train, utc_now())
-    assert "risk" in run.latest("departure")["carried_over"]["bakery"]
+    refused = run.latest("departure")["carried_over"]["bakery"]
+    path.write_text(path.read_text().replace("maximum_risk: 1\n", "maximum_risk: 60\n"))
+    following = station.departure("evening-main-2")
+    boarding.board(following, station.train, utc_now())
+    train.leaves(following, "bakery")
+    release = station.carry_out("bakery", "main", train.run_id(station.train, following.id))
+    assert f"risk {release.plan.risk.score} " in refused, "it is scored as the release itself will be"
 
 
 FREEZE = '    calendar:\n      freezes: [{name: inventory, from: 2020-01-01T00:00, to: "%s"}]\n'

@@ -15,9 +15,11 @@ from airlock.change.planning import check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import load_risk_policy
+from airlock.change.way_back import refuses
 from airlock.errors import AirlockError
 from airlock.flow.cycle import next_version
 from airlock.flow.release import Release
+from airlock.flow.stages import migrate
 from airlock.flow.stages.train import SCHEDULER
 from airlock.flow.stream import StreamRun
 from airlock.models import Rfc
@@ -76,12 +78,17 @@ def _not_allowed(where: ServiceEnvironment, form: Mapping[str, Any], digest: str
     if under_way:
         return f"{under_way[0]} is under way"
     rfc = Rfc.model_validate({**rfc_from_form(form, SCHEDULER, where).model_dump(), "digest": digest})
-    check_content(rfc, resolve_artifact(where, rfc.version))
+    artifact = resolve_artifact(where, rfc.version)
+    check_content(rfc, artifact)
+    safety = migrate.verdict(preview, artifact)
+    if why := refuses(rfc, safety):
+        return why
     stable = preview.target.inspect().stable
     found = standing(where, rfc, stable, now)
     if not found["allowed"]:
         return str(found["why"])
     policy = load_risk_policy()
     facts = risk_facts(where, policy, rfc.version, stable)
-    rules_for(assess_risk(rfc, where, {**facts, "current_version": stable, "now": now}, policy), rfc, where)
+    present = {"current_version": stable, "now": now, "way_back": safety.in_short}
+    rules_for(assess_risk(rfc, where, {**facts, **present}, policy), rfc, where)
     return ""

@@ -30,13 +30,25 @@ def examine(release: Release, artifact: Artifact) -> RollbackSafety:
     :raises PermanentError: another database would be migrated than is backed up
     :raises TemporaryError: the database cannot be asked now
     """
+    return _judged(release, artifact, _applied(release))
+
+
+def verdict(release: Release, artifact: Artifact) -> RollbackSafety:
+    """Return what ``examine`` would say now, and raise what it would, with nothing put on record."""
     setting = release.environment.migrations
     if setting is None:
         return RollbackSafety()
+    return judge(*pending(read_migrations(artifact, setting.folder), _applied(release)))
+
+
+def _applied(release: Release) -> dict[str, str]:
+    """Name -> digest of what the database has; empty for a service without migrations."""
+    setting = release.environment.migrations
+    if setting is None:
+        return {}
     resource = next(one for one in release.environment.resources if one.name == setting.resource)
     release.migration_database.check_same(str(resource.options["connection"]))
-    applied = {name: one.digest for name, one in release.migration_database.applied().items() if one.finished}
-    return _judged(release, artifact, applied)
+    return {name: one.digest for name, one in release.migration_database.applied().items() if one.finished}
 
 
 def examine_again(release: Release, artifact: Artifact) -> RollbackSafety:
@@ -62,7 +74,7 @@ def _judged(release: Release, artifact: Artifact, applied: Mapping[str, str]) ->
     if setting is None:
         return RollbackSafety()
     lacking, ahead = pending(read_migrations(artifact, setting.folder), applied)
-    verdict = judge(lacking, ahead)
+    found = judge(lacking, ahead)
     release.record(
         "migrations",
         artifact=artifact.digest,
@@ -70,8 +82,8 @@ def _judged(release: Release, artifact: Artifact, applied: Mapping[str, str]) ->
         ahead=list(ahead),
         pending=[migration.model_dump(mode="json") for migration in lacking],
     )
-    tell(verdict)
-    return verdict
+    tell(found)
+    return found
 
 
 def tell(found: RollbackSafety) -> None:
