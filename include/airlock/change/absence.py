@@ -57,6 +57,11 @@ def relevant(
                         key=lambda one: (one.start, one.person)))
 
 
+def plain(absences: Sequence[Absence]) -> list[dict[str, object]]:
+    """Return *absences* as JSON data."""
+    return [one.model_dump(mode="json") for one in absences]
+
+
 def _voters(
     rules: Sequence[ApprovalRule], requester: str, absences: Sequence[Absence], at: datetime
 ) -> tuple[tuple[str, ...], str]:

@@ -17,6 +17,7 @@ from airlock.flow.parked import ParkedOperator
 from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stream import StreamRun
+from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
 from airlock.services import find, services_folder
 
@@ -63,7 +64,7 @@ class RetroApproveOperator(ParkedOperator):
         debt = owed.debt
         if debt is None:
             return
-        people, plan = follow_up.asked(run, debt), follow_up.plan_of(run)
+        people, plan = follow_up.asked(run, debt, utc_now()), follow_up.plan_of(run)
         self.assigned_users = [{"id": person, "name": person} for person in people]
         self.subject = (f"Approve afterwards: emergency change {plan.service} {plan.artifact.version} to "
                         f"{plan.environment}, until {debt.due_at:%d %b %H:%M} UTC")

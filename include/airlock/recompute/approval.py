@@ -8,9 +8,9 @@ from datetime import datetime
 from airlock.change.absence import attendance
 from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.asking import Asking, asking
-from airlock.errors import EvidenceInvalid, PermanentError
-from airlock.models import Absence, ApprovalRule, Plan, Vote
-from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.errors import PermanentError
+from airlock.models import ApprovalRule, Plan, Vote
+from airlock.recompute.history import Entry, History, Recomputed, absences_of, again, compared
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
@@ -46,7 +46,7 @@ def _attendance(history: History, entry: Entry) -> tuple[str, ...]:
     plan, now = history.plan(entry), entry.moment()
     rules = _state(history, entry, now).rules
     voted = {vote.person for vote in _votes(history, entry)}
-    known = [one for one in _absences(entry) if one.person not in voted]
+    known = [one for one in absences_of(entry) if one.person not in voted]
     seen = attendance(rules, plan.rfc.requester, known, now)
     return compared(entry.data, {"code": seen.code, "sentence": seen.sentence,
                                  "back": [moment.isoformat() for moment in seen.back]})
@@ -55,7 +55,7 @@ def _attendance(history: History, entry: Entry) -> tuple[str, ...]:
 def _vote(history: History, entry: Entry) -> tuple[str, ...]:
     plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
     state = _state(history, entry, vote.at)
-    check_vote(state.rules, vote, plan.rfc.requester, _absences(entry))
+    check_vote(state.rules, vote, plan.rfc.requester, absences_of(entry))
     asked = history.needed("approval_request", entry)
     found = compared({**entry.data, "person": entry.record.subject},
                      {"plan_digest": plan.digest, "request": asked.data["request"], "person": vote.person})
@@ -69,7 +69,7 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
     if vote.at >= state.ends_at:
         return () if "after the time was up" in str(entry.data["why"]) else ("why: it came after the time was up",)
     try:
-        check_vote(state.rules, vote, plan.rfc.requester, _absences(entry))
+        check_vote(state.rules, vote, plan.rfc.requester, absences_of(entry))
     except PermanentError as error:
         return compared(entry.data, {"why": str(error)})
     return ("why: the vote counts by the rules on record",)
@@ -124,13 +124,6 @@ def _votes(history: History, entry: Entry) -> list[Vote]:
     asked = history.needed("approval_request", entry)
     return [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
             if record.type == "vote" and record.data["request"] == asked.data["request"]]
-
-
-def _absences(entry: Entry) -> list[Absence]:
-    stored = entry.data.get("absences", [])
-    if not isinstance(stored, list):
-        raise EvidenceInvalid("absences are no list")
-    return [Absence.model_validate(one) for one in stored]
 
 
 def _listed(entry: Entry, field: str) -> str:

@@ -10,7 +10,7 @@ from airlock.change.debt import Debt
 from airlock.change.review import checked
 from airlock.errors import PermanentError
 from airlock.models import Vote
-from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.recompute.history import Entry, History, Recomputed, absences_of, again, compared
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
@@ -38,7 +38,7 @@ def _asked(history: History, entry: Entry) -> tuple[str, ...]:
 def _vote(history: History, entry: Entry) -> tuple[str, ...]:
     debt, requester = _owed(history, entry)
     vote = Vote.model_validate(entry.data["vote"])
-    check_vote(debt.approvals, vote, requester)
+    check_vote(debt.approvals, vote, requester, absences_of(entry))
     asked = history.needed("retro_request", entry, entry.data["request"])
     return compared({**entry.data, "person": entry.record.subject},
                     {"request": asked.record.subject, "person": vote.person})
@@ -49,7 +49,7 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
     if entry.data["request"] is None:
         return ()
     try:
-        check_vote(debt.approvals, Vote.model_validate(entry.data["vote"]), requester)
+        check_vote(debt.approvals, Vote.model_validate(entry.data["vote"]), requester, absences_of(entry))
     except PermanentError as error:
         return compared(entry.data, {"why": str(error)})
     return ("why: the vote counts by the rules on record",)

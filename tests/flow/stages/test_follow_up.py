@@ -16,7 +16,7 @@ from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import StreamRun
-from airlock.models import Vote, utc_now
+from airlock.models import Absence, Vote, utc_now
 from airlock.past import changes, debts, ledgers
 from airlock.recompute.release import recompute
 from tests.flow.stages.test_change import STANDARD, emergency, fly
@@ -73,13 +73,13 @@ def test_an_emergency_is_approved_afterwards_by_its_normal_seats(tmp_path):
     run = run_after(environment, "cafe-live-1")
     follow_up.begin(run, owed)
     assert follow_up.standing(run, owed.debt) == "waiting"
-    people = follow_up.asked(run, owed.debt)
+    people = follow_up.asked(run, owed.debt, utc_now())
     assert "olga" in people and "rita" not in people
     needed = {person for rule in owed.debt.approvals for person in rule.members}
     assert follow_up.cast(run, owed.debt, vote("rita")) == "waiting"
     assert follow_up.cast(run, owed.debt, vote("olga", "reject", "why was nobody told?")) == "rejected"
     assert debts.debts_of(environment) != ()
-    follow_up.asked(run, owed.debt)
+    follow_up.asked(run, owed.debt, utc_now())
     said = [follow_up.cast(run, owed.debt, vote(person)) for person in sorted(needed)]
     assert "approved" in said
     assert debts.debts_of(environment) == ()
@@ -90,6 +90,26 @@ def test_an_emergency_is_approved_afterwards_by_its_normal_seats(tmp_path):
     assert again.ok, explained(again)
     assert {"vote counts afterwards", "vote refused afterwards", "rejected afterwards", "approved afterwards",
             "who may approve afterwards", "review complete", "outcome"} == {one.decision for one in again.decisions}
+
+
+def test_whoever_stands_in_for_somebody_away_approves_afterwards_too(tmp_path):
+    environment = emergency(tmp_path).release.environment
+    (owed,) = follow_up.owed(environment)
+    now = utc_now()
+    gone = Absence(person="olga", start=now - timedelta(days=1), end=now + timedelta(days=1), delegate="dora")
+    run = run_after(environment.model_copy(update={"absences": (gone,)}), "cafe-live-1")
+    follow_up.begin(run, owed)
+    people = follow_up.asked(run, owed.debt, now)
+    assert "dora" in people and "olga" not in people
+    assert follow_up.cast(run, owed.debt, vote("olga")) == "waiting"
+    assert "declared absent" in run.recorded("retro_vote_refused")[-1].data["why"]
+    said = [follow_up.cast(run, owed.debt, vote(person)) for person in people]
+    assert "approved" in said
+    assert any("dora for olga" in one.data["sentence"] for one in run.recorded(debts.PAID))
+    follow_up.take_review(run, {**ANSWERS, "way_back": "not_used"}, "bert")
+    assert follow_up.close(run) == ""
+    again = recompute(tmp_path / "evidence/follow_up/cafe-live-1.zip", [SIGNER.public_pem])
+    assert again.ok, explained(again)
 
 
 def test_an_invented_approval_afterwards_is_not_believed(tmp_path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airlock.change.absence import ABSENT, Attendance, attendance, relevant
+from airlock.change.absence import ABSENT, Attendance, attendance, plain, relevant
 from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.asking import Asking, asking
 from airlock.change.text import Section
@@ -52,7 +52,7 @@ def opened(release: Release, plan: Plan, now: datetime, sections: Sequence[Secti
         away: tuple[Section, ...] = (("Approvers away", (seen,)),) if seen else ()
         release.record(
             "approval_request", request=request, plan_digest=plan.digest, at=now.isoformat(),
-            eligible=list(eligible(plan.approvals, plan.rfc.requester)), absences=_plain(known),
+            eligible=list(eligible(plan.approvals, plan.rfc.requester)), absences=plain(known),
             sections=[[title, list(lines)] for title, lines in (calendar_section(release, now), *sections, *away)],
         )
     return request
@@ -101,7 +101,7 @@ def cast(
     known = relevant(release.environment.absences, state.rules, vote.at)
     instead = stands_for(state.rules, vote.person, plan.rfc.requester, vote.at, known)
     vote = vote.model_copy(update={"stands_for": instead})
-    data = {"request": request, "vote": vote.model_dump(mode="json"), "absences": _plain(known), "via": via}
+    data = {"request": request, "vote": vote.model_dump(mode="json"), "absences": plain(known), "via": via}
     if ticket is not None:
         data["ticket"] = dict(ticket)
     try:
@@ -191,7 +191,7 @@ def _attend(
     before = release.latest("attendance")
     if before is None or (before["request"], before["sentence"]) != (request, present.sentence):
         release.record("attendance", request=request, at=now.isoformat(), code=present.code, sentence=present.sentence,
-                       back=[moment.isoformat() for moment in present.back], absences=_plain(known))
+                       back=[moment.isoformat() for moment in present.back], absences=plain(known))
         log.warning("%s: %s", present.code, present.sentence)
         release.notify("approver_absent", f"Too few approvers for {plan.service} {plan.artifact.version}",
                        present.sentence)
@@ -201,10 +201,6 @@ def _attend(
 
 def _all_rules(plan: Plan) -> tuple[ApprovalRule, ...]:
     return (*plan.approvals, *plan.terms.escalation)
-
-
-def _plain(absences: Sequence[Absence]) -> list[dict[str, object]]:
-    return [one.model_dump(mode="json") for one in absences]
 
 
 def _at(moment: datetime) -> str:

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airlock.change import review
-from airlock.change.approval import check_vote, eligible, tally
+from airlock.change.absence import attendance, plain, relevant
+from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.debt import Debt
 from airlock.change.review import BLAMED
 from airlock.errors import InvalidInput, PermanentError
 from airlock.flow.release import Release
 from airlock.flow.stream import StreamRun
-from airlock.models import Frozen, Outcome, Plan, Rfc, Vote
+from airlock.models import Absence, Frozen, Outcome, Plan, Rfc, Vote
 from airlock.past import debts, ledgers
 from airlock.services import ServiceEnvironment
 
@@ -82,31 +83,43 @@ def plan_of(run: StreamRun) -> Plan:
     return Release(run.environment, run.id, run.actor).plan
 
 
-def asked(run: StreamRun, debt: Debt) -> tuple[str, ...]:
-    """Return who may approve afterwards; opens a request, if none is open.
+def asked(run: StreamRun, debt: Debt, now: datetime) -> tuple[str, ...]:
+    """Return who may approve afterwards and is there, delegates among them; opens a request, if none is open.
 
     :raises GateRefused: the seats cannot all be filled without the requester
     """
-    people = eligible(debt.approvals, plan_of(run).rfc.requester)
+    requester = plan_of(run).rfc.requester
+    people = eligible(debt.approvals, requester)
     if _open_request(run) is None:
         number = len(run.recorded("retro_request")) + 1
         run.record("retro_request", str(number), eligible=list(people), plan_digest=plan_of(run).digest)
-    return people
+    present = attendance(debt.approvals, requester, _absences(run, debt, now), now)
+    log.info("%s", present.sentence)
+    return present.people
+
+
+def _absences(run: StreamRun, debt: Debt, now: datetime) -> tuple[Absence, ...]:
+    return relevant(run.environment.absences, debt.approvals, now)
 
 
 def cast(run: StreamRun, debt: Debt, vote: Vote) -> str:
-    """Record *vote* and return where the approval stands: approved, rejected or waiting."""
-    requester, request = plan_of(run).rfc.requester, _open_request(run)
-    data = vote.model_dump(mode="json")
+    """Record *vote* and return where the approval stands: approved, rejected or waiting.
+
+    :param vote: without ``stands_for``, which follows from the absences
+    """
+    requester, request, away = plan_of(run).rfc.requester, _open_request(run), _absences(run, debt, vote.at)
+    instead = stands_for(debt.approvals, vote.person, requester, vote.at, away)
+    vote = vote.model_copy(update={"stands_for": instead})
+    data = {"request": request, "vote": vote.model_dump(mode="json"), "absences": plain(away)}
     try:
         if request is None:
             raise InvalidInput("no request for this approval is open; clear this task to ask again")
-        check_vote(debt.approvals, vote, requester)
+        check_vote(debt.approvals, vote, requester, away)
     except PermanentError as error:
         log.warning("the answer of %s does not count: %s; next: ask again", vote.person, error)
-        run.record("retro_vote_refused", vote.person, request=request, vote=data, why=str(error))
+        run.record("retro_vote_refused", vote.person, why=str(error), **data)
         return "waiting"
-    run.record("retro_vote", vote.person, request=request, vote=data)
+    run.record("retro_vote", vote.person, **data)
     return standing(run, debt)
 
 
