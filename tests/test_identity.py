@@ -9,8 +9,8 @@ import pytest
 from airlock import registry
 from airlock.backup.drivers.databases.postgres import PostgresOptions
 from airlock.errors import UnknownName
-from airlock.flow.touched import touched
 from airlock.identity import address_identity, aws_identity, file_identity, kubernetes_identity, server_identity
+from airlock.touched import touched
 from tests.flow.test_approval_requests import FORM
 from tests.real_servers import set_connection
 from tests.recompute.flown import ENVOY

@@ -6,8 +6,12 @@ import zipfile
 
 import pytest
 
+from airlock.change.conflicts import WAITS, OpenChange
 from airlock.cli import main
-from airlock.models import Plan
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.models import Plan, Record, utc_now
+from airlock.services import find
 from tests.service_data import TEXT, write
 
 ENVOY = """target:
@@ -75,6 +79,25 @@ def test_plan_prints_the_plan_and_its_digest_and_changes_nothing(folder, tmp_pat
     plan = Plan.model_validate(json.loads(raw))
     assert plan.current_version == "unknown" and plan.artifact.version == "1.1"
     assert files_below(tmp_path) == before
+
+
+def test_plan_names_open_releases_that_touch_the_same_and_who_is_away(folder, tmp_path, capsys):
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder)]
+    assert main([*arguments, "--json"]) == 0
+    plan = Plan.model_validate(json.loads(capsys.readouterr().out))
+    assert plan.touches
+    assert main(arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no other open release touches the same" in out and "everybody is there" in out
+    other = OpenChange(service="bakery", environment="live", release="bakery-live-7", version="2.0", state=WAITS,
+                       since=utc_now(), touches=plan.touches[:1])
+    root = find(folder, "cafe", "live").ledger
+    begun = Record(release="bakery-live-7", type="run", at=utc_now(), actor="a test", data={})
+    Ledger(root, "bakery", "live").append(begun)
+    index = OpenReleases(root)
+    index.put(Holder("bakery", "live", "bakery-live-7"), other.model_dump(mode="json"))
+    assert main(arguments) == 0
+    assert "bakery-live-7(bakery2.0tolive)waits" in "".join(capsys.readouterr().out.split())
 
 
 def test_plan_says_when_nobody_could_approve(folder, capsys):

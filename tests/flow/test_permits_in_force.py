@@ -26,10 +26,10 @@ from airlock.flow.opening import held_until
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
-from airlock.flow.touched import touched
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Signer, generate_pem
+from airlock.touched import touched
 from tests import service_data
 from tests.flow.test_approval_requests import FORM
 from tests.real_servers import set_connection

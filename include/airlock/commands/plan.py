@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock import registry
+from airlock.change.absence import attendance, relevant
 from airlock.change.approval import eligible, rules_for
+from airlock.change.conflicts import conflicts
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.migrations import pending, read_migrations
 from airlock.change.planning import build_plan, resolve_artifact
@@ -22,11 +24,13 @@ from airlock.change.risk_policy import load_risk_policy
 from airlock.change.way_back import judge
 from airlock.deploy.migration_database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput
-from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
+from airlock.models import Artifact, Category, Plan, Reversal, Rfc, RollbackSafety, canonical_json, utc_now
 from airlock.past.facts import risk_facts
+from airlock.past.open_changes import open_changes
 from airlock.past.standing import standing
 from airlock.schedule.asking import ask, planned
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
+from airlock.touched import touched
 
 UNKNOWN = "unknown"
 
@@ -71,7 +75,8 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     risk = assess(rfc, environment, facts, policy)
     rules = rules_for(risk, rfc, environment)
     calendar = planned(environment.calendar)
-    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety)
+    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety,
+                      touches=_touched(environment, rfc))
     refusal = ""
     if rfc.change_type == "standard":
         refusal = standing(environment, rfc, known, utc_now(), signed=False)["why"]
@@ -133,6 +138,35 @@ def _way_back(environment: ServiceEnvironment, artifact: Artifact) -> RollbackSa
     return judge(*pending(carried, {one.name: one.digest for one in found if one.finished}))
 
 
+def _touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
+    """Return what the release would touch; nothing, when a connection that its address comes from is not known here."""
+    try:
+        return touched(environment, rfc)
+    except AirlockError:
+        return ()
+
+
+def _conflicts(plan: Plan, environment: ServiceEnvironment) -> str:
+    if not plan.touches:
+        return "unknown: the addresses of what it touches cannot be read here"
+    try:
+        found = conflicts(plan.touches, plan.release, open_changes(environment))
+    except AirlockError as error:
+        return f"unknown: {error}"
+    return "; ".join(one.sentence for one in found) or "no other open release touches the same"
+
+
+def _attendance(plan: Plan, environment: ServiceEnvironment) -> str:
+    if not plan.approvals:
+        return "nobody is asked"
+    now = utc_now()
+    try:
+        known = relevant(environment.absences, plan.approvals, now)
+        return attendance(plan.approvals, plan.rfc.requester, known, now).sentence
+    except GateRefused as error:
+        return str(error)
+
+
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
     opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
@@ -149,6 +183,8 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
         ("calendar", opening.sentence),
         ("approvals", seats or "none: the standard-change template allows it"),
+        ("approvers", _attendance(plan, environment)),
+        ("conflicts", _conflicts(plan, environment)),
         ("way back", f"{plan.way_back.verdict.replace('_', ' ')}: {plan.way_back.reason}"),
         ("risk", f"{plan.risk.score} of 100, {plan.risk.level}"),
     ):

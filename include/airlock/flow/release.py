@@ -33,13 +33,13 @@ from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
 from airlock.flow.notices import tell
-from airlock.flow.touched import touched
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
 from airlock.notify.notifier import Message
 from airlock.schedule.asking import planned
 from airlock.service_model import Migrations
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
+from airlock.touched import touched
 
 log = logging.getLogger(__name__)
 

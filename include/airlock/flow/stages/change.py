@@ -27,12 +27,12 @@ from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
 from airlock.flow.stages import conflicts, migrate
-from airlock.flow.touched import touched
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.past.facts import risk_facts
 from airlock.past.standing import standing
 from airlock.schedule.asking import Asked, ask, planned
 from airlock.services import check_deep
+from airlock.touched import touched
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,9 @@ Airflow.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from pydantic import ValidationError
-
-from airlock import service_file
 from airlock.change.conflicts import (
     CLEAR,
     CONFLICT,
@@ -26,13 +21,13 @@ from airlock.change.conflicts import (
     free_slots,
 )
 from airlock.change.text import Section
-from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput, TemporaryError
+from airlock.errors import GateRefused, TemporaryError
 from airlock.evidence.open_releases import Holder, OpenReleases
 from airlock.flow.release import Release, calendar_of
 from airlock.models import Plan, utc_now
+from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import slots as calendar_slots
 from airlock.schedule.calendar import Slot
-from airlock.services import service_files
 
 log = logging.getLogger(__name__)
 _SLOTS = 12
@@ -54,7 +49,7 @@ def seen(release: Release, plan: Plan) -> tuple[Conflict, ...]:
 
     :raises EvidenceInvalid: an entry of the index is damaged, so that nobody knows
     """
-    return conflicts(plan.touches, release.id, _open(release))
+    return conflicts(plan.touches, release.id, open_changes(release.environment))
 
 
 def note(release: Release, plan: Plan, now: datetime) -> tuple[Section, ...]:
@@ -166,35 +161,6 @@ def _index(release: Release) -> OpenReleases:
 
 def _holder(release: Release) -> Holder:
     return Holder(release.environment.service, release.environment.environment, release.id)
-
-
-def _open(release: Release) -> tuple[OpenChange, ...]:
-    found = []
-    for root in _roots(release):
-        for said in OpenReleases(root).all():
-            try:
-                found.append(OpenChange.model_validate(said))
-            except ValidationError as error:
-                raise EvidenceInvalid(f"{root}: an entry of the open releases is damaged, so nobody knows what it "
-                                      f"touches: {error.errors()[0]['msg']}") from error
-    return tuple(found)
-
-
-def _roots(release: Release) -> Iterable[str]:
-    """Return the roots of all ledgers: this one, and those that the service files name. Only names are read, so that a
-    fault in the file of another service does not matter here."""
-    roots = {release.environment.ledger}
-    for path in service_files(Path(release.environment.source).parent):
-        try:
-            data = service_file.read(path, os.environ).data
-        except InvalidInput as error:
-            log.warning("its ledger is not looked at: %s", error)
-            continue
-        entries = data.get("environments") if isinstance(data, dict) else None
-        for entry in entries.values() if isinstance(entries, dict) else ():
-            if isinstance(entry, dict) and isinstance(entry.get("ledger"), str):
-                roots.add(entry["ledger"])
-    return sorted(roots - {""})
 
 
 def _unknown(what: str, holder: Holder, now: datetime) -> Conflict:
