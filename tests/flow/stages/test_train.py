@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from airlock import registry
-from airlock.errors import GateRefused
+from airlock.errors import GateRefused, InvalidInput
+from airlock.evidence.joined import verify_joined
 from airlock.evidence.pack import verify
 from airlock.flow.release import Attempt, Release, release_id
 from airlock.flow.stages import boarding, change, train, undo
@@ -21,7 +22,7 @@ from airlock.recompute.release import recompute
 from airlock.registry import Entry
 from airlock.schedule.train import Train
 from airlock.schedule.train_file import find_train
-from airlock.services import find
+from airlock.services import find, services_folder
 from airlock.signing import Signer
 from tests.flow import kept_targets
 from tests.recompute import flown
@@ -152,9 +153,31 @@ def test_both_leave_in_order_and_one_pack_ties_them_together(station: Station) -
         assert landed(run, service)
     assert train.finish(run) == (Outcome.COMPLETED, "arrived: bakery, cafe")
     evidence(run)
+    _one_pack_ties_them_together(run, release)
     again = station.departure("evening-main-2")
     boarding.board(again, station.train, utc_now())
     assert train.finish(again) == (Outcome.SKIPPED, "nothing new for any service")
+
+
+def _one_pack_ties_them_together(run: StreamRun, cafe: Release) -> None:
+    pack = Path(run.environment.evidence) / TRAINS / f"{run.id}.zip"
+    folders = [find(services_folder(), service, "main").evidence for service in ("cafe", "bakery")]
+    whole = verify_joined(pack, folders, [PUBLIC])
+    assert whole.ok and whole.records > verify(pack, [PUBLIC]).records
+    own = Path(cafe.environment.evidence) / f"{cafe.id}.zip"
+    kept = own.read_bytes()
+    own.write_bytes(kept[:-30])
+    assert not verify_joined(pack, folders, [PUBLIC]).ok
+    other = next(path for path in Path(cafe.environment.evidence).glob("cafe-live-*.zip"))
+    own.write_bytes(other.read_bytes())
+    assert f"{cafe.id}: replaced: its seal is not the one that the index names" in verify_joined(
+        pack, folders, [PUBLIC]).problems
+    own.unlink()
+    (problem,) = verify_joined(pack, folders, [PUBLIC]).problems
+    assert problem.startswith(f"{cafe.id}: removed: ")
+    own.write_bytes(kept)
+    with pytest.raises(InvalidInput, match="no index"):
+        verify_joined(own, folders, [PUBLIC])
 
 
 def test_a_failure_stops_those_after_it_and_sends_those_before_it_back(station: Station) -> None:
