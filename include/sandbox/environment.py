@@ -92,6 +92,7 @@ def airflow(layout: Layout, held: Credentials) -> dict[str, str]:
     settings = {
         "CORE__DAGS_FOLDER": str(layout.repository / "dags"),
         "CORE__PLUGINS_FOLDER": str(layout.repository / "plugins"),
+        "CORE__LAZY_LOAD_PLUGINS": "False",
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "8",
