@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import pytest
 from rich.console import Console
 
 from sandbox import reach, stack
+from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.demo_view import DemoView
 from sandbox.layout import OFFSETS, Layout
 
 ROOT = Path(__file__).resolve().parents[1]
+ANSWER_SECONDS = 400.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,21 @@ def running_sandbox(home: Path, prepare: Callable[[Layout], Mapping[str, str]] =
     finally:
         patch.undo()
         stack.stop_all(layout)
+
+
+def answer(person: AirflowClient, run: Run, option: str, reason: str, recorded: Callable[[], int]) -> None:
+    """Let *person* answer the request of *run*, until one more answer is on record: again where Airflow lost it, as it
+    may where it meets the task still ending its try."""
+    before, deadline = recorded(), time.monotonic() + ANSWER_SECONDS
+    while recorded() == before:
+        assert time.monotonic() < deadline, f"{run}: no answer is on record: {person.task_states(run)}"
+        if person.pending_request(run) is None:
+            time.sleep(0.3)
+            continue
+        time.sleep(3)
+        person.approve(run, option, reason)
+        while recorded() == before and person.pending_request(run) is None and time.monotonic() < deadline:
+            time.sleep(0.3)
 
 
 def free_port_base() -> int:

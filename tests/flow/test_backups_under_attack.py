@@ -223,7 +223,9 @@ def test_each_proof_fails_with_kind_resource_and_reason(attacked: Attacked, subj
 def test_what_was_not_attacked_is_proven_and_yet_nothing_is_deployed(attacked: Attacked) -> None:
     for subject in UNHARMED:
         assert attacked.states[f"backup.{subject}.prove"] == "success"
-    assert attacked.states["backup.restore_set"] in ("failed", "upstream_failed")
+    assert attacked.states["backup.restore_set"] == "failed"
+    (fault,) = [record.data for record in attacked.records("fault") if record.subject == "backup.restore_set"]
+    assert all(f"{subject}: " in fault["message"] for subject in ATTACKED), "people are told of all that is not proved"
     assert not attacked.records("restore_set")
     assert not attacked.records("act")
     assert attacked.after == attacked.before

@@ -28,7 +28,7 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import EASY, SCENARIOS, Demo, Scenario
 from sandbox.layout import Layout
 from tests.flow import planted
-from tests.running_sandbox import running_sandbox
+from tests.running_sandbox import answer, running_sandbox
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,9 @@ class Sandbox:
         environment = self.environment(run.dag_id.rsplit(".", 1)[-1])
         name = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
         return Ledger(environment.ledger, "shop", environment.environment).read(name)
+
+    def count(self, run: Run, kind: str) -> int:
+        return sum(record.type == kind for record in self.records(run))
 
     def outcome(self, run: Run) -> tuple[str, str]:
         record = next(record for record in self.records(run) if record.type == "outcome")
@@ -184,7 +187,7 @@ def test_a_rejection_ends_it_and_strangers_cannot_answer(sandbox: Sandbox) -> No
     for stranger in ("release-manager", "viewer", "board-1"):
         with pytest.raises(PermanentError, match="403"):
             sandbox.demo.client(stranger).approve(run, "Approve", "let me")
-    sandbox.demo.client("owner").approve(run, "Reject", "not on a Sunday")
+    answer(sandbox.demo.client("owner"), run, "Reject", "not on a Sunday", lambda: sandbox.count(run, "vote"))
     run = sandbox.wait(client, run)
     outcome, why = sandbox.outcome(run)
     assert outcome == "refused"

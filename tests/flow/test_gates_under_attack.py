@@ -26,13 +26,12 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.layout import Layout
 from tests.flow.test_end_to_end import form
-from tests.running_sandbox import ROOT, running_sandbox
+from tests.running_sandbox import ROOT, answer, running_sandbox
 from tests.target_witness import Witness
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 PATIENCE_SECONDS = 400.0
 GATES = ("change.approve", "change.permit", "change.window", "backup.restore_set")
-OVER = {"success", "failed", "upstream_failed", "skipped"}
 
 
 @dataclass
@@ -135,18 +134,9 @@ class Attacked:
         self.answer(run, "Approve", "read and agreed", "vote")
 
     def answer(self, run: Run, option: str, reason: str, kind: str) -> None:
-        """Let the owner answer, until one more record of *kind* tells of it: again where Airflow lost the answer, as it
-        may just after the request was made."""
-        before = self._count(run, kind)
-        for _ in range(5):
-            self.await_asked(run)
-            time.sleep(3)
-            self.client("owner").approve(run, option, reason)
-            self.await_tasks(run, change__approve=OVER | {"running", "queued", "scheduled", "up_for_retry"})
-            self.await_tasks(run, change__approve=OVER | {"awaiting_input"})
-            if self._count(run, kind) > before:
-                return
-        pytest.fail(f"{run}: the answer was lost five times")
+        """Let the owner answer, until one more record of *kind* tells of it."""
+        self.await_asked(run)
+        answer(self.client("owner"), run, option, reason, lambda: self._count(run, kind))
 
     def _count(self, run: Run, kind: str) -> int:
         return sum(one.type == kind for records in self.releases(run) for one in records)

@@ -118,14 +118,12 @@ def stages(
     :param ticketed: whether the release is shown, and perhaps approved, in a ticket
     """
     window = _change(environment, validate, ticketed)
-    backups, proofs, restore_set = _backup(environment)
+    backups, restore_set = _backup(environment)
     first, landed = _deploy(environment)
     seal, outcome = _close(environment, outlets, ticketed)
     window >> backups
     restore_set >> first
     landed >> seal >> outcome
-    # The evidence is closed when all has come to an end: a proof that failed does not stop the backups beside it.
-    proofs >> seal
 
 
 def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool) -> BaseOperator:
@@ -157,17 +155,22 @@ def _approve(environment: ServiceEnvironment, ticketed: bool) -> BaseOperator:
     )
 
 
-def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, list[BaseOperator], BaseOperator]:
+def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
     by_kind: dict[Kind, list[Resource]] = {}
     for resource in environment.resources:
         by_kind.setdefault(resource.kind, []).append(resource)
-    all_proofs: list[BaseOperator] = []
     with TaskGroup("backup", tooltip="No proof, no deploy") as group:
-        restore_set = StageOperator(environment=environment, task_id="restore_set", act=backup.restore_set)
+        restore_set = StageOperator(
+            environment=environment,
+            task_id="restore_set",
+            act=backup.restore_set,
+            # A proof that failed ends nothing while other backups are under way: else these would find the evidence
+            # sealed, and people would be told of one reason only.
+            trigger_rule="all_done_min_one_success",
+        )
         for kind, resources in sorted(by_kind.items()):
             with TaskGroup(kind.value):
                 proofs = [_proof(environment, resource) for resource in resources]
-                all_proofs += proofs
                 discard = StageOperator(
                     environment=environment,
                     task_id="discard",
@@ -176,7 +179,7 @@ def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, list[BaseOperat
                 )
                 proofs >> discard.as_teardown()
                 proofs >> restore_set
-    return group, all_proofs, restore_set
+    return group, restore_set
 
 
 def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
