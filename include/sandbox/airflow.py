@@ -92,7 +92,8 @@ def start(layout: Layout, environment: Mapping[str, str], component: str) -> pro
             environment=environment,
             folder=layout.airflow_home,
             deadline=READY_SECONDS,
-            grace=15,
+            # The triggerer waits ten seconds for triggers, which all begin anew elsewhere.
+            grace=3 if component == "triggerer" else 15,
         ),
         layout.run,
     )

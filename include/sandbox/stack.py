@@ -35,8 +35,9 @@ Progress = Callable[[str], None]
 AIRFLOW = tuple(f"airflow-{component}" for component in airflow.COMPONENTS)
 # Ended in this order; each row at the same time. What uses others goes first, the database last.
 STOP_ORDER = (
-    ("traffic", *AIRFLOW, "airflow-migrate"),
-    ("supervisor", "envoy", "kubernetes", "moto", "openbao"),
+    ("traffic", "airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-migrate"),
+    # The API server after the scheduler: a task that is just ending tells it.
+    ("airflow-api-server", "supervisor", "envoy", "kubernetes", "moto", "openbao"),
     ("postgres",),
 )
 SERVERS = tuple(name for row in STOP_ORDER for name in row if name != "airflow-migrate")
