@@ -1,15 +1,10 @@
-"""Backups outside releases, where a service file has a schedule for them (see ``airlock.flow.backup_dag``)."""
+"""One Airflow DAG per service environment that is backed up outside releases (see ``airlock.flow.backup_dag``)."""
 
 from __future__ import annotations
 
-from airflow.sdk import get_parsing_context
-
 from airlock.flow.backup_dag import build, dag_id
-from airlock.services import load_services, services_folder
+from airlock.flow.parsing import environments
 
-wanted = get_parsing_context().dag_id
-
-for environment in load_services(services_folder()):
-    policy = environment.backup.schedule
-    if policy is not None and wanted in (None, dag_id(environment)):
-        build(environment, policy)
+for environment in environments(dag_id):
+    if environment.backup.schedule is not None:
+        build(environment, environment.backup.schedule)

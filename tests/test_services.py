@@ -203,6 +203,20 @@ def test_one_service_in_two_files_is_refused(tmp_path):
         find(tmp_path / "services", "cafe", "live")
 
 
+@pytest.mark.parametrize("line", ["service: cafe", '"service": cafe', "service:   'cafe'", 'service: "c\\x61fe"',
+                                  "service: ${AIRLOCK_NAME}", "service: &name cafe", "service: >-\n  cafe"])
+def test_one_service_alone_is_loaded_however_its_name_is_written(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("AIRLOCK_NAME", "cafe")
+    write(tmp_path, TEXT.replace("service: cafe", line), name="own.yaml")
+    (tmp_path / "services" / "other.yaml").write_text("nothing: of a service")
+    assert {one.service for one in load_services(tmp_path / "services", "cafe")} == {"cafe"}
+    with pytest.raises(InvalidInput, match="other.yaml"):
+        load_services(tmp_path / "services")
+    write(tmp_path, name="twice.yaml")
+    with pytest.raises(InvalidInput, match="rename or remove one"):
+        load_services(tmp_path / "services", "cafe")
+
+
 def test_find_ignores_faults_of_other_services_and_names_what_is_declared(tmp_path):
     write(tmp_path)
     write(tmp_path, "broken: [", "other.yaml")

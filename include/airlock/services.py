@@ -7,6 +7,7 @@ Loading is cheap, because every parse of the DAGs does it: drivers, targets and 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,6 +23,10 @@ from airlock.service_model import EnvironmentSettings, ServiceEnvironment, Servi
 from airlock.validated import sentence_of, unknown_field, validated
 
 __all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
+
+
+_VEILED = re.compile(r"""^["']?service["']?\s*:\s*\S*[$\\&*!|>]|^[{"%&]|<<""", re.MULTILINE)
+"""A service whose name is not written out: a variable, an escape, an anchor, a block, or a file in another style."""
 
 
 def services_folder() -> Path:
@@ -46,28 +51,41 @@ def service_files(folder: Path | str) -> tuple[Path, ...]:
         raise InvalidInput(f"{root}: the folder cannot be read: {error}; check the path and its permissions") from error
 
 
-def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
+def load_services(folder: Path | str, service: str | None = None) -> tuple[ServiceEnvironment, ...]:
     """Return every environment of every service in *folder*, sorted by service, then environment.
 
+    :param service: return those of this service only, and leave out the files that do not mention it
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
     """
     faults: list[str] = []
     loaded: list[ServiceEnvironment] = []
     homes: dict[str, str] = {}
     for path in service_files(folder):
+        if service is not None and not _may_declare(path, service):
+            continue
         try:
             environments = load_file(path)
         except InvalidInput as error:
             faults.append(str(error))
             continue
-        service = environments[0].service
-        if service in homes:
-            faults.append(f"{path}:1: service: {service!r} is declared in {homes[service]} too; rename or remove one")
-        homes.setdefault(service, str(path))
-        loaded.extend(environments)
+        name = environments[0].service
+        if name in homes:
+            faults.append(f"{path}:1: service: {name!r} is declared in {homes[name]} too; rename or remove one")
+        homes.setdefault(name, str(path))
+        loaded.extend(one for one in environments if service in (None, name))
     if faults:
         raise InvalidInput("\n".join(faults))
     return tuple(sorted(loaded, key=lambda one: (one.service, one.environment)))
+
+
+def _may_declare(path: Path, service: str) -> bool:
+    """Return whether the file may be that of *service*: its text has the name, takes it from a variable, writes it
+    in signs that only YAML knows, or cannot be read."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        return True
+    return service in text or _VEILED.search(text) is not None
 
 
 def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
