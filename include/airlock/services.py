@@ -25,8 +25,8 @@ from airlock.validated import sentence_of, unknown_field, validated
 __all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
 
 
-_VEILED = re.compile(r"""^["']?service["']?\s*:\s*\S*[$\\&*!|>]|^[{"%&]|<<""", re.MULTILINE)
-"""A service whose name is not written out: a variable, an escape, an anchor, a block, or a file in another style."""
+_VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
+"""A service whose name is not written out: it has a variable or an escape."""
 
 
 def services_folder() -> Path:
@@ -79,8 +79,7 @@ def load_services(folder: Path | str, service: str | None = None) -> tuple[Servi
 
 
 def _may_declare(path: Path, service: str) -> bool:
-    """Return whether the file may be that of *service*: its text has the name, takes it from a variable, writes it
-    in signs that only YAML knows, or cannot be read."""
+    """Return whether the file may be that of *service*: its text has the name, veils it, or cannot be read."""
     try:
         text = path.read_text()
     except (OSError, ValueError):
