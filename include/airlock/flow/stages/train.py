@@ -76,6 +76,9 @@ def held_until(run: StreamRun, train: Train, now: datetime) -> datetime | None:
         asked = ask(where.calendar, service, where.environment, now)
         if not asked.decision.open:
             closed[service] = asked.decision
+    if not closed and departure["passengers"]:
+        log.info("every calendar is open; next: the releases of %s, one after the other",
+                 ", ".join(departure["passengers"]))
     if not closed or run.latest("carried_over") is not None or any(one.type == "start" for one in run.records()):
         return None
     called = datetime.fromisoformat((run.latest("boarding") or {})["at"])
