@@ -86,7 +86,7 @@ class After:
     def answer(self, user: str, run: Run, task: str, given: tuple[str, dict[str, Any]], kind: str) -> None:
         """Answer, again where Airflow lost it, until one more record of *kind* tells of it."""
         ledger = Ledger(f"{self.environment.ledger}/_follow_up", "shop", "staging")
-        name = run.run_id.split()[1]
+        name = run.run_id.split("__")[1]
 
         def count() -> int:
             return sum(record.type == kind for record in ledger.read(name))
@@ -136,7 +136,7 @@ def test_an_emergency_that_is_not_approved_afterwards_stops_standard_changes_unt
 
     manager.trigger("follow_up", {})
     ask = after.until("the run that asks", lambda: next(
-        (one for one in manager.runs("follow_up_release") if one.run_id == f"after {released}"), None))
+        (one for one in manager.runs("follow_up_release") if one.run_id == f"after__{released}"), None))
     after.until("both requests", lambda: {"retro_approval", "review"} <= {
         task for task, state in manager.task_states(ask).items() if state == "awaiting_input"} or None)
     for person in ("owner", "board-1"):

@@ -63,7 +63,7 @@ def test_a_review_is_asked_for_until_it_is_complete_and_then_sealed(supervisor: 
     environment = fly(tmp_path, "cafe-live-1", STANDARD, good=False).release.environment
     LookOperator(folder=tmp_path / "services", task_id="look").execute(context())
     (started,) = supervisor.sent
-    assert (started.dag_id, started.run_id, started.conf) == (RELEASE_DAG_ID, "after cafe-live-1", HERE)
+    assert (started.dag_id, started.run_id, started.conf) == (RELEASE_DAG_ID, "after__cafe-live-1", HERE)
 
     with pytest.raises(AirflowSkipException, match="no approval is owed"):
         RetroApproveOperator(task_id="retro_approval").execute(context())

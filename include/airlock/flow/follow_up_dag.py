@@ -89,12 +89,12 @@ class LookOperator(BaseOperator):
 
 def next_run(owed: Owed, state_of: Callable[[str, str], RunState], again: bool) -> str:
     """Return the id of the run to start for *owed*; empty when one works on it, or broke off a short while ago."""
-    number, run_id = 1, f"after {owed.release}"
+    number, run_id = 1, f"after__{owed.release}"
     while (state := state_of(RELEASE_DAG_ID, run_id)) is not RunState.GONE:
         if state is RunState.ALIVE:
             return ""
         number += 1
-        run_id = f"after {owed.release} {number}"
+        run_id = f"after__{owed.release}__{number}"
     return run_id if number == 1 or again else ""
 
 
@@ -103,16 +103,20 @@ def trigger(environment: ServiceEnvironment, owed: Owed, run_id: str) -> None:
 
     :raises TemporaryError: Airflow did not start it
     """
-    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
     conf = {"service": environment.service, "environment": environment.environment, "release": owed.release}
-    answer = SUPERVISOR_COMMS.send(msg=TriggerDagRun(dag_id=RELEASE_DAG_ID, run_id=run_id, conf=conf))
+    failed = f"{run_id}: the DAG {RELEASE_DAG_ID} was not started, which is tried again"
+    try:
+        answer = SUPERVISOR_COMMS.send(msg=TriggerDagRun(dag_id=RELEASE_DAG_ID, run_id=run_id, conf=conf))
+    except AirflowRuntimeError as error:
+        raise TemporaryError(f"{failed}: {error}") from error
     if isinstance(answer, ErrorResponse):
         if answer.error == ErrorType.DAGRUN_ALREADY_EXISTS:
             return
-        raise TemporaryError(f"{run_id}: the DAG {RELEASE_DAG_ID} was not started: {answer.error}; it is tried again")
+        raise TemporaryError(f"{failed}: {answer.error}")
     what = " and ".join([*(["an approval afterwards"] if owed.debt else []), *(["a review"] if owed.review else [])])
     log.info("%s owes %s: people are asked in the run %r of %s", owed.release, what, run_id, RELEASE_DAG_ID)
 

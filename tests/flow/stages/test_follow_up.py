@@ -139,16 +139,16 @@ def test_a_changed_answer_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("states", "again", "wanted"),
     [
-        ([], False, "after r1"),
+        ([], False, "after__r1"),
         ([RunState.ALIVE], True, ""),
         ([RunState.FAILED], False, ""),
-        ([RunState.FAILED], True, "after r1 2"),
-        ([RunState.SUCCESS, RunState.FAILED], True, "after r1 3"),
+        ([RunState.FAILED], True, "after__r1__2"),
+        ([RunState.SUCCESS, RunState.FAILED], True, "after__r1__3"),
         ([RunState.FAILED, RunState.ALIVE], True, ""),
     ],
 )
 def test_one_run_at_a_time_asks_and_a_broken_one_is_followed_later(states, again, wanted):
-    known = {f"after r1{f' {n}' if n > 1 else ''}": state for n, state in enumerate(states, start=1)}
+    known = {f"after__r1{f'__{n}' if n > 1 else ''}": state for n, state in enumerate(states, start=1)}
 
     def state_of(dag, run):
         assert dag == RELEASE_DAG_ID
