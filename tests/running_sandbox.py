@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from airlock.errors import AirlockError
 from sandbox import reach, stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
@@ -43,7 +44,12 @@ def running_sandbox(home: Path, prepare: Callable[[Layout], Mapping[str, str]] =
     *prepare* is called before anything starts, and returns settings for Airflow beside the usual ones.
     """
     layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
-    given = stack.start_all(layout, settings=prepare(layout))
+    settings = prepare(layout)
+    try:
+        given = stack.start_all(layout, settings=settings)
+    except AirlockError:  # a port was taken between the look and the start: two of these may start at once
+        layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
+        given = stack.start_all(layout, settings=settings)
     patch = pytest.MonkeyPatch()
     try:
         for name, value in given.items():

@@ -77,7 +77,7 @@ class AirflowClient:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._call("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "limit": 100})["dags"]
-            if any(dag["dag_id"] == dag_id for dag in found):
+            if any(dag["dag_id"] == dag_id for dag in found) and self._has_version(dag_id):
                 return
             time.sleep(0.5)
         errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
@@ -85,6 +85,10 @@ class AirflowClient:
             "; ".join(str(e["stack_trace"]).strip().splitlines()[-1] for e in errors) or "no import error is known"
         )
         raise TemporaryError(f"Airflow has not read the DAG {dag_id} after {seconds:.0f} s: {reasons}")
+
+    def _has_version(self, dag_id: str) -> bool:
+        """Return whether *dag_id* can be run: its name may be known before what is in it."""
+        return bool(self._call("GET", f"/api/v2/dags/{dag_id}/dagVersions", params={"limit": 1})["dag_versions"])
 
     def trigger(self, dag_id: str, form: Mapping[str, Any]) -> Run:
         """Start a run with *form* as the answers of the trigger form."""
