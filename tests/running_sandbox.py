@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from airlock.errors import AirlockError
+from airlock.errors import InvalidInput
 from sandbox import reach, stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
@@ -47,7 +47,7 @@ def running_sandbox(home: Path, prepare: Callable[[Layout], Mapping[str, str]] =
     settings = prepare(layout)
     try:
         given = stack.start_all(layout, settings=settings)
-    except AirlockError:  # a port was taken between the look and the start: two of these may start at once
+    except InvalidInput:  # a port was taken between the look and the start: two of these may start at once
         layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
         given = stack.start_all(layout, settings=settings)
     patch = pytest.MonkeyPatch()
