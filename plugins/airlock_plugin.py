@@ -1,4 +1,4 @@
-"""Registers with Airflow what Airlock adds to its API server. No logic."""
+"""Registers with Airflow what Airlock adds to it: timetables, and a part of the API server. No logic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airlock.flow.renewed_requests import RenewedRequests
+from airlock.flow.timetables import CycleTimetable
 
 
 class AirlockPlugin(AirflowPlugin):
     """See the module."""
 
     name = "airlock"
+    timetables = [CycleTimetable]
     fastapi_root_middlewares: list[dict[str, Any]] = [
         {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests}
     ]

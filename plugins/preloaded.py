@@ -9,5 +9,5 @@ from __future__ import annotations
 
 import importlib
 
-for name in ("release", "settle"):
+for name in ("backup", "drill", "follow_up", "release", "retention", "rollback", "settle", "train", "watch"):
     importlib.import_module(f"airlock.flow.{name}_dag")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from airlock.services import ServiceEnvironment, load_file
 
+TUESDAY_NOON = datetime(2026, 11, 24, 11, tzinfo=UTC)
 TEXT = """\
 service: cafe
 description: A coffee house.
@@ -16,12 +19,13 @@ groups:
   board: [bert, cleo, olga]
 environments:
   live:
-    standard_change:
-      title: Regular release
-      reason: It is Tuesday.
-      impact: "low: nobody notices"
-      rollback_plan: All traffic goes back.
-      maximum_risk: 60
+    standard_changes:
+      regular:
+        title: Regular release
+        reason: It is Tuesday.
+        impact: "low: nobody notices"
+        rollback_plan: All traffic goes back.
+        maximum_risk: 60
     artifacts: FOLDER/cafe-{version}.bin
     ledger: FOLDER/ledger
     evidence: FOLDER/evidence
@@ -61,3 +65,15 @@ def environment(folder: Path, *changes: tuple[str, str]) -> ServiceEnvironment:
         assert old in text
         text = text.replace(old, new)
     return load_file(write(folder, text))[0]
+
+
+def known_facts(service: ServiceEnvironment) -> dict[str, Any]:
+    """Return facts for a risk score in which everything is known and nothing is bad, on a Tuesday at noon."""
+    return {
+        "now": TUESDAY_NOON,
+        "current_version": "1.0",
+        "artifact_bytes": {"now": 1000, "wanted": 1001},
+        "way_back": {"verdict": "reversible", "reason": "no schema changes"},
+        "restore_drills": {f"{one.kind}.{one.name}": TUESDAY_NOON.isoformat() for one in service.resources},
+        "history": [],
+    }

@@ -98,3 +98,22 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
     assert len(named) > 30
     missing = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / path).read_text()]
     assert missing == []
+
+
+def test_the_calendar_and_the_cycles_of_the_page_are_right() -> None:
+    import yaml
+
+    from airlock.calendar_model import Calendar, Cycle, cycle_from
+    from airlock.calendar_rules import calendar_faults
+    from airlock.registry import SIGNALS, resolve
+
+    page = (ROOT / "docs/cycles.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    written = next(yaml.load(one, yaml.BaseLoader) for one in blocks if one.lstrip().startswith("calendar:"))
+    calendar = Calendar.model_validate(written["calendar"])
+    assert list(calendar_faults(calendar, {"change_advisory_board"})) == []
+    for signal in calendar.signals:
+        resolve(SIGNALS, "signal", signal.name)(signal.options)
+    clock = next(one for one in blocks if "bi-weekly" in one)
+    cycles = [yaml.load(f"cycle:{one}", yaml.BaseLoader)["cycle"] for one in clock.split("    cycle:")[1:]]
+    assert [Cycle.model_validate(cycle_from(one)).timed for one in cycles] == [False, True, True, True]

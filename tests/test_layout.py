@@ -23,6 +23,7 @@ TABLES = {
     "target": registry.TARGETS,
     "metric source": registry.METRIC_SOURCES,
     "notifier": registry.NOTIFIERS,
+    "ticket system": registry.TICKET_SYSTEMS,
 }
 ENTRIES = [(what, name) for what, table in TABLES.items() for name in table]
 

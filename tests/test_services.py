@@ -101,6 +101,17 @@ WRONG = [
         "remove one of the two",
     ),
     ("cafe-{version}.bin", "cafe.bin", "cafe.bin", "must contain {version} once"),
+    *(
+        ("    calendar:", f"    tickets: {{{block}}}\n    calendar:", "tickets:", sentence)
+        for block, sentence in (
+            ("system: jirra, connection: c", "unknown ticket system 'jirra'; did you mean 'jira'?"),
+            ("system: jira, connection: c, decides_approval: true", "is empty although approval is decided in tickets"),
+            ("system: jira, connection: c, people: {acc: 'о l'}", "is no log-in name"),
+            ("system: jira, connection: c, fields: {title: 'a b'}", "tickets.fields.title"),
+            ("system: jira, connection: c, look_every_seconds: 0", "tickets.look_every_seconds"),
+            ("system: jira, conection: c", "did you mean 'connection'?"),
+        )
+    ),
     (
         "percent: 10, observe_seconds: 1}",
         "percent: 10, observe_seconds: 1}, {percent: 5, observe_seconds: 1}",
@@ -109,6 +120,24 @@ WRONG = [
     ),
     ("FOLDER/ledger", "${AIRLOCK_NO_SUCH}/ledger", "NO_SUCH", "environment variable AIRLOCK_NO_SUCH is not set"),
     ("FOLDER/ledger", "${HOME}/ledger", "HOME", "only ${AIRLOCK_NAME} is"),
+    (
+        "  live:\n",
+        "  live:\n    migrations: {resource: cafe_db, connection: c}\n",
+        "migrations: {",
+        "unknown resource 'cafe_db': what is migrated must be backed up",
+    ),
+    (
+        "  live:\n",
+        "  live:\n    migrations: {resource: settings, connection: c}\n",
+        "migrations: {",
+        "has driver 'env_file'; migrations can be run on resources of driver postgres",
+    ),
+    (
+        "  live:\n",
+        "  live:\n    migrations: {resource: settings, connection: c, folder: ../up}\n",
+        "migrations: {",
+        "should match pattern",
+    ),
     ("tier: 2", "tier: 2\ntier: 3", "tier: 3", "tier: is given twice, first on line 4"),
     ("tier: 2", "tier: !!python/name:os.system 2", "python", "is not allowed; remove it"),
     ("{path: FOLDER/.env}", "{path: [unclosed}", "unclosed", "is not valid YAML"),
@@ -172,6 +201,20 @@ def test_one_service_in_two_files_is_refused(tmp_path):
         load_services(tmp_path / "services")
     with pytest.raises(InvalidInput, match="rename or remove one"):
         find(tmp_path / "services", "cafe", "live")
+
+
+@pytest.mark.parametrize("line", ["service: cafe", '"service": cafe', "service:   'cafe'", 'service: "c\\x61fe"',
+                                  "service: ${AIRLOCK_NAME}", "service: &name cafe", "service: >-\n  cafe"])
+def test_one_service_alone_is_loaded_however_its_name_is_written(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("AIRLOCK_NAME", "cafe")
+    write(tmp_path, TEXT.replace("service: cafe", line), name="own.yaml")
+    (tmp_path / "services" / "other.yaml").write_text("nothing: of a service")
+    assert {one.service for one in load_services(tmp_path / "services", "cafe")} == {"cafe"}
+    with pytest.raises(InvalidInput, match="other.yaml"):
+        load_services(tmp_path / "services")
+    write(tmp_path, name="twice.yaml")
+    with pytest.raises(InvalidInput, match="rename or remove one"):
+        load_services(tmp_path / "services", "cafe")
 
 
 def test_find_ignores_faults_of_other_services_and_names_what_is_declared(tmp_path):

@@ -5,7 +5,7 @@ Secrets stay inside the returned connection: callers pass them on to a client an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airlock.errors import UnknownName
 
@@ -28,3 +28,22 @@ def connection(connection_id: str) -> Connection:
             f"Airflow has no connection {connection_id!r}: add it under Admin > Connections, "
             f"or set AIRFLOW_CONN_{connection_id.upper()}"
         ) from error
+
+
+def postgres_parameters(connection_id: str, database: str) -> dict[str, Any]:
+    """Return what ``psycopg.connect`` needs to open *database* as the Airflow connection says. Never log it.
+
+    :raises UnknownName: Airflow has no such connection
+    """
+    given = connection(connection_id)
+    secured = {key: value for key, value in given.extra_dejson.items() if key.startswith("ssl") and value}
+    return {
+        "host": given.host,
+        "port": given.port,
+        "user": given.login,
+        "password": given.password,
+        "dbname": database or given.schema or "postgres",
+        "connect_timeout": 10,
+        "application_name": "airlock",
+        **secured,
+    }

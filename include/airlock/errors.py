@@ -12,8 +12,10 @@ AirlockError
  |   |- ProofFailed           a restored backup differs from its origin, or cannot be used
  |   |- BackupDamaged         stored bytes are missing, cut off, altered or cannot be decrypted
  |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
+ |   |- TicketGone            a ticket was deleted, or is hidden from Airlock's account
  |   `- EvidenceInvalid       records or seals were altered, removed, reordered or cut off
  `- TemporaryError            a server is down, slow or throttles; try again
+     |- Throttled             a server asks to wait; it says how long
      |- NotReady              a version that should get traffic is not healthy now
      `- NoData                metrics have no value, or several where one was asked for
          `- CountsLost        counters began anew: what was counted before cannot be told from what was counted since
@@ -58,12 +60,24 @@ class EffectMissing(PermanentError):
     """An act was accepted, but its effect cannot be seen on the target."""
 
 
+class TicketGone(PermanentError):
+    """A ticket was deleted, or is hidden from Airlock's account."""
+
+
 class EvidenceInvalid(PermanentError):
     """Records or seals were altered, removed, reordered or cut off."""
 
 
 class TemporaryError(AirlockError):
     """The same call may succeed later."""
+
+
+class Throttled(TemporaryError):
+    """A server asks to wait; ``seconds`` is how long, never above an hour."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = min(max(seconds, 0.0), 3600.0)
 
 
 class CalendarClosed(TemporaryError):

@@ -15,6 +15,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def identities(self) -> tuple[str, ...]:
+        """Return what these options really lead to: see ``airlock.identity``. Two services whose options lead to the
+        same must not be released at once. Empty: only the very same options lead to the same."""
+        return ()
+
 
 Given = TypeVar("Given", bound=Options)
 

@@ -1,6 +1,6 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, metric source or notifier is one new file, its test, and one line here.
+Adding a driver, target, metric source, signal, ticket system or notifier is one new file, its test, and one line here.
 """
 
 from __future__ import annotations
@@ -41,6 +41,14 @@ DRIVERS: Mapping[str, Entry] = {
 }
 TARGETS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.targets.envoy:EnvoyTarget")}
 METRIC_SOURCES: Mapping[str, Entry] = {"envoy": Entry("airlock.analysis.sources.envoy:EnvoySource")}
+TICKET_SYSTEMS: Mapping[str, Entry] = {
+    "jira": Entry("airlock.itsm.jira:JiraServiceManagement"),
+    "servicenow": Entry("airlock.itsm.servicenow:ServiceNow"),
+}
+SIGNALS: Mapping[str, Entry] = {
+    "file": Entry("airlock.schedule.signals.file:FileSignal"),
+    "http_json": Entry("airlock.schedule.signals.http_json:HttpJsonSignal"),
+}
 NOTIFIERS: Mapping[str, Entry] = {"slack": Entry("airlock.notify.slack:SlackNotifier")}
 
 

@@ -1,26 +1,29 @@
 """What a service file may say, as frozen data. Knows no YAML, no driver and no Airflow.
 
-Rules that concern one value live here (a cron line, a time zone, a registered name), so that they are reported together
-with typos; rules between values live in ``service_rules``.
+Rules that concern one value live here and in ``service_values``, so that they are reported together
+with typos; rules between values live in ``service_rules``, what concerns time in ``calendar_model``.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from airlock import registry
-from airlock.models import AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout
-from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
-
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-LEVELS = ("low", "medium", "high")
+from airlock.approval_model import ApprovalPolicy, Approvals
+from airlock.calendar_model import Calendar, Cycle, cycle_from
+from airlock.models import Absence, AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout, Seconds
+from airlock.service_values import (
+    Cron,
+    Folder,
+    Person,
+    Seats,
+    Text,
+    TimeZone,
+    known,
+)
+from airlock.standard_change import Emergency, StandardChange
 
 
 def kind_of_driver(name: str) -> Kind:
@@ -28,132 +31,48 @@ def kind_of_driver(name: str) -> Kind:
     return Kind(registry.DRIVERS[name].path.partition(":")[0].split(".")[-2])
 
 
-@lru_cache(maxsize=256)
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}; write a name such as UTC or Europe/Berlin") from error
-    return name
+
+class RollbackPolicy(Frozen):
+    """How on-call returns to the version before: seats, and how long it is watched with all traffic, then baked."""
+
+    seats: Seats
+    observe_seconds: Seconds = 30
+    bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
 
 
-@lru_cache(maxsize=256)
-def _cron(line: str) -> str:
-    from croniter import croniter  # only services with a cycle pay for it
+class Schedule(Frozen):
+    """When something is done outside releases. People are told when it has not begun ``late_after_minutes`` later."""
 
-    if len(line.split()) != 5 or not croniter.is_valid(line):
-        raise ValueError(f"{line!r} is no cron line; write five fields, for example '0 6 * * 2'")
-    return line
-
-
-def _known(table: Any, what: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in table:
-            near = get_close_matches(name, table, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown {what} {name!r}; {hint}known are {', '.join(sorted(table))}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _person(name: str) -> str:
-    if not LOGIN_NAME.fullmatch(name):
-        raise ValueError(f"{name[:40]!a} is no log-in name; write {LOGIN_NAME_RULE}")
-    return name
-
-
-def _moment(text: Any) -> Any:
-    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return f"{text}T00:00:00"
-    return text
-
-
-def _clock(text: str) -> str:
-    """Accept ``HH:MM`` from 00:00 to 24:00."""
-    if text != "24:00" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
-        raise ValueError(f"{text[:20]!r} is no time of day; write HH:MM, from 00:00 to 24:00")
-    return text
-
-
-def _cycle(value: Any) -> Any:
-    return {} if value == "manual" else value
-
-
-Person = Annotated[str, AfterValidator(_person)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
-Cron = Annotated[str, AfterValidator(_cron)]
-Clock = Annotated[str, AfterValidator(_clock)]
-Day = Annotated[str, _known(DAYS, "day")]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
-Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Seats = Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(min_length=1)]
-
-
-class Between(BaseModel):
-    """Base of models with the fields ``from`` and ``to``, which are called ``start`` and ``end`` in Python."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
-
-
-class Window(Between):
-    """Local times of some weekdays in which a release may begin. An ``end`` before ``start`` is on the next day."""
-
-    days: tuple[Day, ...] = Field(min_length=1)
-    start: Clock = Field(alias="from")
-    end: Clock = Field(alias="to")
-
-
-class Freeze(Between):
-    """A time without releases. Times without an offset are local times of the calendar; ``end`` is exclusive."""
-
-    name: Text
-    start: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="from")
-    end: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="to")
-
-
-class Calendar(Frozen):
-    """When releases may begin. No window means never; a freeze wins over a window."""
-
+    cron: Cron
     timezone: TimeZone = "UTC"
-    windows: tuple[Window, ...] = Field(min_length=1)
-    freezes: tuple[Freeze, ...] = ()
+    late_after_minutes: int = Field(60, ge=1, le=7 * 24 * 60)
 
 
-class Cycle(Frozen):
-    """``cron`` is ``None`` for ``cycle: manual``."""
+class DrillPolicy(Schedule):
+    """Restore drills: how many of the newest recovery points, and of the older ones by chance, of each resource."""
 
-    cron: Cron | None = None
-    timezone: TimeZone = "UTC"
-
-
-class StandardChange(Frozen):
-    """The pre-approved template of standard changes; one above ``maximum_risk`` must be a normal change."""
-
-    title: Text
-    reason: Text
-    impact: Text
-    rollback_plan: Text
-    maximum_risk: int = Field(40, ge=0, le=100)
+    newest: int = Field(1, ge=1, le=100)
+    random: int = Field(1, ge=0, le=100)
 
 
-class Approvals(Frozen):
-    """Seats per risk level: group -> how many distinct members must agree."""
+class RetentionPolicy(Schedule):
+    """Which recovery points are kept: those of the last ``days``, and of the proved ones the ``newest``, the last of
+    each of so many weeks, and the last of each of so many months."""
 
-    valid_hours: float = Field(24, gt=0, le=24 * 31)
-    timeout_hours: float = Field(48, gt=0, le=24 * 31)
-    low: Seats
-    medium: Seats
-    high: Seats
-
-    def seats(self, level: str) -> dict[str, int]:
-        """Return group -> quorum of a risk level (``low``, ``medium`` or ``high``)."""
-        return {"low": self.low, "medium": self.medium, "high": self.high}[level]
+    days: float = Field(gt=0, le=36500)
+    newest: int = Field(3, ge=1, le=10_000)
+    weekly: int = Field(0, ge=0, le=1000)
+    monthly: int = Field(0, ge=0, le=1000)
+    dry_run: bool = False
 
 
 class BackupPolicy(Frozen):
     """Where backups go. ``maximum_skew_seconds`` is the most time between first and last recovery point of a release;
-    ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back)."""
+    ``restore_on_rollback`` names resources whose origin a rollback restores (none: only traffic goes back).
+
+    ``schedule`` is when backups are taken outside releases, ``drills`` when older ones are restored as a test, and
+    ``retention`` when and which ones expire; without them nothing of the kind is done.
+    """
 
     store: Folder
     replica: Folder | None = None
@@ -161,20 +80,58 @@ class BackupPolicy(Frozen):
     scratch: Folder
     maximum_skew_seconds: float = Field(3600, gt=0)
     restore_on_rollback: tuple[Name, ...] = ()
+    schedule: Schedule | None = None
+    drills: DrillPolicy | None = None
+    retention: RetentionPolicy | None = None
+
+
+class Migrations(Frozen):
+    """Which resource the migrations that artifacts carry belong to, and how they are run.
+
+    ``connection`` is an Airflow connection of a role that may change the schema. ``on_rollback``: whether the way back
+    undoes what the release migrated, where that is safe, or keeps it, because the version before can live with it.
+    """
+
+    resource: Name
+    connection: Text
+    folder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,7}$")] = "migrations"
+    on_rollback: Annotated[str, StringConstraints(pattern="^(undo|keep)$")] = "keep"
+    lock_timeout_seconds: float = Field(5, gt=0, le=300)
+    statement_timeout_seconds: float = Field(900, gt=0, le=24 * 3600)
 
 
 class TargetSetting(Frozen):
     """A target by its registered name."""
 
-    name: Annotated[str, _known(registry.TARGETS, "target")]
+    name: Annotated[str, known(registry.TARGETS, "target")]
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class MetricsSetting(Frozen):
     """A metric source by its registered name."""
 
-    name: Annotated[str, _known(registry.METRIC_SOURCES, "metric source")]
+    name: Annotated[str, known(registry.METRIC_SOURCES, "metric source")]
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Tickets(Frozen):
+    """The ticket system in which requests for change live beside Airflow, by its registered name.
+
+    ``fields`` is field of the trigger form -> field of the ticket; ``values`` is field of the form -> what the ticket
+    says -> what the form says, for choices; ``people`` is account in the ticket system -> log-in name in Airflow, and
+    nobody else's approval counts. ``decides_approval``: people answer there and not in Airflow.
+    """
+
+    system: Annotated[str, known(registry.TICKET_SYSTEMS, "ticket system")]
+    connection: Text
+    options: dict[str, Any] = Field(default_factory=dict)
+    fields: dict[Name, Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$")]] = Field(
+        default_factory=dict
+    )
+    values: dict[Name, dict[str, str]] = Field(default_factory=dict)
+    people: dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], Person] = Field(default_factory=dict)
+    decides_approval: bool = False
+    look_every_seconds: float = Field(60, ge=1, le=3600)
 
 
 class Validation(Frozen):
@@ -187,7 +144,7 @@ class Validation(Frozen):
 class DeclaredResource(Resource):
     """A resource whose driver is registered."""
 
-    driver: Annotated[str, _known(registry.DRIVERS, "driver")]
+    driver: Annotated[str, known(registry.DRIVERS, "driver")]
 
 
 class EnvironmentSettings(Frozen):
@@ -195,14 +152,16 @@ class EnvironmentSettings(Frozen):
 
     production: bool = False
     after: Name | None = None
-    cycle: Annotated[Cycle, BeforeValidator(_cycle)] = Cycle()
-    standard_change: StandardChange | None = None
+    cycle: Annotated[Cycle, BeforeValidator(cycle_from)] = Cycle()
+    standard_changes: dict[Name, StandardChange] = Field(default_factory=dict)
+    emergency: Emergency = Emergency()
     artifacts: Folder
     ledger: Folder
     evidence: Folder
     anchor: Folder | None = None
     signing_connection: Text
     approvals: Approvals
+    rollback: RollbackPolicy | None = None
     calendar: Calendar
     backup: BackupPolicy
     target: TargetSetting
@@ -210,6 +169,8 @@ class EnvironmentSettings(Frozen):
     rollout: Rollout
     analysis: AnalysisPolicy = AnalysisPolicy()
     validation: Validation = Validation()
+    tickets: Tickets | None = None
+    migrations: Migrations | None = None
     resources: tuple[DeclaredResource, ...] = Field(min_length=1)
     without_kinds: dict[Kind, Annotated[str, StringConstraints(min_length=10, max_length=1000)]] = Field(
         default_factory=dict
@@ -223,11 +184,16 @@ class ServiceSettings(Frozen):
     description: Text
     owner: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\s][^\r\n\t]{0,99}$")]
     tier: int = Field(ge=1, le=4)
+    people: Folder | None = None
     groups: dict[Name, Annotated[tuple[Person, ...], Field(min_length=1)]] = Field(min_length=1)
 
 
 class ServiceEnvironment(ServiceSettings, EnvironmentSettings):
-    """Everything about one service in one environment. ``source`` is the file it was read from."""
+    """Everything about one service in one environment. ``source`` is the file it was read from; policy, absences and
+    authors may come from files that it names."""
 
     environment: Name
     source: str
+    approval_policy: ApprovalPolicy
+    absences: tuple[Absence, ...] = ()
+    authors: dict[str, Person] = Field(default_factory=dict)

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
+from airlock.approval_model import ApprovalPolicy, People, Waiting
+from airlock.calendar_rules import calendar_faults, freeze_bounds
 from airlock.models import Kind
 from airlock.plain_text import look_alike
-from airlock.service_model import (
-    LEVELS,
-    EnvironmentSettings,
-    Freeze,
-    ServiceSettings,
-    kind_of_driver,
-)
+from airlock.service_model import EnvironmentSettings, ServiceSettings, kind_of_driver
+from airlock.service_values import LEVELS
 
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
 STRATEGIES = ("canary",)
+MIGRATED_DRIVERS = ("postgres",)
 _LONGEST_NAMES = 90
 
 
@@ -38,12 +35,16 @@ def faults_of(
         yield (), (f"service and environment have {len(service.service) + len(name)} characters together, at most "
                    f"{_LONGEST_NAMES} are allowed, because every release is named after both; shorten one")
     yield from _approvals(service, settings)
+    yield from _standard_changes(settings)
     yield from _resources(settings)
     yield from _restored(settings)
+    yield from _migrated(settings)
     yield from _kinds(settings)
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
-    yield from _calendar(settings)
+    for place, text in calendar_faults(settings.calendar, service.groups):
+        yield ("calendar", *place), text
+    yield from _tickets(settings)
     if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
         yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
     if settings.backup.replica == settings.backup.store:
@@ -51,19 +52,131 @@ def faults_of(
 
 
 def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Iterator[Fault]:
+    given = settings.approvals
+    for group, text in seats_faults(settings.rollback.seats if settings.rollback else None, service):
+        yield ("rollback", "seats", group), text
+    named = [level for level in LEVELS if getattr(given, level) is not None]
+    if given.policy is not None:
+        also = sorted(given.model_fields_set - {"policy"})
+        if also:
+            yield ("approvals", also[0]), "is said in the policy file; remove it here, or leave out 'policy'"
+        return
     for level in LEVELS:
-        for group, quorum in settings.approvals.seats(level).items():
-            members = service.groups.get(group)
-            if members is None:
-                near = get_close_matches(group, service.groups, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                yield ("approvals", level, group), (
-                    f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
-                )
-            elif quorum > len(set(members)):
-                yield ("approvals", level, group), (
-                    f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the group"
-                )
+        if level not in named:
+            yield ("approvals", level), "is missing; add its seats, or name a policy file with 'policy'"
+    for name in (*LEVELS, "emergency"):
+        for group, text in seats_faults(getattr(given, name), service):
+            yield ("approvals", name, group), text
+    if given.escalation is not None:
+        for group, text in seats_faults(given.escalation.seats, service):
+            yield ("approvals", "escalation", "seats", group), text
+    for text in _waiting(given):
+        yield ("approvals", "reminder_hours"), text
+
+
+def seats_faults(seats: Mapping[str, int] | None, service: ServiceSettings) -> Iterator[tuple[str, str]]:
+    """Yield each group of *seats* that *service* does not declare, or that is too small."""
+    for group, quorum in (seats or {}).items():
+        members = service.groups.get(group)
+        if members is None:
+            near = get_close_matches(group, service.groups, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            yield group, f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
+        elif quorum > len(set(members)):
+            yield group, (f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the "
+                          "group")
+
+
+def _waiting(given: Waiting) -> Iterator[str]:
+    if any(hours >= given.timeout_hours for hours in given.reminder_hours):
+        yield (f"a reminder comes before the end, so less than timeout_hours ({given.timeout_hours:g}) before it; "
+               "write smaller numbers")
+
+
+def policy_faults(policy: ApprovalPolicy) -> Iterator[Fault]:
+    """Yield every fault of a policy in itself; places begin at the top of its file."""
+    names = Counter(rule.name for rule in policy.rules)
+    for index, rule in enumerate(policy.rules):
+        place: Place = ("rules", index)
+        last = index == len(policy.rules) - 1
+        if names[rule.name] > 1:
+            yield (*place, "name"), f"{rule.name!r} is used {names[rule.name]} times; rename one"
+        if last and not rule.when.anything:
+            yield (*place, "when"), "the last rule must fit every change; add one without 'when' below it"
+        if not last and rule.when.anything:
+            yield place, "fits every change, so the rules below it never count; move it to the end"
+        if rule.evidence == (rule.seats is not None):
+            yield place, ("asks nobody and has seats; remove 'evidence' or 'seats'" if rule.evidence else
+                          "has no seats; add 'seats', or 'evidence: true' where nobody is asked")
+        if rule.evidence and rule.escalation is not None:
+            yield (*place, "escalation"), "asks nobody, so nothing can be escalated; remove it"
+        if rule.evidence and (not rule.when.levels or set(rule.when.levels) - {"low"}):
+            yield (*place, "evidence"), "may be said only of low risk; write when: {levels: [low]}"
+        for text in _waiting(rule):
+            yield (*place, "reminder_hours"), text
+
+
+def policy_fits(policy: ApprovalPolicy, service: ServiceSettings) -> Iterator[str]:
+    """Yield what *policy*, which is right in itself, asks of *service* that it cannot give."""
+    for rule in policy.rules:
+        for seats in (rule.seats, rule.escalation.seats if rule.escalation else None):
+            for _, text in seats_faults(seats, service):
+                yield f"rule {rule.name!r} of {policy.name!r}: {text}"
+
+
+def people_faults(people: People) -> Iterator[Fault]:
+    """Yield every fault of a people file: times, and delegates who would need a delegate themselves."""
+    zone = ZoneInfo(people.timezone)
+    spans = [(absence, *freeze_bounds(absence, zone)) for absence in people.absences]
+    for index, (absence, start, end) in enumerate(spans):
+        place: Place = ("absences", index)
+        if end <= start:
+            yield place, "ends before it begins; swap from and to"
+        if absence.delegate is not None and look_alike(absence.delegate, absence.person):
+            yield (*place, "delegate"), f"{absence.delegate!r} would stand in for themselves; name another person"
+        for number, (other, begin, stop) in enumerate(spans):
+            if number == index or stop <= start or begin >= end:
+                continue
+            if other.person == absence.person and number < index:
+                yield place, f"{absence.person!r} is declared absent twice at the same time; remove or shorten one"
+            if other.person == absence.delegate:
+                yield (*place, "delegate"), (f"{absence.delegate!r} is away in that time too, and a delegate has no "
+                                             "delegate; name a person who is there")
+
+
+def known_people(people: People, service: ServiceSettings) -> Iterator[Fault]:
+    """Yield each name of a people file that approvers could take for another one's."""
+    members = {person for group in service.groups.values() for person in group}
+    for index, absence in enumerate(people.absences):
+        for name, person in (("person", absence.person), ("delegate", absence.delegate)):
+            twin = next((one for one in sorted(members) if person and one != person and look_alike(person, one)), None)
+            if twin is not None:
+                yield ("absences", index, name), f"{person!r} looks like {twin!r}, who is in a group; write one name"
+
+
+def _tickets(settings: EnvironmentSettings) -> Iterator[Fault]:
+    tickets = settings.tickets
+    if tickets is not None and tickets.decides_approval and not tickets.people:
+        yield ("tickets", "people"), ("is empty although approval is decided in tickets; say which account there is "
+                                      "which log-in name here, because nobody else's approval counts")
+
+
+def _standard_changes(settings: EnvironmentSettings) -> Iterator[Fault]:
+    for name, template in settings.standard_changes.items():
+        place: Place = ("standard_changes", name, "may_vary")
+        if "version" not in template.may_vary:
+            yield place, "has no version, so the template could never be used; add version: {}"
+        for field, variation in template.may_vary.items():
+            if variation.step is not None and field != "version":
+                yield (*place, field, "step"), "belongs to the version only; remove it"
+            if variation.like and field == "start_after":
+                yield (*place, field, "like"), "does not fit a moment; remove it"
+    wanted = settings.cycle.template
+    if wanted is not None and wanted not in settings.standard_changes:
+        yield (("cycle", "template"), f"unknown template {wanted!r}; declared under standard_changes are "
+               f"{', '.join(settings.standard_changes) or 'none'}")
+    elif settings.cycle.automatic and wanted is None and len(settings.standard_changes) > 1:
+        yield ("cycle",), "several templates are declared, so the cycle must name one; add template"
 
 
 def look_alikes(service: ServiceSettings) -> Iterator[Fault]:
@@ -99,6 +212,19 @@ def _restored(settings: EnvironmentSettings) -> Iterator[Fault]:
                    f"unknown resource {name!r}; declared are {', '.join(known)}")
 
 
+def _migrated(settings: EnvironmentSettings) -> Iterator[Fault]:
+    if settings.migrations is None:
+        return
+    name = settings.migrations.resource
+    drivers = {resource.name: resource.driver for resource in settings.resources}
+    if name not in drivers:
+        yield (("migrations", "resource"),
+               f"unknown resource {name!r}: what is migrated must be backed up; declared are {', '.join(drivers)}")
+    elif drivers[name] not in MIGRATED_DRIVERS:
+        yield (("migrations", "resource"), (f"resource {name!r} has driver {drivers[name]!r}; migrations can be run on "
+                                            f"resources of driver {', '.join(MIGRATED_DRIVERS)}"))
+
+
 def _kinds(settings: EnvironmentSettings) -> Iterator[Fault]:
     present = {resource.kind for resource in settings.resources}
     for kind in Kind:
@@ -124,9 +250,9 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
             yield ("after",), f"unknown environment {settings.after!r}; declared are {', '.join(sorted(afters))}"
         elif at == name:
             yield ("after",), f"environment {name!r} would come after itself; remove one 'after' of the circle"
-    if settings.cycle.cron is not None:
-        if settings.standard_change is None:
-            yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_change"
+    if settings.cycle.automatic:
+        if not settings.standard_changes:
+            yield ("cycle",), "a scheduled cycle makes its request from a template; add standard_changes"
         if settings.after is None:
             yield ("cycle",), "a scheduled cycle takes the newest version of the environment before; add after"
 
@@ -144,20 +270,3 @@ def _rollout(settings: EnvironmentSettings) -> Iterator[Fault]:
     for index, path in enumerate(settings.rollout.smoke_paths):
         if not path.startswith("/") or any(character.isspace() for character in path):
             yield ("rollout", "smoke_paths", index), f"{path[:60]!r} is no path; begin it with / and use no spaces"
-
-
-def _calendar(settings: EnvironmentSettings) -> Iterator[Fault]:
-    for index, window in enumerate(settings.calendar.windows):
-        if window.start in (window.end, "24:00"):
-            yield ("calendar", "windows", index), "has no length; for a whole day write from 00:00 to 24:00"
-    zone = ZoneInfo(settings.calendar.timezone)
-    for index, freeze in enumerate(settings.calendar.freezes):
-        start, end = freeze_bounds(freeze, zone)
-        if end <= start:
-            yield ("calendar", "freezes", index), "ends before it begins; swap from and to"
-
-
-def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return both ends of *freeze* as aware times; those without an offset are local times in *zone*."""
-    start, end = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (freeze.start, freeze.end))
-    return start, end

@@ -7,24 +7,26 @@ Loading is cheap, because every parse of the DAGs does it: drivers, targets and 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from airlock import registry, service_file, service_rules
 from airlock.errors import InvalidInput, PermanentError, UnknownName
+from airlock.named_files import NamedFiles
 from airlock.service_file import Document, Place
-from airlock.service_model import (
-    EnvironmentSettings,
-    ServiceEnvironment,
-    ServiceSettings,
-)
+from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
+from airlock.validated import sentence_of, unknown_field, validated
 
 __all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
-Model = TypeVar("Model", bound=BaseModel)
+
+
+_VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
+"""A service whose name is not written out: it has a variable or an escape."""
 
 
 def services_folder() -> Path:
@@ -49,28 +51,40 @@ def service_files(folder: Path | str) -> tuple[Path, ...]:
         raise InvalidInput(f"{root}: the folder cannot be read: {error}; check the path and its permissions") from error
 
 
-def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
+def load_services(folder: Path | str, service: str | None = None) -> tuple[ServiceEnvironment, ...]:
     """Return every environment of every service in *folder*, sorted by service, then environment.
 
+    :param service: return those of this service only, and leave out the files that do not mention it
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
     """
     faults: list[str] = []
     loaded: list[ServiceEnvironment] = []
     homes: dict[str, str] = {}
     for path in service_files(folder):
+        if service is not None and not _may_declare(path, service):
+            continue
         try:
             environments = load_file(path)
         except InvalidInput as error:
             faults.append(str(error))
             continue
-        service = environments[0].service
-        if service in homes:
-            faults.append(f"{path}:1: service: {service!r} is declared in {homes[service]} too; rename or remove one")
-        homes.setdefault(service, str(path))
-        loaded.extend(environments)
+        name = environments[0].service
+        if name in homes:
+            faults.append(f"{path}:1: service: {name!r} is declared in {homes[name]} too; rename or remove one")
+        homes.setdefault(name, str(path))
+        loaded.extend(one for one in environments if service in (None, name))
     if faults:
         raise InvalidInput("\n".join(faults))
     return tuple(sorted(loaded, key=lambda one: (one.service, one.environment)))
+
+
+def _may_declare(path: Path, service: str) -> bool:
+    """Return whether the file may be that of *service*: its text has the name, veils it, or cannot be read."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        return True
+    return service in text or _VEILED.search(text) is not None
 
 
 def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
@@ -79,9 +93,10 @@ def load_file(path: Path | str) -> tuple[ServiceEnvironment, ...]:
     :raises InvalidInput: one line for each fault of the file
     """
     document = service_file.read(Path(path), os.environ)
-    environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document))
-    if document.faults:
-        raise InvalidInput("\n".join(document.report()))
+    named = NamedFiles(document)
+    environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document, named))
+    if document.faults or named.faults:
+        raise InvalidInput("\n".join((*document.report(), *named.faults)))
     return environments
 
 
@@ -115,20 +130,21 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
                       f"declared are {', '.join(known) or 'none'}")
 
 
-def _build(document: Document) -> Iterator[ServiceEnvironment]:
+def _build(document: Document, named: NamedFiles) -> Iterator[ServiceEnvironment]:
     data = document.data
     if not isinstance(data, dict):
         document.fault((), "holds no service; begin with 'service: name'", 1)
         return
     entries = data.get("environments")
     top = {name: value for name, value in data.items() if name != "environments"}
-    service = _validated(ServiceSettings, top, (), document, also=("environments",))
+    service = validated(ServiceSettings, top, (), document, also=("environments",))
     if not isinstance(entries, dict) or not entries:
         document.fault(("environments",), "is missing or empty; declare at least one environment")
         return
     for place, text in service_rules.look_alikes(service) if service is not None else ():
         document.fault(place, text)
-    shapes = {name: _validated(EnvironmentSettings, value, ("environments", name), document)
+    found = named.people(service) if service is not None else {}
+    shapes = {name: validated(EnvironmentSettings, value, ("environments", name), document)
               for name, value in entries.items()}
     afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
     for name, settings in shapes.items():
@@ -136,7 +152,10 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
             continue
         for place, text in service_rules.faults_of(service, name, settings, afters):
             document.fault(("environments", name, *place), text)
-        raw = {**_attributes(service), **_attributes(settings)}
+        policy = named.policy(name, settings.approvals, service)
+        if policy is None:
+            continue
+        raw = {**_attributes(service), **_attributes(settings), **found, "approval_policy": policy}
         try:
             yield ServiceEnvironment.model_validate({**raw, "environment": name, "source": str(document.path)})
         except ValidationError:
@@ -145,82 +164,6 @@ def _build(document: Document) -> Iterator[ServiceEnvironment]:
 
 def _attributes(model: BaseModel) -> dict[str, Any]:
     return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-def _validated(
-    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = ()
-) -> Model | None:
-    """Return *data* as *model*, with unknown fields reported and left out, or ``None`` when something else is wrong."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        unknown = []
-        found = error.errors(include_url=False)
-        for fault in found:
-            where = tuple(fault["loc"])
-            if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
-                                                    for one in found):
-                continue  # it is short only because its items are wrong, which is reported already
-            if fault["type"] == "extra_forbidden":
-                unknown.append(where)
-                document.fault((*place, *where), _unknown_field(model, where, also))
-            else:
-                document.fault((*place, *where), _sentence(fault["type"], fault["msg"], fault.get("input")))
-        if len(unknown) < error.error_count():
-            return None
-    return model.model_validate(_without(data, unknown))
-
-
-def _without(data: Any, places: list[Place]) -> Any:
-    if not places:
-        return data
-    inner = {place[0] for place in places if len(place) > 1}
-    gone = {place[0] for place in places if len(place) == 1}
-
-    def below(key: str | int) -> list[Place]:
-        return [place[1:] for place in places if place[0] == key and len(place) > 1]
-
-    if isinstance(data, dict):
-        return {key: _without(value, below(key)) if key in inner else value
-                for key, value in data.items() if key not in gone}
-    return [_without(value, below(index)) for index, value in enumerate(data)]
-
-
-def _unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -> str:
-    known = [*_fields_at(model, where[:-1]), *(also if len(where) == 1 else ())]
-    near = get_close_matches(str(where[-1]), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown field; {hint}known are {', '.join(sorted(known))}"
-
-
-def _fields_at(model: type[BaseModel], where: Place) -> list[str]:
-    for step in where:
-        if isinstance(step, str) and (step_field := _field(model, step)) is not None:
-            model = step_field
-    return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    info = model.model_fields.get(name)
-    candidates: list[Any] = [info.annotation] if info else []
-    while candidates:
-        candidate = candidates.pop()
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-        candidates.extend(get_args(candidate))
-    return None
-
-
-def _sentence(sort: str, message: str, given: Any) -> str:
-    if sort == "missing":
-        return "is missing; add it"
-    if sort in ("model_type", "dict_type"):
-        return f"must be a mapping of fields, found {type(given).__name__}; write 'field: value' lines below it"
-    text = message.removeprefix("Value error, ")
-    if sort == "value_error":
-        return text
-    shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
-    return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
@@ -244,11 +187,20 @@ def check_deep(environment: ServiceEnvironment) -> None:
             faults.append(((*place, "driver"), f"driver {resource.driver!r} cannot prove a restore, so a production "
                            "environment may not use it; choose a driver with a restore proof"))
         _options(driver.Options, resource.options, (*place, "options"), faults)
-    for name, table, setting in (("target", registry.TARGETS, environment.target),
-                                 ("metrics", registry.METRIC_SOURCES, environment.metrics)):
-        found = _resolved(table, name, setting.name, (name, "name"), faults)
+    target, metrics, tickets = environment.target, environment.metrics, environment.tickets
+    chosen = [("target", "name", registry.TARGETS, target.name, target.options),
+              ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
+    if tickets is not None:
+        chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
+    for name, field, table, implementation, options in chosen:
+        found = _resolved(table, name, implementation, (name, field), faults)
         if found is not None:
-            _options(found.Options, setting.options, (name, "options"), faults)
+            _options(found.Options, options, (name, "options"), faults)
+    for index, signal in enumerate(environment.calendar.signals):
+        place = ("calendar", "signals", index)
+        found = _resolved(registry.SIGNALS, "signal", signal.name, (*place, "name"), faults)
+        if found is not None:
+            _options(found.Options, signal.options, (*place, "options"), faults)
     for place, folder in _folders(environment):
         try:
             get_filesystem_class(UPath(folder).protocol)
@@ -270,6 +222,8 @@ def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
             folder = getattr(model, name)
             if folder is not None:
                 yield (*place, name), folder
+    for index, file in enumerate(environment.calendar.files):
+        yield ("calendar", "files", index, "path"), file.path
 
 
 def _resolved(
@@ -288,6 +242,7 @@ def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faul
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             where = tuple(fault["loc"])
-            text = (_unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
-                    else _sentence(fault["type"], fault["msg"], None if fault["type"] == "missing" else fault["input"]))
+            given = None if fault["type"] == "missing" else fault["input"]
+            text = (unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
+                    else sentence_of(fault["type"], fault["msg"], given))
             faults.append(((*place, *where), text))

@@ -15,6 +15,7 @@ import httpx
 from airlock.errors import PermanentError, TemporaryError
 
 GET_ATTEMPTS = 5
+PAGE = 100
 LOG_IN = "/auth/token"
 
 
@@ -156,11 +157,37 @@ class AirflowClient:
 
     def approve(self, run: Run, option: str, reason: str) -> None:
         """Answer the request for approval of *run*."""
+        self.answer(run, "change.approve", option, {"answer_reason": reason})
+
+    def answer(self, run: Run, task_id: str, option: str, given: Mapping[str, Any]) -> None:
+        """Answer what the task *task_id* of *run* asks."""
         self._call(
             "PATCH",
-            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/change.approve/-1/hitlDetails",
-            json={"chosen_options": [option], "params_input": {"answer_reason": reason}},
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
+            json={"chosen_options": [option], "params_input": dict(given)},
         )
+
+    def tasks_in(self, state: str, prefix: str) -> tuple[str, ...]:
+        """Return the ids of the tasks in *state*, of all runs of DAGs whose id begins with *prefix*."""
+        found: list[str] = []
+        seen = total = 0
+        while seen == 0 or seen < total:
+            page = self._call(
+                "GET",
+                "/api/v2/dags/~/dagRuns/~/taskInstances",
+                params={"state": state, "limit": PAGE, "offset": seen, "order_by": "id"},
+            )
+            tasks, total = page["task_instances"], page["total_entries"]
+            if not tasks:
+                break
+            seen += len(tasks)
+            found += [task["task_id"] for task in tasks if task["dag_id"].startswith(prefix)]
+        return tuple(found)
+
+    def runs(self, dag_id: str) -> tuple[Run, ...]:
+        """Return the runs of *dag_id*."""
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
+        return tuple(_run(one) for one in found["dag_runs"])
 
 
 def _run(data: Mapping[str, Any]) -> Run:

@@ -28,6 +28,7 @@ class Credentials:
 
     postgres: str
     shop_app: str
+    shop_owner: str
     airflow_database: str
     vault: str
     supervisor: str
@@ -77,6 +78,7 @@ def _make() -> Credentials:
     return Credentials(
         postgres=token(),
         shop_app=token(),
+        shop_owner=token(),
         airflow_database=token(),
         vault=token(),
         supervisor=token(),

@@ -56,9 +56,13 @@ class Scenario:
             "reason": "Shown by the demo: " + self.story,
             "impact": self.impact,
             "rollback_plan": "All traffic goes back to the version before, which stays warm until the bake has passed.",
+            **(HARD if self.impact == "high" else EASY),
         }
 
 
+EASY = {"users": "some", "tested": "production_like", "done_before": "often", "downtime": "none"}
+HARD = {"users": "everyone", "tested": "elsewhere", "done_before": "never", "downtime": "none"}
+"""Answers to the risk questions."""
 SCENARIOS = (
     Scenario("1.1", "Faster order page", "low", Outcome.PROMOTED, "a good version is promoted"),
     Scenario("1.2", "New order totals", "high", Outcome.ROLLED_BACK, "5 % of its answers fail; the canary sees it"),

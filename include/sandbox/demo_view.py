@@ -25,6 +25,7 @@ STAGES = (
     "change.window",
     "backup",
     "backup.restore_set",
+    "deploy.migrate",
     "deploy.stage",
     "deploy.canary",
     "deploy.validate",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import postgres
+from sandbox import postgres, shop_database
 from sandbox.credentials import PEOPLE, Credentials
 from sandbox.layout import OFFSETS, Layout
 
@@ -36,6 +36,14 @@ def connections(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, 
             "port": layout.port("postgres"),
             "login": postgres.ADMIN,
             "password": held.postgres,
+            "schema": "shop_prod",
+        },
+        "shop_migrations": {
+            "conn_type": "postgres",
+            "host": loopback,
+            "port": layout.port("postgres"),
+            "login": shop_database.OWNER,
+            "password": held.shop_owner,
             "schema": "shop_prod",
         },
         "shop_vault": {

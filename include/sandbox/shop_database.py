@@ -11,6 +11,8 @@ DATABASES = {"prod": "shop_prod", "staging": "shop_staging"}
 CUSTOMERS = {"prod": 1200, "staging": 200}
 ORDERS = {"prod": 4800, "staging": 600}
 ROLE = "shop_app"
+OWNER = "shop_owner"
+"""Who may change the schema; the application may not."""
 SCHEMA = """
 CREATE TYPE order_state AS ENUM ('open', 'paid', 'shipped');
 CREATE TABLE customers (
@@ -37,6 +39,12 @@ GRANT USAGE ON SCHEMA public TO shop_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers, orders TO shop_app;
 GRANT SELECT ON revenue TO shop_app;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO shop_app;
+GRANT USAGE, CREATE ON SCHEMA public TO shop_owner;
+ALTER TYPE order_state OWNER TO shop_owner;
+ALTER TABLE customers OWNER TO shop_owner;
+ALTER TABLE orders OWNER TO shop_owner;
+ALTER VIEW revenue OWNER TO shop_owner;
+ALTER SEQUENCE invoice_numbers OWNER TO shop_owner;
 """
 _FIRST = ("Ada", "Björn", "Chloé", "Dimitri", "Emre", "Fatima", "Grace", "Hiroshi", "Ines", "Jürgen")
 _LAST = ("Almeida", "Brandt", "Çelik", "Dubois", "Eriksen", "Fischer", "García", "Horváth", "Ito", "Jansen")
@@ -66,12 +74,18 @@ def give(server: Postgres, database: str, role: str) -> None:
 
 
 def seed(server: Postgres, environment: str) -> bool:
-    """Fill the database of *environment* unless it is filled; True if it was. The role ``shop_app`` must exist."""
+    """Fill the database of *environment* unless it is filled; True if it was. The role ``shop_app`` must exist; its
+    owner is made without the right to log in, unless it is there."""
     import psycopg
+    from psycopg import sql
 
     with psycopg.connect(server.dsn(DATABASES[environment])) as connection:
         if connection.execute("SELECT to_regclass('public.orders')").fetchone() != (None,):
             return False
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(OWNER)))
+        owned = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")
+        connection.execute(owned.format(sql.Identifier(DATABASES[environment]), sql.Identifier(OWNER)))
         connection.execute(SCHEMA)
         chance = random.Random(environment)  # noqa: S311 - the same rows on every machine
         first = datetime(2025, 1, 1, tzinfo=UTC)

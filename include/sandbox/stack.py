@@ -140,6 +140,7 @@ def _steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list
         found.database = postgres.start(layout.data, layout.port("postgres"), held.postgres, layout.run, names)
         shop_database.ensure_role(found.database, "airflow", held.airflow_database)
         shop_database.ensure_role(found.database, shop_database.ROLE, held.shop_app)
+        shop_database.ensure_role(found.database, shop_database.OWNER, held.shop_owner)
         shop_database.give(found.database, "airflow", "airflow")
 
     def fill_databases() -> None:

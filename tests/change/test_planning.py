@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from datetime import UTC, datetime
 
 import pytest
 
@@ -10,10 +9,11 @@ from airlock.change.approval import rules_for
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Plan
 from tests.change.test_rfc import FORM
-from tests.service_data import environment
+from tests.service_data import environment, known_facts
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def cafe(tmp_path):
 
 def plan_of(cafe, **form):
     rfc = rfc_from_form({**FORM, **form}, "rita", cafe)
-    risk = assess(rfc, cafe, {"now": datetime(2026, 11, 24, 11, tzinfo=UTC), "current_version": "1.0"})
+    risk = assess(rfc, cafe, known_facts(cafe), load_risk_policy())
     return build_plan("r1", rfc, cafe, resolve_artifact(cafe, rfc.version), "1.0", rules_for(risk, rfc, cafe), risk)
 
 

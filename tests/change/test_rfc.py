@@ -225,11 +225,11 @@ def test_a_standard_change_takes_the_words_of_its_template(cafe, tmp_path):
     assert "uses the words of its template" in refusal(
         {"version": "1.1", "change_type": "standard", "rollback_plan": "We do not need one."}, cafe
     )
-    start = "    standard_change:\n"
+    start = "    standard_changes:\n"
     from tests.service_data import TEXT
 
     block = TEXT[TEXT.index(start) : TEXT.index("    artifacts:")]
-    assert "has no standard_change template" in refusal(
+    assert "has no template of standard changes" in refusal(
         {"version": "1.1", "change_type": "standard"}, environment(tmp_path, (block, ""))
     )
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from airlock.change.text import approval_text, escape
-from airlock.models import Plan
+from airlock.change.text import approval_text, changes_text, escape
+from airlock.change.way_back import judge
+from airlock.models import Migration, Plan
 from tests.change.test_planning import plan_of
 from tests.service_data import environment
 
@@ -20,7 +21,8 @@ PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 LINKED = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(?:\.[-\w]+)+", re.IGNORECASE)
 HEADINGS = [
     "cafe 1.1 to live",
-    "Risk: 31 of 100, low",
+    "Risk: 46 of 100, medium",
+    "Way back: reversible",
     "Rollout",
     "Backups to be taken and restored as a test before anything is changed",
     "Seats",
@@ -183,3 +185,71 @@ def test_a_cell_of_a_table_stays_one_cell(text):
     tokens = PARSER.parse(f"| a | b |\n| --- | --- |\n| {cell} | end |\n")
     assert [token.type for token in tokens].count("td_open") == 2
     assert [token.content for token in tokens if token.type == "inline"][-1] == "end"
+
+
+def migrating(plan: Plan, up: str, down: str | None = None, **setting: str) -> Plan:
+    safety = judge([Migration(name="0001_x", up=up, down=down)])
+    settings = {**plan.settings, "migrations": {"resource": "shop_db", "on_rollback": "undo", **setting}}
+    return plan.model_copy(update={"way_back": safety, "settings": settings})
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "heading", "sentence"),
+    [
+        ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n", "reversible", "they are undone"),
+        ("ALTER TABLE o ADD n int", None, "reversible", "is kept: the version before can live with it"),
+        ("ALTER TABLE o RENAME TO p", None, "FIX FORWARD ONLY", "The automatic rollback of this data is switched off"),
+        ("DROP TABLE o", None, "NEEDS A RESTORE", "The automatic rollback of this data is switched off"),
+    ],
+)
+def test_the_verdict_on_the_way_back_is_loud(plan, up, down, heading, sentence):
+    page = shown(migrating(plan, up, down))
+    assert f"Way back: {heading}" in page.headings
+    assert any(sentence in text for text in page.own)
+    again = changes_text(plan, migrating(plan, up, down), ("way_back: something",))
+    assert f"Way back: {heading}" in again
+
+
+def test_a_restore_by_policy_is_announced_but_not_for_what_only_people_may_restore(plan):
+    restoring = plan.model_copy(update={"backup_policy": {**plan.backup_policy, "restore_on_rollback": ["shop_db"]}})
+    renamed = "\n".join(shown(migrating(restoring, "ALTER TABLE o RENAME TO p")).own)
+    assert "shop_db is restored from the backup, and what was written since is lost" in renamed
+    assert "switched off" in "\n".join(shown(migrating(restoring, "DROP TABLE o")).own)
+
+
+@pytest.mark.parametrize("name", ["# a", "<img src=x>", "https://evil.example", "| x | y |", "a\u202eb", "`b`", "**c*"])
+def test_names_in_sql_are_text_and_nothing_else(plan, name):
+    page = shown(migrating(plan, f'ALTER TABLE "{name}" DROP COLUMN "{name}"; CREATE INDEX "{name}" ON "{name}" (a)'))
+    harmless = shown(migrating(plan, "ALTER TABLE t DROP COLUMN c; CREATE INDEX i ON t (a)"))
+    assert page.kinds - harmless.kinds <= {"code_inline"}
+    assert page.headings == harmless.headings
+    assert not page.linked
+
+
+def test_without_its_marks_the_text_says_the_same() -> None:
+    from airlock.change.text import without_marks
+
+    nasty = "a_b *c* `d` <e> & \"f\" [g](http://x) # h | i \\ j"
+    table = f"| A | B |\n| --- | --- |\n| {escape('x|y')} | **bold** |"
+    shown = without_marks(f"### Title\n\n\n\n{table}\n\n> {escape(nasty)}\\\n")
+    assert shown.splitlines()[:4] == ["Title", "", "A | B", "x|y | bold"]
+    assert "\\-" not in shown and "&lt;" not in shown
+    for word in ("a_b", "*c*", "<e>", "&", '"f"', "# h"):
+        assert word in shown
+
+
+def test_sections_terms_and_large_groups_are_shown_escaped_and_bounded(plan):
+    from airlock.models import ApprovalRule, ApprovalTerms
+
+    many = ApprovalRule(group="board", quorum=2, members=tuple(f"person-{n}" for n in range(500)), authors=("dev",))
+    terms = ApprovalTerms(policy="house", policy_digest="sha256:" + "1" * 64, rule="<b>high</b>", escalation=(many,))
+    large = plan.model_copy(update={"approvals": (many,), "terms": terms})
+    hostile = tuple(f"<script>{n}</script> https://evil.example" for n in range(500))
+    text = approval_text(large, (), (("Conflicts", hostile),))
+    assert len(text) < 20_000
+    assert "<script>" not in text and "<b>" not in text
+    assert "#### Conflicts" in text and "and 488 more" in text
+    assert "and 460 more" in text
+    assert "sha256:" + "1" * 64 in text
+    assert "It was written by dev, who cannot approve it" in text
+    assert "then these are asked for 24 h instead" in text

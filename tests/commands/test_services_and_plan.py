@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 
 import pytest
 
+from airlock.change.conflicts import WAITS, OpenChange
 from airlock.cli import main
-from airlock.models import Plan
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.models import Plan, Record, utc_now
+from airlock.services import find
 from tests.service_data import TEXT, write
 
 ENVOY = """target:
@@ -76,6 +81,25 @@ def test_plan_prints_the_plan_and_its_digest_and_changes_nothing(folder, tmp_pat
     assert files_below(tmp_path) == before
 
 
+def test_plan_names_open_releases_that_touch_the_same_and_who_is_away(folder, tmp_path, capsys):
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder)]
+    assert main([*arguments, "--json"]) == 0
+    plan = Plan.model_validate(json.loads(capsys.readouterr().out))
+    assert plan.touches
+    assert main(arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no other open release touches the same" in out and "everybody is there" in out
+    other = OpenChange(service="bakery", environment="live", release="bakery-live-7", version="2.0", state=WAITS,
+                       since=utc_now(), touches=plan.touches[:1])
+    root = find(folder, "cafe", "live").ledger
+    begun = Record(release="bakery-live-7", type="run", at=utc_now(), actor="a test", data={})
+    Ledger(root, "bakery", "live").append(begun)
+    index = OpenReleases(root)
+    index.put(Holder("bakery", "live", "bakery-live-7"), other.model_dump(mode="json"))
+    assert main(arguments) == 0
+    assert "bakery-live-7(bakery2.0tolive)waits" in "".join(capsys.readouterr().out.split())
+
+
 def test_plan_says_when_nobody_could_approve(folder, capsys):
     arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "olga", "--folder", str(folder)]
     assert main(arguments) == 1
@@ -101,3 +125,31 @@ def test_plan_asks_for_the_name_of_a_user_who_has_none(folder, capsys, monkeypat
     monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container that runs under any number
     assert main(["plan", "cafe", "live", "--version", "1.1", "--folder", str(folder)]) == 2
     assert "give --requester NAME" in capsys.readouterr().err
+
+
+def test_check_names_faults_of_train_files_too(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "trains").mkdir()
+    (tmp_path / "trains" / "weekly.yaml").write_text(
+        "train: weekly\ndescription: All.\nowner: team\nenvironment: live\nservices: [{name: cafe}, {name: bar}]\n"
+    )
+    monkeypatch.setenv("AIRLOCK_TRAINS", str(tmp_path / "trains"))
+    monkeypatch.setenv("AIRLOCK_SERVICES", str(folder))
+    assert main(["services", "check"]) == 2
+    said = capsys.readouterr().out
+    assert "weekly.yaml:1: services: 'bar' is declared in no right service file with the environment 'live'" in said
+    assert "'cafe'" not in said
+
+
+def test_a_plan_whose_database_cannot_be_asked_counts_as_the_worst(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_OWNER", json.dumps({"conn_type": "postgres", "host": "127.0.0.1", "port": 1}))
+    with zipfile.ZipFile(tmp_path / "cafe-1.1.bin", "w") as archive:
+        archive.writestr("migrations/0001_note.up.sql", "ALTER TABLE orders ADD COLUMN note text")
+    database = "- {name: db, kind: databases, driver: postgres, options: {connection: owner, database: cafe}}"
+    migrating = f"    migrations: {{resource: db, connection: owner}}\n    resources:\n      {database}\n"
+    folder = write(tmp_path, WHOLE.replace("    resources:\n", migrating, 1)).parent
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder), "--json"]
+    assert main(arguments) == 0
+    plan = Plan.model_validate_json(capsys.readouterr().out)
+    assert plan.way_back.verdict == "needs_restore"
+    assert "the database cannot be asked" in plan.way_back.reason
+    assert next(one for one in plan.risk.factors if one.name == "way back").points > 0

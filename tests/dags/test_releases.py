@@ -33,7 +33,8 @@ def test_each_environment_has_one_dag_and_no_import_error(shop: dict[str, Servic
 
     bag = DagBag(str(ROOT / "dags"))
     assert bag.import_errors == {}
-    assert {name for name in bag.dags if name.startswith("release.")} == {f"release.shop.{name}" for name in shop}
+    for kind in ("release", "rollback"):
+        assert {name for name in bag.dags if name.startswith(f"{kind}.")} == {f"{kind}.shop.{name}" for name in shop}
 
 
 def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> None:
@@ -49,16 +50,30 @@ def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> No
     order = ["change.validate", "change.assess", "change.approve", "change.permit", "change.window"]
     for before, after in itertools.pairwise(order):
         assert dag.get_task(after).upstream_task_ids == {before}
-    assert dag.get_task("deploy.stage").upstream_task_ids == {"backup.restore_set"}
+    assert dag.get_task("deploy.migrate").upstream_task_ids == {"backup.restore_set"}
+    assert dag.get_task("deploy.stage").upstream_task_ids == {"deploy.migrate"}
     assert dag.get_task("deploy.rollback.traffic").upstream_task_ids == {"deploy.decide", "deploy.bake"}
     assert dag.get_task("close.outcome").downstream_task_ids == set()
 
 
-def test_policy_of_every_task(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow.release_dag import build
+def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.flow import release_dag, rollback_dag
+
+    release, back = release_dag.build(shop["prod"]), rollback_dag.build(shop["prod"])
+    assert back.task_ids == release.task_ids
+    assert {task.task_id: task.downstream_task_ids for task in back.tasks} == {
+        task.task_id: task.downstream_task_ids for task in release.tasks
+    }
+    assert set(back.params) == {"reason", "incident"}
+    assert (back.schedule, back.dag_id) == (None, "rollback.shop.prod")
+
+
+@pytest.mark.parametrize("kind", ["release", "rollback"])
+def test_policy_of_every_task(shop: dict[str, ServiceEnvironment], kind: str) -> None:
+    from airlock.flow import release_dag, rollback_dag
 
     for environment in shop.values():
-        dag = build(environment)
+        dag = (release_dag if kind == "release" else rollback_dag).build(environment)
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.doc_md
         for task in dag.tasks:
@@ -88,12 +103,11 @@ def test_the_approval_gate_never_answers_by_itself(shop: dict[str, ServiceEnviro
 
     approve = build(shop["prod"]).get_task("change.approve")
     assert approve.defaults is None
-    assert approve.response_timeout is not None
 
 
 def test_a_scheduled_cycle_can_start_without_a_form(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.calendar_model import Cycle
     from airlock.flow.release_dag import build
-    from airlock.service_model import Cycle
 
     cycle = Cycle(cron="0 6 * * 2", timezone="Europe/Berlin")
     dag = build(shop["prod"].model_copy(update={"cycle": cycle}))
@@ -116,3 +130,17 @@ def test_reading_the_dag_file_loads_no_cloud_client_and_no_provider_but_standard
     known = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=known)
     assert found.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_promotion_is_announced_and_wakes_the_continuous_cycle_after_it(shop: dict[str, ServiceEnvironment]) -> None:
+    from airlock.calendar_model import Cycle
+    from airlock.flow import rollback_dag
+    from airlock.flow.release_dag import build
+
+    staging = build(shop["staging"])
+    assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["airlock://shop/staging"]
+    prod = build(shop["prod"].model_copy(update={"cycle": Cycle(continuous=True)}))
+    assert prod.schedule.uri == "airlock://shop/staging"
+    prod.params.validate()
+    back = rollback_dag.build(shop["staging"])
+    assert not any(task.outlets for task in back.tasks), "what was taken back goes nowhere"

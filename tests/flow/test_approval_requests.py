@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from airlock.change.approval import rules_for
+from airlock.change.basis import basis_of
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import GateRefused
 from airlock.flow.approval import vote_of
 from airlock.flow.release import Release
@@ -47,10 +49,11 @@ def asked(tmp_path: Path) -> Asked:
     (tmp_path / "cafe-1.1.bin").write_bytes(b"oat milk")
     cafe = service_data.environment(tmp_path)
     rfc = rfc_from_form(FORM, "rita", cafe)
-    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"})
+    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"}, load_risk_policy())
     plan = build_plan("r1", rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules_for(risk, rfc, cafe), risk)
     release = Release(cafe, "r1", "test")
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    kept = basis_of(cafe, load_risk_policy()).model_dump(mode="json")
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=kept)
     return Asked(release, plan)
 
 

@@ -28,6 +28,7 @@ from airlock.models import Kind, Record, RecoveryPoint
 from airlock.services import ServiceEnvironment
 from airlock.signing import Signer
 from sandbox import credentials, postgres, reach
+from sandbox.demo import EASY
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import Scene
 from tests.running_sandbox import Running, running_sandbox
@@ -172,7 +173,7 @@ def attacked(open_folder: Path) -> Iterator[Attacked]:
         before = target_state(running)
         run = client.trigger(DAG, {
             "version": "1.1", "change_type": "normal", "title": "Under attack", "impact": "low",
-            "reason": "Somebody writes to the backup store.", "rollback_plan": "Nothing is ever deployed.",
+            "reason": "Somebody writes to the backup store.", "rollback_plan": "Nothing is ever deployed.", **EASY,
         })  # fmt: skip
         name = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
         saboteur.release = name

@@ -25,7 +25,7 @@ from airlock.services import ServiceEnvironment, find
 from airlock.signing import Signer
 from sandbox import credentials
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.demo import SCENARIOS, Demo, Scenario
+from sandbox.demo import EASY, SCENARIOS, Demo, Scenario
 from sandbox.layout import Layout
 from tests.flow import planted
 from tests.running_sandbox import answer, running_sandbox
@@ -84,7 +84,7 @@ class Sandbox:
 def form(version: str, **more: Any) -> dict[str, Any]:
     return {
         "version": version, "change_type": "normal", "title": "A test release", "reason": "It is tested end to end.",
-        "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **more,
+        "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **EASY, **more,
     }
 
 

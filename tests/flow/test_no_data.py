@@ -169,7 +169,8 @@ def write_services(folder: Path, proxies: Mapping[str, str]) -> None:
         settings["target"]["options"]["start_seconds"] = 8
         settings["metrics"]["options"]["admin"] = proxy
         settings["resources"] = [one for one in settings["resources"] if one["name"] == "env_file"]
-        del settings["without_kinds"]
+        for gone in ("without_kinds", "migrations"):  # what is migrated must be backed up
+            settings.pop(gone, None)
         whole["environments"][name] = {**settings, "analysis": ANALYSIS, "rollout": ROLLOUT}
     folder.mkdir()
     (folder / "shop.yaml").write_text(yaml.safe_dump(whole))

@@ -6,28 +6,34 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airlock.change.approval import rules_for
+from airlock.change.basis import basis_of
 from airlock.change.permit import issue
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
 from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitInvalid
 from airlock.flow.acting import forward
 from airlock.flow.again import approved_before, newest, next_release
 from airlock.flow.approval import request_text
+from airlock.flow.opening import held_until
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Signer, generate_pem
+from airlock.touched import touched
 from tests import service_data
 from tests.flow.test_approval_requests import FORM
 from tests.real_servers import set_connection
+from tests.recompute.flown import ENVOY
 
 SELDOM = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}'
@@ -67,10 +73,15 @@ def keys(monkeypatch: pytest.MonkeyPatch, private: str, *trusted: str) -> None:
     set_connection(monkeypatch, "signing", conn_type="generic", password=private, extra={"trusted": list(trusted)})
 
 
+def basis(release: Release) -> dict[str, Any]:
+    return basis_of(release.environment, load_risk_policy()).model_dump(mode="json")
+
+
 def frozen(cafe: ServiceEnvironment, identity: str) -> Plan:
     rfc = rfc_from_form(FORM, "rita", cafe)
-    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"})
-    return build_plan(identity, rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules_for(risk, rfc, cafe), risk)
+    risk = assess(rfc, cafe, {"now": utc_now(), "current_version": "1.0"}, load_risk_policy())
+    rules, touches = rules_for(risk, rfc, cafe), touched(cafe, rfc)
+    return build_plan(identity, rfc, cafe, resolve_artifact(cafe, "1.1"), "1.0", rules, risk, touches)
 
 
 @pytest.fixture
@@ -78,11 +89,12 @@ def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Approved:
     keys(monkeypatch, KEY)
     (tmp_path / "cafe-1.1.bin").write_bytes(b"oat milk")
     (tmp_path / ".env").write_text("A=1\n")
-    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS))
+    target = ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(tmp_path)))
+    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS), target)
     plan = frozen(cafe, "r1")
     release = Release(cafe, "r1", "test")
     release.record("rfc", rfc=plan.rfc.model_dump(mode="json"))
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis(release))
     release.record("approval_request", request="one", plan_digest=plan.digest)
     for vote in votes():
         data = vote.model_dump(mode="json")
@@ -147,9 +159,9 @@ ACTS: dict[str, Callable[[Release], object]] = {
     "take": lambda release: backup.start(release, release.plan.resources[0]),
     "prove": lambda release: backup.prove(release, release.plan.resources[0]),
     "stage": deploy.stage,
-    "shift": lambda release: deploy.held_until(release, "shift, step 1", utc_now()),
+    "shift": lambda release: held_until(release, "shift, step 1", utc_now()),
     "validate": deploy.validate,
-    "promote": lambda release: deploy.held_until(release, "promote", utc_now()),
+    "promote": lambda release: held_until(release, "promote", utc_now()),
     "retire": lambda release: (release.record("verdict", "bake", move="pass"), deploy.retire(release)),
 }
 
@@ -205,7 +217,7 @@ def test_a_permit_of_a_stranger_is_refused_and_is_no_approval_to_compare_with(ap
 def test_an_expired_permit_refuses_the_next_step(approved: Approved) -> None:
     approved.record_permit(Signer.from_pem(KEY), 0.5, utc_now() - timedelta(hours=1))
     with pytest.raises(PermitInvalid, match="expired at"):
-        deploy.held_until(approved.release, "shift, step 2", utc_now())
+        held_until(approved.release, "shift, step 2", utc_now())
 
 
 def closed(approved: Approved, begin: datetime, end: datetime, on_freeze: str) -> Release:
@@ -224,10 +236,10 @@ def test_a_freeze_in_the_approved_calendar_holds_the_next_step_until_it_ends(app
     now = utc_now().replace(microsecond=0)
     begin, end = now + timedelta(minutes=5), now + timedelta(minutes=20)
     release = closed(approved, begin, end, "hold")
-    assert deploy.held_until(release, "shift, step 2", now) is None
+    assert held_until(release, "shift, step 2", now) is None
     for moment in (begin, begin, end - timedelta(seconds=1)):
-        assert deploy.held_until(release, "shift, step 2", moment) == end
-    assert deploy.held_until(release, "shift, step 2", end) is None
+        assert held_until(release, "shift, step 2", moment) == end
+    assert held_until(release, "shift, step 2", end) is None
     (hold,) = release.recorded("hold")
     assert (hold.data["code"], hold.data["until"]) == ("frozen", end.astimezone(UTC).isoformat())
 
@@ -235,7 +247,7 @@ def test_a_freeze_in_the_approved_calendar_holds_the_next_step_until_it_ends(app
 def test_a_hold_ends_with_the_permit(approved: Approved) -> None:
     now = utc_now()
     release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "hold")
-    until = deploy.held_until(release, "promote", now)
+    until = held_until(release, "promote", now)
     assert until == release.permitted("promote").expires_at
 
 
@@ -243,7 +255,7 @@ def test_a_freeze_rolls_back_where_the_plan_says_so(approved: Approved) -> None:
     now = utc_now()
     release = closed(approved, now - timedelta(minutes=1), now + timedelta(days=7), "roll_back")
     with pytest.raises(GateRefused, match="freeze 'party'.*the plan says roll back"):
-        deploy.held_until(release, "shift, step 2", now)
+        held_until(release, "shift, step 2", now)
 
 
 def test_a_freeze_that_begins_in_the_moment_of_the_act_is_obeyed(approved: Approved) -> None:
@@ -291,7 +303,7 @@ def following(approved: Approved) -> Release:
     second = next_release(approved.reloaded(), "r1")
     second.record("rfc", rfc=approved.plan.rfc.model_dump(mode="json"), continues="r1")
     plan = frozen(second.environment, second.id)
-    second.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest)
+    second.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis(second))
     return second
 
 

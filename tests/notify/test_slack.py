@@ -2,17 +2,18 @@
 
 import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.errors import TemporaryError
+from airlock.errors import TemporaryError, Throttled
 from airlock.notify.notifier import Message
 from airlock.notify.slack import SlackNotifier, render
 from airlock.registry import NOTIFIERS, resolve
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.notify.slack_server import running_slack
 
 MESSAGE = Message(
     release="shop-prod-1",
@@ -24,50 +25,10 @@ MESSAGE = Message(
 )
 
 
-class Slack(ThreadingHTTPServer):
-    """Takes chat.postMessage; ``answers`` holds (status, headers, body) of the next answers."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), SlackHandler)
-        self.requests: list[tuple[str, dict]] = []
-        self.answers: list[tuple[int, dict, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api/"
-
-
-class SlackHandler(BaseHTTPRequestHandler):
-    server: Slack
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, body))
-        ok = {"ok": True, "channel": "C1", "ts": f"1700000000.{len(self.server.requests):06d}"}
-        if self.headers["Authorization"] != "Bearer xoxb-right":
-            ok = {"ok": False, "error": "invalid_auth"}
-        status, headers, data = (
-            self.server.answers.pop(0) if self.server.answers else (200, {}, json.dumps(ok).encode())
-        )
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def slack():
-    server = Slack()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_slack() as server:
+        yield server
 
 
 def connect(monkeypatch, url: str, token: str | None = "xoxb-right", **extra):
@@ -92,16 +53,16 @@ def test_messages_of_a_release_form_one_thread(slack, monkeypatch):
         ":rocket: *Release of shop 1.1*",
         "> New orders page",
         "• risk: low (10)",
-        "<http://127.0.0.1:28080/dags/release.shop.prod|Open in Airflow>",
+        "<http://127.0.0.1:28080/dags/release.shop.prod|Open the request>",
         "release shop-prod-1",
     ]
 
 
-def test_without_a_connection_nothing_is_sent_and_that_is_said_once(monkeypatch, caplog):
+def test_without_a_connection_nobody_is_configured_and_that_is_said_once(slack, monkeypatch, caplog):
     monkeypatch.delenv("AIRFLOW_CONN_SLACK_ABSENT", raising=False)
     with caplog.at_level(logging.INFO):
-        assert SlackNotifier("slack_absent").send(MESSAGE) is None
-        assert SlackNotifier("slack_absent").send(MESSAGE) is None
+        assert not SlackNotifier("slack_absent").configured()
+        assert not SlackNotifier("slack_absent").configured()
     assert sum("no Slack connection" in line for line in caplog.messages) == 1
 
 
@@ -122,6 +83,44 @@ def test_every_refusal_of_slack_is_temporary_and_is_not_retried(slack, monkeypat
     with pytest.raises(TemporaryError, match=expected):
         connect(monkeypatch, slack.url).send(MESSAGE)
     assert len(slack.requests) == 1
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("30", 30), ("999999", 3600), ("soon", 30), (None, 30)])
+def test_a_rate_limit_says_how_long_to_wait(slack, monkeypatch, header, seconds):
+    slack.answers = [(429, {"Retry-After": header} if header else {}, b'{"ok":false,"error":"ratelimited"}')]
+    with pytest.raises(Throttled) as caught:
+        connect(monkeypatch, slack.url).send(MESSAGE)
+    assert caught.value.seconds == seconds
+
+
+def test_an_answer_that_drips_is_given_up_in_time(slack, monkeypatch):
+    monkeypatch.setattr("airlock.notify.slack._WHOLE_SECONDS", 0.5)
+    with faulty_proxy(slack.url.removesuffix("/api/")) as proxy:
+        proxy.always(Fault(drip=0.2))
+        begun = time.monotonic()
+        with pytest.raises(TemporaryError, match="no whole answer in 0.5 s"):
+            connect(monkeypatch, f"{proxy.url}/api/").send(MESSAGE)
+        assert time.monotonic() - begun < 60
+
+
+def test_the_thread_of_a_release_is_found_again_by_its_metadata(slack, monkeypatch):
+    notifier = connect(monkeypatch, slack.url, channel="C024BE91L")
+    assert notifier.find("shop-prod-1") is None
+    thread = notifier.send(MESSAGE)
+    notifier.send(MESSAGE.model_copy(update={"thread": thread, "title": "a reply"}))
+    notifier.send(MESSAGE.model_copy(update={"release": "shop-prod-2"}))
+    assert notifier.find("shop-prod-1") == thread
+    assert notifier.find("shop-prod-3") is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "answer"), [("#shop", None), ("C024BE91L", (200, {}, b'{"ok":false,"error":"missing_scope"}'))]
+)
+def test_a_channel_that_cannot_be_searched_is_said(slack, monkeypatch, caplog, channel, answer):
+    slack.answers = [answer] if answer else []
+    with caplog.at_level(logging.WARNING):
+        assert connect(monkeypatch, slack.url, channel=channel).find("shop-prod-1") is None
+    assert "cannot be asked" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_rendered_text_is_bounded_and_forges_nothing(title, text, link, fields):
     assert lines[0].startswith(":checkered_flag: *") and lines[0].count("*") == 2 and lines[-1] == "release r"
     assert len(lines) == len(rendered.splitlines()) <= 2 + 16 + 11 + 1
     for line in lines[1:-1]:
-        body = line[2:] if line.startswith(("> ", "• ")) else line.removeprefix("<").removesuffix("|Open in Airflow>")
+        body = line[2:] if line.startswith(("> ", "• ")) else line.removeprefix("<").removesuffix("|Open the request>")
         assert line != body
         assert not set("<>`*~") & set(body)
         assert body.count("&") == sum(body.count(entity) for entity in ("&amp;", "&lt;", "&gt;"))
@@ -219,3 +218,12 @@ def test_rendered_text_is_bounded_and_forges_nothing(title, text, link, fields):
 
 def test_the_registry_knows_it():
     assert resolve(NOTIFIERS, "notifier", "slack") is SlackNotifier
+
+
+def test_every_event_has_a_sign() -> None:
+    from typing import get_args
+
+    from airlock.notify.notifier import Message
+    from airlock.notify.slack import _SIGNS
+
+    assert set(get_args(Message.model_fields["event"].annotation)) == set(_SIGNS)

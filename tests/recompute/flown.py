@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from airlock.analysis.metrics import MetricSource
-from airlock.change.approval import check_vote, eligible, tally
 from airlock.change.planning import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
+from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback
+from airlock.flow.stages import approval, backup, change, close, conflicts, deploy, migrate, observe, rollback
 from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
 from airlock.options import Options
-from airlock.schedule.calendar import decide
 from airlock.signing import generate_pem
 from tests import service_data
 
@@ -130,6 +129,7 @@ class Flight:
 
     release: Release
     answers: Sequence[tuple[str, str, str]]
+    request: Callable[[Release, dict[str, str]], object] = lambda release, form: change.validate(release, form, "rita")
     now: datetime = field(default_factory=utc_now)
 
     def carry_out(self, form: dict[str, str]) -> Path:
@@ -148,18 +148,19 @@ class Flight:
 
     def _forward(self, form: dict[str, str]) -> None:
         release = self.release
-        change.validate(release, form, "rita")
+        self.request(release, form)
         plan = change.assess(release)
         if plan.approvals:
             self._ask()
         change.permit(release)
-        decision = decide(release.environment.calendar, self.now)
-        release.record("window", sentence=decision.sentence, code=decision.code, at=self.now.isoformat())
+        conflicts.begin(release, plan, self.now)
+        release.record("window", **ask(release, self.now).as_record())
         for resource in release.environment.resources:
             handle: Handle = backup.start(release, resource)
             backup.finish(release, resource, handle)
             backup.prove(release, resource)
         backup.restore_set(release)
+        migrate.migrate(release)
         deploy.stage(release)
         self._canary()
         deploy.validate(release)
@@ -169,18 +170,10 @@ class Flight:
 
     def _ask(self) -> None:
         release, plan = self.release, self.release.plan
-        people = list(eligible(plan.approvals, plan.rfc.requester))
-        release.record("approval_request", request="one", plan_digest=plan.digest, eligible=people)
+        approval.opened(release, plan, utc_now())
         for person, choice, reason in self.answers:
-            vote = Vote(person=person, choice=choice, at=utc_now(), reason=reason)
-            data = vote.model_dump(mode="json")
-            try:
-                check_vote(plan.approvals, vote, plan.rfc.requester)
-            except PermanentError as error:
-                release.record("vote_refused", person, request="one", vote=data, why=str(error))
-                continue
-            release.record("vote", person, request="one", plan_digest=plan.digest, vote=data)
-            if tally(plan.approvals, change.votes_of(release, "one"), plan.rfc.requester).decided != "waiting":
+            approval.cast(release, plan, Vote(person=person, choice=choice, at=utc_now(), reason=reason))
+            if approval.look(release, plan, utc_now()).decided == "approved":
                 return
 
     def _canary(self) -> None:
@@ -209,8 +202,10 @@ def prepared(
     samples: Sequence[tuple[ArmSample, ArmSample]],
     answers: Sequence[tuple[str, str, str]],
     identity: str = "cafe-live-1",
+    calendar: str = "",
 ) -> Flight:
-    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML)."""
+    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML), and with
+    *calendar* (lines of YAML) beside the window that is always open."""
     for version in ("1.0", "1.1"):
         (folder / f"cafe-{version}.bin").write_text(version)
     (folder / ".env").write_text("MILK=oat\n")
@@ -219,6 +214,7 @@ def prepared(
         ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
         ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{STEPS}\n    analysis: {policy}"),
         ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
+        ("      windows:", f"{calendar}      windows:"),
     )
     cafe = service_data.environment(folder, *changes)
     release = Release(cafe, identity, "test")

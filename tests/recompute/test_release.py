@@ -119,14 +119,18 @@ def flights(tmp_path_factory) -> dict[str, Path]:
 def test_a_promoted_release_has_every_decision_of_the_flow(flights):
     found = recompute(flights["promoted"] / "evidence/cafe-live-1.zip")
     assert {one.decision for one in found.decisions} == {
+        "conflicts",
+        "resources held",
         "plan digest",
         "risk",
+        "way back",
         "approval rules",
         "who may vote",
         "vote counts",
         "vote refused",
         "permit",
         "permitted",
+        "calendar",
         "window",
         "proof configuration.settings",
         "restore set",
@@ -182,7 +186,7 @@ def put(*path, value):
             "promoted",
             "plan",
             None,
-            put("plan", "risk", "factors", 0, "points", value=1),
+            put("plan", "risk", "factors", 1, "points", value=1),
             "risk",
             "factors.tier.points: 1 ->",
         ),

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.schedule.calendar import decide, next_slots
-from airlock.service_model import DAYS, Calendar
+from airlock.calendar_model import Calendar
+from airlock.schedule.calendar import decide
+from airlock.schedule.calendar import next_slots as slots_with_reasons
+from airlock.service_values import DAYS
+
+
+def next_slots(calendar, now, count):
+    return tuple((slot.start, slot.end) for slot in slots_with_reasons(calendar, now, count))
+
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

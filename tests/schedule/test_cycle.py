@@ -5,17 +5,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from airlock.calendar_model import Calendar, Cycle
 from airlock.change.rfc import rfc_from_form
 from airlock.errors import InvalidInput
-from airlock.schedule.cycle import Candidate, NothingNew, Promotion, candidate, due_times, standard_form
-from airlock.service_model import Cycle
+from airlock.schedule.cycle import due_times, standard_form
+from airlock.schedule.promotion import Candidate, NothingNew, Promotion, candidate
+from airlock.service_values import DAYS
 from tests.service_data import TEXT, environment
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def promoted(version, day):
-    return Promotion(version, f"sha256:{version}", DAY + timedelta(days=day))
+    return Promotion(version=version, digest=f"sha256:{version}", at=DAY + timedelta(days=day))
 
 
 @pytest.mark.parametrize(
@@ -43,15 +45,20 @@ def test_the_form_of_a_cycle_is_a_right_standard_change(tmp_path):
     cafe = environment(tmp_path)
     rfc = rfc_from_form(standard_form(cafe, Candidate("1.1", "sha256:x", "new")), "scheduler", cafe)
     assert (rfc.change_type, rfc.version, rfc.title) == ("standard", "1.1", "Regular release")
-    block = TEXT[TEXT.index("    standard_change:\n") : TEXT.index("    artifacts:")]
-    with pytest.raises(InvalidInput, match="no standard_change template"):
+    block = TEXT[TEXT.index("    standard_changes:\n") : TEXT.index("    artifacts:")]
+    with pytest.raises(InvalidInput, match="has no template"):
         standard_form(environment(tmp_path, (block, "")), Candidate("1.1", "sha256:x", "new"))
+
+
+ALWAYS = Calendar.model_validate(
+    {"timezone": "Europe/Berlin", "windows": [{"days": DAYS, "from": "00:00", "to": "24:00"}]}
+)
 
 
 def test_a_cycle_keeps_its_local_hour_across_daylight_saving():
     berlin = ZoneInfo("Europe/Berlin")
     cycle = Cycle(cron="0 6 * * *", timezone="Europe/Berlin")
-    times = due_times(cycle, datetime(2026, 10, 23, 12, tzinfo=UTC), 4)
+    times = due_times(cycle, ALWAYS, datetime(2026, 10, 23, 12, tzinfo=UTC), 4)
     assert [moment.astimezone(berlin).hour for moment in times] == [6, 6, 6, 6]
     assert [moment.astimezone(berlin).day for moment in times] == [24, 25, 26, 27]
-    assert due_times(Cycle(), DAY, 3) == ()
+    assert due_times(Cycle(), ALWAYS, DAY, 3) == ()

@@ -3,12 +3,17 @@ from the evidence alone, when the file has long changed. Knows no rule."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from airlock.models import Frozen, Name, Plan
-from airlock.service_model import Approvals, Calendar, Person, StandardChange
+from airlock.approval_model import ApprovalPolicy
+from airlock.calendar_model import Calendar, PlannedCalendar
+from airlock.change.risk_policy import RiskPolicy
+from airlock.models import Frozen, Name, Plan, Resource
+from airlock.service_model import RollbackPolicy
+from airlock.service_values import Person
+from airlock.standard_change import StandardChange
 
 
 class Ground(Protocol):
@@ -25,24 +30,31 @@ class Ground(Protocol):
     @property
     def groups(self) -> dict[Name, tuple[Person, ...]]: ...
     @property
-    def approvals(self) -> Approvals: ...
+    def approval_policy(self) -> ApprovalPolicy: ...
     @property
-    def standard_change(self) -> StandardChange | None: ...
+    def authors(self) -> dict[str, Person]: ...
+    @property
+    def rollback(self) -> RollbackPolicy | None: ...
+    @property
+    def standard_changes(self) -> dict[Name, StandardChange]: ...
     @property
     def calendar(self) -> Calendar: ...
     @property
-    def resources(self) -> Sized: ...
+    def resources(self) -> Sequence[Resource]: ...
 
 
 class Basis(Frozen):
-    """What of a ground is not in the plan itself."""
+    """What of a ground is not in the plan itself, and the policy that weighed the risk."""
 
     source: str
     tier: int
     production: bool
     groups: dict[Name, tuple[Person, ...]]
-    approvals: Approvals
-    standard_change: StandardChange | None
+    approval_policy: ApprovalPolicy
+    authors: dict[str, Person]
+    rollback: RollbackPolicy | None = None
+    standard_changes: dict[Name, StandardChange]
+    risk_policy: RiskPolicy
 
 
 @dataclass(frozen=True)
@@ -54,21 +66,26 @@ class RecordedGround:
     tier: int
     production: bool
     groups: dict[Name, tuple[Person, ...]]
-    approvals: Approvals
-    standard_change: StandardChange | None
+    approval_policy: ApprovalPolicy
+    authors: dict[str, Person]
+    rollback: RollbackPolicy | None
+    standard_changes: dict[Name, StandardChange]
     calendar: Calendar
-    resources: Sized
+    resources: Sequence[Resource]
 
 
-def basis_of(ground: Ground) -> Basis:
-    """Return what to keep of *ground* beside the plan."""
+def basis_of(ground: Ground, risk_policy: RiskPolicy) -> Basis:
+    """Return what to keep of *ground*, and of the policy that weighed the risk, beside the plan."""
     return Basis(source=ground.source, tier=ground.tier, production=ground.production, groups=ground.groups,
-                 approvals=ground.approvals, standard_change=ground.standard_change)
+                 approval_policy=ground.approval_policy, authors=ground.authors, rollback=ground.rollback,
+                 standard_changes=ground.standard_changes, risk_policy=risk_policy)
 
 
 def ground_of(plan: Plan, basis: Basis) -> RecordedGround:
     """Return what the rules saw when *plan* was made."""
     return RecordedGround(environment=plan.environment, source=basis.source, tier=basis.tier,
-                          production=basis.production, groups=basis.groups, approvals=basis.approvals,
-                          standard_change=basis.standard_change, calendar=Calendar.model_validate(plan.calendar),
+                          production=basis.production, groups=basis.groups,
+                          approval_policy=basis.approval_policy, authors=basis.authors, rollback=basis.rollback,
+                          standard_changes=basis.standard_changes,
+                          calendar=PlannedCalendar.model_validate(plan.calendar),
                           resources=plan.resources)

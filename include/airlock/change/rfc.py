@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 from unicodedata import normalize
 
-from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, FormField
-from airlock.errors import InvalidInput
-from airlock.models import Rfc
+from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, QUESTIONS, FormField
+from airlock.change.templates import template_of, variations
+from airlock.errors import InvalidInput, PermanentError
+from airlock.models import Category, Rfc
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE, fault_in, visible_length
 from airlock.services import ServiceEnvironment
+from airlock.standard_change import Varying
 
 _SHOWN_UNKNOWN = 20
 _MOST_LINES = 60
@@ -42,8 +44,11 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
     change_type = values["change_type"] or "normal"
     if change_type == "standard":
         _fill_from_template(values, environment, faults)
-    elif change_type in CHANGE_TYPES and values["impact"]:
+    elif change_type in CHANGE_TYPES and values["template"]:
+        faults.append("template: belongs to a standard change only; empty it, or change the type")
+    if change_type != "standard" and values["impact"]:
         values["impact"] = f"{values['impact']}: {values['impact_details'] or 'no details given'}"
+    values["category"] = values["category"] or Category.APPLICATION
     for field in FIELDS:
         given = field.name in form and not _blank(form[field.name])
         if change_type in field.needed_for and values[field.name] is None and not given:
@@ -62,7 +67,9 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
         service=environment.service, environment=environment.environment, version=str(values["version"]),
         change_type=change_type, title=str(values["title"]), reason=reason, impact=str(values["impact"]),
         rollback_plan=str(values["rollback_plan"]), requester=str(requester), start_after=start_after,
-        incident=values["incident"],
+        incident=values["incident"], category=Category(str(values["category"])), template=values["template"],
+        answers={name: answer for name in QUESTIONS if (answer := values[name]) is not None}, ticket=values["ticket"],
+        calendar_override=values["calendar_override"],
     )
 
 
@@ -119,15 +126,20 @@ def _composed(value: str) -> str:
 
 
 def _fill_from_template(values: dict[str, str | None], environment: ServiceEnvironment, faults: list[str]) -> None:
-    template = environment.standard_change
-    if template is None:
-        faults.append(f"change_type: environment {environment.environment!r} has no standard_change template; "
-                      "ask for a normal change")
+    try:
+        values["template"], template = template_of(environment, values["template"])
+    except PermanentError as error:
+        faults.append(f"template: {error}")
         return
-    for name in ("impact", "impact_details", "rollback_plan"):
+    for name in ("impact", "impact_details", "rollback_plan", *QUESTIONS):
         if values[name] is not None and values[name] != getattr(template, name, None):
             faults.append(f"{name}: a standard change uses the words of its template; empty it, "
                           "or ask for a normal change")
+    faults.extend(variations(template, {name: values[name] for name in get_args(Varying)}))
+    values["category"] = values["category"] or template.categories[0]
+    if values["category"] not in template.categories:
+        faults.append(f"category: the template {values['template']!r} is for {', '.join(template.categories)}; choose "
+                      "one of these, or ask for a normal change")
     values["impact"], values["rollback_plan"] = template.impact, template.rollback_plan
     values["title"] = values["title"] or template.title
     values["reason"] = values["reason"] or template.reason

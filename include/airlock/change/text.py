@@ -5,16 +5,27 @@ Pure; must not decide anything.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
-from airlock.models import Plan
+from airlock.models import ApprovalRule, Plan, Reversal
 from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
+_ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|~>:@/=])")
 _WORDS = re.compile(r"([\s`|\\<>\"]+)")
 _ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 _QUOTED_LIMIT = 5000
+_SECTION_LINES = 12
+_NAMED = 40
+Section = tuple[str, tuple[str, ...]]
+"""A heading and lines that approvers read beside the plan: conflicts, the calendar, who is away."""
+_VERDICTS = {
+    Reversal.REVERSIBLE: "reversible",
+    Reversal.FIX_FORWARD: "FIX FORWARD ONLY",
+    Reversal.NEEDS_RESTORE: "NEEDS A RESTORE",
+}
 
 
 def escape(text: object, limit: int = 600) -> str:
@@ -30,7 +41,7 @@ def _escape_word(word: str) -> str:
     return _SPECIAL.sub(r"\\\1", entities)
 
 
-def changes_text(approved: Plan, plan: Plan, changed: Sequence[str]) -> str:
+def changes_text(approved: Plan, plan: Plan, changed: Sequence[str], sections: Sequence[Section] = ()) -> str:
     """Return the request to approve *plan* where *approved* was approved before: just what *changed*, as Markdown."""
     rfc = plan.rfc
     lines = [
@@ -46,13 +57,17 @@ def changes_text(approved: Plan, plan: Plan, changed: Sequence[str]) -> str:
         f"Everything else is as approved. Requester: {escape(rfc.requester)}. "
         f"Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}.",
         "",
+        *_override(plan),
+        *_way_back(plan),
+        *_sections(sections),
         *_seats(plan),
     ]
     return "\n".join(lines) + "\n"
 
 
-def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
-    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before.
+def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Section] = ()) -> str:
+    """Return the request for approval of *plan* as Markdown; *changed* says what differs from the plan before,
+    *sections* what is to be known beside it.
 
     The requester's words are quoted, and only they are; all but the title stand at the end, so that they cannot push
     away what is approved.
@@ -67,7 +82,10 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
         "",
         *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
+        *_override(plan),
         *_facts(plan),
+        *_way_back(plan),
+        *_sections(sections),
         *_rollout(plan),
         *_backups(plan),
         *_seats(plan),
@@ -76,11 +94,33 @@ def approval_text(plan: Plan, changed: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+def without_marks(markdown: str) -> str:
+    """Return *markdown* of this module as plain text, for a place that shows text as typed and renders nothing."""
+    lines: list[str] = []
+    for line in markdown.splitlines():
+        if re.fullmatch(r"\|( --- \|)+", line) or not (line.strip() or (lines and lines[-1])):
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)] if line.startswith("| ") else [line]
+        bare = re.sub(r"(?<!\\)(`|\*\*)|\\$|^#+ ", "", " | ".join(filter(None, cells)))
+        lines.append(html.unescape(_ESCAPED.sub(r"\1", bare)))
+    return "\n".join(lines).strip()
+
+
+def _afterwards(plan: Plan) -> list[tuple[str, str]]:
+    """Return what an emergency change costs later; it stands in the service file, which the plan binds."""
+    hours = (plan.settings.get("emergency") or {}).get("retro_approval_hours")
+    if plan.rfc.change_type != "emergency" or hours is None:
+        return []
+    return [("Afterwards", f"whoever would approve it as a normal change does so within {hours:g} h after it landed, "
+             "if fewer people decide now; it is reviewed, too")]
+
+
 def _facts(plan: Plan) -> list[str]:
     return [
         *_table(("", ""), (
             ("Requester", escape(plan.rfc.requester)),
-            ("Type of change", escape(plan.rfc.change_type)),
+            ("Type of change", f"{escape(plan.rfc.change_type)}, {escape(plan.rfc.category.replace('_', ' '))}"),
+            *_afterwards(plan),
             ("Version now", escape(plan.current_version)),
             ("Artifact", f"`{plan.artifact.digest}`"),
             ("Incident", escape(plan.rfc.incident or "none")),
@@ -93,6 +133,56 @@ def _facts(plan: Plan) -> list[str]:
                 ((escape(factor.name), str(factor.points), escape(factor.reason)) for factor in plan.risk.factors)),
         "",
     ]
+
+
+def _override(plan: Plan) -> list[str]:
+    if plan.rfc.calendar_override is None:
+        return []
+    named = [" ".join((str(one["code"]), repr(one["name"]) if one["name"] else ""))
+             for one in plan.calendar.get("overridden", ())]
+    said = ("**This release shall act although its calendar is closed. Whoever approves it overrides:**" if named else
+            "The request asks to override the calendar, which nothing closes at the time asked for: nothing is "
+            "overridden, and a closure that comes later stops the release.")
+    return [
+        "#### OVERRIDE OF THE CALENDAR",
+        "",
+        said,
+        "",
+        *(f"- **{escape(one)}**" for one in named),
+        *(["", "Every other closure still stops it. The requester's reason:", ""] if named else []),
+        *_quote(plan.rfc.calendar_override),
+        "",
+    ]
+
+
+def _way_back(plan: Plan) -> list[str]:
+    """The rollback-safety verdict; loud where the way back is not what people are used to."""
+    found = plan.way_back
+    lines = [f"#### Way back: {_VERDICTS[found.verdict]}", "", f"{escape(found.reason, 1000)}.", ""]
+    if found.migrations:
+        names = ", ".join(escape(one.name) for one in found.migrations)
+        lines += [f"Run before the new version starts: {names}. {_on_rollback(plan)}", ""]
+    if found.statements:
+        lines += [*_table(("Migration", "Statement", "Does", "Way back", "Why"), (
+            (escape(one.migration), str(one.statement), escape(one.does), escape(one.verdict.replace("_", " ")),
+             escape(one.why)) for one in found.statements)), ""]
+    return lines + [f"- Mind: {escape(warning)}" for warning in found.warnings] + [""] * bool(found.warnings)
+
+
+def _on_rollback(plan: Plan) -> str:
+    setting = plan.settings.get("migrations") or {}
+    resource = str(setting.get("resource", ""))
+    restored = resource in plan.backup_policy.get("restore_on_rollback", ())
+    verdict = plan.way_back.verdict
+    if verdict is Reversal.NEEDS_RESTORE or (verdict is Reversal.FIX_FORWARD and not restored):
+        return ("**The automatic rollback of this data is switched off**: if the release goes back, traffic does, the "
+                f"data of {escape(resource)} stays as migrated, the outcome says so, and a human decides.")
+    if restored:
+        return (f"If the release goes back, {escape(resource)} is restored from the backup, and what was written since "
+                "is lost.")
+    if setting.get("on_rollback") == "undo" and all(one.undo for one in plan.way_back.migrations):
+        return "If the release goes back, they are undone, with what the new version wrote into what they added."
+    return "If the release goes back, what they added is kept: the version before can live with it."
 
 
 def _rollout(plan: Plan) -> list[str]:
@@ -123,16 +213,40 @@ def _backups(plan: Plan) -> list[str]:
     ]
 
 
+def _sections(sections: Sequence[Section]) -> list[str]:
+    lines = []
+    for title, said in sections:
+        more = [f"- and {len(said) - _SECTION_LINES} more"] if len(said) > _SECTION_LINES else []
+        lines += [f"#### {escape(title, 80)}", "", *(f"- {escape(line)}" for line in said[:_SECTION_LINES]), *more, ""]
+    return lines
+
+
 def _seats(plan: Plan) -> list[str]:
+    terms = plan.terms
+    authors = sorted({author for rule in plan.approvals for author in rule.authors})
+    known = (f"It was written by {', '.join(map(escape, authors[:_NAMED]))}, who cannot approve it." if authors
+             else "The artifact does not say who wrote it.")
     return [
         "#### Seats",
         "",
-        *(f"- {rule.quorum} of {escape(rule.group)}: {', '.join(escape(person) for person in rule.members)}"
-          for rule in plan.approvals),
+        *map(_seat, plan.approvals),
         "",
-        "A rejection needs a reason and ends the request. The requester cannot approve.",
+        f"Time to decide: {terms.timeout_hours:g} h, then "
+        + (f"these are asked for {terms.escalation_hours:g} h instead:" if terms.escalation else "it is refused."),
+        *(("", *map(_seat, terms.escalation)) if terms.escalation else ()),
+        "",
+        f"By the rule {escape(terms.rule)} of the approval policy {escape(terms.policy)}, `{terms.policy_digest}`. "
+        f"An approval is good for {terms.valid_hours:g} h.",
+        "",
+        f"A rejection needs a reason and ends the request. The requester cannot approve. {known}",
         "",
     ]
+
+
+def _seat(rule: ApprovalRule) -> str:
+    named = ", ".join(escape(person) for person in rule.members[:_NAMED])
+    more = f" and {len(rule.members) - _NAMED} more" if len(rule.members) > _NAMED else ""
+    return f"- {rule.quorum} of {escape(rule.group)}: {named}{more}"
 
 
 def _words(plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock.errors import InvalidInput
+from airlock.evidence.joined import verify_joined
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
 from airlock.recompute.release import Recomputation, recompute
@@ -30,6 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--public-key", metavar="FILE", action="append", default=[],
                        help="PEM file with the trusted public key(s); may be repeated after a change of keys")
     check.add_argument("--anchor", metavar="FOLDER", help="folder with the digests of the newest seals")
+    check.add_argument("--releases", metavar="FOLDER", action="append", default=[],
+                       help="PATH is the pack of a train: check the packs of its releases in FOLDER too; may "
+                            "be repeated")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=run_verify)
     repeat = actions.add_parser("recompute", help="compute every decision of a release again from its evidence alone",
@@ -44,7 +48,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_verify(arguments: argparse.Namespace, console: Console) -> int:
     """Check the evidence, print the report, and return 0 if nothing is wrong, else 1."""
-    report = verify(arguments.path, _keys(arguments), arguments.anchor)
+    if arguments.releases and arguments.anchor:
+        raise InvalidInput("--anchor is for folders of the ledger, --releases for a pack of a train: give one")
+    report = (verify_joined(arguments.path, arguments.releases, _keys(arguments)) if arguments.releases
+              else verify(arguments.path, _keys(arguments), arguments.anchor))
     if arguments.json:
         console.out(report.model_dump_json(indent=2), highlight=False)
     else:

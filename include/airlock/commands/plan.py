@@ -12,15 +12,25 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock import registry
+from airlock.change.absence import attendance, relevant
 from airlock.change.approval import eligible, rules_for
-from airlock.change.form import CHANGE_TYPES, IMPACTS
+from airlock.change.conflicts import conflicts
+from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
+from airlock.change.migrations import pending, read_migrations
 from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
+from airlock.change.risk_policy import load_risk_policy
+from airlock.change.way_back import judge
+from airlock.deploy.migration_database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput
-from airlock.models import Plan, canonical_json, utc_now
-from airlock.schedule.calendar import decide
+from airlock.models import Artifact, Category, Plan, Reversal, Rfc, RollbackSafety, canonical_json, utc_now
+from airlock.past.facts import risk_facts
+from airlock.past.open_changes import open_changes
+from airlock.past.standing import standing
+from airlock.schedule.asking import ask, planned
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
+from airlock.touched import touched
 
 UNKNOWN = "unknown"
 
@@ -34,6 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("environment", metavar="ENV")
     parser.add_argument("--version", required=True, help="the version to release")
     parser.add_argument("--change-type", choices=CHANGE_TYPES, default="normal")
+    parser.add_argument("--template", default=None, help="of a standard change, where there are several")
+    parser.add_argument("--category", choices=[one.value for one in Category], default=None)
+    for question, answers in QUESTIONS.items():
+        parser.add_argument(f"--{question.replace('_', '-')}", choices=answers, default=None,
+                            help="risk question of the request (default: not answered, which counts as the worst)")
     parser.add_argument("--impact", choices=IMPACTS, default="medium")
     parser.add_argument("--requester", default=None, help="who would ask for it (default: the present log-in)")
     parser.add_argument("--folder", type=Path, default=None,
@@ -53,11 +68,18 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     artifact = resolve_artifact(environment, arguments.version)
     current, note = _current(environment)
     rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
-    facts = {"now": utc_now(), "current_version": None if current == UNKNOWN else current}
-    risk = assess(rfc, environment, facts)
+    safety = _way_back(environment, artifact)
+    known, policy = None if current == UNKNOWN else current, load_risk_policy()
+    facts = {**risk_facts(environment, policy, arguments.version, known, signed=False), "now": utc_now(),
+             "current_version": known, "way_back": safety.in_short}
+    risk = assess(rfc, environment, facts, policy)
     rules = rules_for(risk, rfc, environment)
-    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk)
+    calendar = planned(environment.calendar)
+    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety,
+                      touches=_touched(environment, rfc))
     refusal = ""
+    if rfc.change_type == "standard":
+        refusal = standing(environment, rfc, known, utc_now(), signed=False)["why"]
     if rules:
         try:
             eligible(rules, rfc.requester)
@@ -80,7 +102,9 @@ def _log_in() -> str:
 
 
 def _form(arguments: argparse.Namespace) -> dict[str, Any]:
-    form: dict[str, Any] = {"version": arguments.version, "change_type": arguments.change_type}
+    form: dict[str, Any] = {"version": arguments.version, "change_type": arguments.change_type,
+                            "category": arguments.category, "template": arguments.template}
+    form |= {question: getattr(arguments, question) for question in QUESTIONS}
     if arguments.change_type != "standard":
         form |= {"title": f"Preview of {arguments.version}", "reason": "Preview on the command line",
                  "impact": arguments.impact, "rollback_plan": "To be written in the request for change"}
@@ -101,8 +125,50 @@ def _current(environment: ServiceEnvironment) -> tuple[str, str]:
     return state.stable, f"as target {setting.name} says now"
 
 
+def _way_back(environment: ServiceEnvironment, artifact: Artifact) -> RollbackSafety:
+    """Return the verdict on what the database lacks; the gravest one when the database cannot be asked."""
+    setting = environment.migrations
+    if setting is None:
+        return RollbackSafety()
+    carried = read_migrations(artifact, setting.folder)
+    try:
+        found = database_of(setting, environment.resources).applied().values()
+    except AirlockError as error:
+        return RollbackSafety(verdict=Reversal.NEEDS_RESTORE, reason=f"the database cannot be asked: {error}")
+    return judge(*pending(carried, {one.name: one.digest for one in found if one.finished}))
+
+
+def _touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
+    """Return what the release would touch; nothing, when a connection that its address comes from is not known here."""
+    try:
+        return touched(environment, rfc)
+    except AirlockError:
+        return ()
+
+
+def _conflicts(plan: Plan, environment: ServiceEnvironment) -> str:
+    if not plan.touches:
+        return "unknown: the addresses of what it touches cannot be read here"
+    try:
+        found = conflicts(plan.touches, plan.release, open_changes(environment))
+    except AirlockError as error:
+        return f"unknown: {error}"
+    return "; ".join(one.sentence for one in found) or "no other open release touches the same"
+
+
+def _attendance(plan: Plan, environment: ServiceEnvironment) -> str:
+    if not plan.approvals:
+        return "nobody is asked"
+    now = utc_now()
+    try:
+        known = relevant(environment.absences, plan.approvals, now)
+        return attendance(plan.approvals, plan.rfc.requester, known, now).sentence
+    except GateRefused as error:
+        return str(error)
+
+
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
-    opening = decide(environment.calendar, utc_now())
+    opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
     seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
     facts = Table(show_header=False, box=None)
@@ -117,6 +183,9 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
         ("calendar", opening.sentence),
         ("approvals", seats or "none: the standard-change template allows it"),
+        ("approvers", _attendance(plan, environment)),
+        ("conflicts", _conflicts(plan, environment)),
+        ("way back", f"{plan.way_back.verdict.replace('_', ' ')}: {plan.way_back.reason}"),
         ("risk", f"{plan.risk.score} of 100, {plan.risk.level}"),
     ):
         facts.add_row(name, escape(value))

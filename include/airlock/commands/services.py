@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock.errors import InvalidInput
+from airlock.schedule.cycle import described
+from airlock.schedule.train_file import load_train, train_files, trains_folder
 from airlock.services import ServiceEnvironment, check_deep, load_file, service_files, services_folder
 
 
@@ -53,6 +55,8 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
                 faults.extend(str(error).splitlines())
             else:
                 checked.append(environment)
+    if arguments.folder is None:
+        faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
     for fault in faults:
         console.print(escape(fault), soft_wrap=True, highlight=False)
     if faults:
@@ -67,6 +71,22 @@ def _table(environments: list[ServiceEnvironment]) -> Table:
     table = Table("service", "environment", "tier", "production", "cycle", "target", "resources", "kinds")
     for one in environments:
         kinds = len({resource.kind for resource in one.resources})
+        cycle = escape(described(one.cycle, one.calendar))
         table.add_row(one.service, one.environment, str(one.tier), "yes" if one.production else "no",
-                      escape(one.cycle.cron or "manual"), one.target.name, str(len(one.resources)), f"{kinds} of 10")
+                      cycle, one.target.name, str(len(one.resources)), f"{kinds} of 10")
     return table
+
+
+def _train_faults(known: set[tuple[str, str]]) -> list[str]:
+    """Return what is wrong with the train files: by themselves, and with services that are not *known*."""
+    faults: list[str] = []
+    for path in train_files(trains_folder()):
+        try:
+            train = load_train(path)
+        except InvalidInput as error:
+            faults.extend(str(error).splitlines())
+            continue
+        faults += [f"{path}:1: services: {one.name!r} is declared in no right service file with the environment "
+                   f"{train.environment!r}; correct it" for one in train.services
+                   if (one.name, train.environment) not in known]
+    return faults

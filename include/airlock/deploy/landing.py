@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from enum import StrEnum
 
 from airlock.deploy.strategy import Move
-from airlock.models import Outcome, Record
+from airlock.models import Outcome, Plan, Record, Reversal
 
 WAY_BACK = "roll_back"
 """The act after which a release only goes back."""
+
+
+class DataWayBack(StrEnum):
+    """What becomes of what a release migrated when its traffic goes back."""
+
+    NOTHING = "nothing"
+    UNDO = "undo"
+    RESTORE = "restore"
+    KEEP = "keep"
+    HUMAN = "human"
 
 
 def newest(records: Sequence[Record], kind: str, subject: str = "") -> Record | None:
@@ -84,7 +95,45 @@ def outcome_of(records: Sequence[Record]) -> tuple[Outcome, str] | None:
         return Outcome.REFUSED, reason_of(records)
     rolled_back = newest(records, "rolled_back")
     if rolled_back is not None:
-        return Outcome.ROLLED_BACK, str(rolled_back.data["why"])
+        data = newest(records, "data_way_back")
+        if data is not None and data.data["choice"] != DataWayBack.HUMAN:
+            data = None
+        return Outcome.ROLLED_BACK, "; ".join(str(one.data["why"]) for one in (rolled_back, data) if one is not None)
     if newest(records, "baked") is not None:
         return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
     return None
+
+
+def data_way_back(plan: Plan, applied: Sequence[str], failed: str = "") -> tuple[DataWayBack, str]:
+    """Return what becomes of the migrations of a release that goes back, and why.
+
+    An irreversible one leaves the data to people: a restore by itself would lose what was written since the backup, and
+    SQL back does not bring back what is gone.
+
+    :param applied: the migrations of the plan that the release applied, or began and may have applied
+    :param failed: why the way that was chosen failed for good; empty if it did not
+    """
+    own = [migration for migration in plan.way_back.migrations if migration.name in applied]
+    setting = plan.settings.get("migrations") or {}
+    resource = str(setting.get("resource", ""))
+    names = ", ".join(migration.name for migration in own)
+    if failed:
+        return DataWayBack.HUMAN, f"a human decides about the data of {resource}: its way back failed: {failed}"
+    if not own:
+        return DataWayBack.NOTHING, "the database holds nothing that the release migrated"
+    gravest = max((migration.verdict for migration in own), key=lambda verdict: verdict.rank)
+    if gravest is Reversal.NEEDS_RESTORE:
+        return DataWayBack.HUMAN, (
+            f"a human decides about the data of {resource}, which stays as {names} left it: only a restore of this "
+            "release's recovery point brings back what is gone, and that loses what was written since"
+        )
+    if resource in plan.backup_policy.get("restore_on_rollback", ()):
+        return DataWayBack.RESTORE, f"restore_on_rollback names {resource}: it is restored, without {names}"
+    if gravest is Reversal.FIX_FORWARD:
+        return DataWayBack.HUMAN, (
+            f"a human decides about the data of {resource}, which stays as {names} left it: {plan.current_version} may "
+            "not be able to live with that; look at it, and fix forward"
+        )
+    if setting.get("on_rollback") == "undo" and all(migration.undo for migration in own):
+        return DataWayBack.UNDO, f"{names} only added, and the policy is to take that away again"
+    return DataWayBack.KEEP, f"{names} only added, so {plan.current_version} can live with it: it is kept"

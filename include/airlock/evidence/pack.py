@@ -5,6 +5,7 @@ Knows ledger, seals and zip files. Must not need Airflow, a network or a clock: 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import zipfile
@@ -87,11 +88,12 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
 @dataclass(frozen=True)
 class OpenRelease:
     """One release's evidence: what its check found, its readable records with their names, in order, and the public
-    key that its seal names (empty without a seal that fits)."""
+    key that its seal names (empty without a seal that fits). ``seal_digest`` is empty without a seal."""
 
     report: Report
     records: tuple[tuple[str, Record], ...]
     public_key: str
+    seal_digest: str
 
 
 def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = ()) -> OpenRelease:
@@ -115,7 +117,9 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
                 records.append((own, parse_record(data or b"", own)))
             except EvidenceInvalid:
                 continue  # the report names it
-    return OpenRelease(report, tuple(records), opened.predicate.public_key if opened else "")
+    seal = contents.files.get(SEAL)
+    digest = f"sha256:{hashlib.sha256(seal).hexdigest()}" if seal else ""
+    return OpenRelease(report, tuple(records), opened.predicate.public_key if opened else "", digest)
 
 
 def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath | None] | None:

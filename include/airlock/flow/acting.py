@@ -12,31 +12,33 @@ from contextlib import contextmanager
 from typing import Any
 
 from airlock.deploy.landing import acted, goes_back, landed
-from airlock.errors import CalendarClosed, GateRefused, TemporaryError
+from airlock.errors import GateRefused, TemporaryError
+from airlock.flow.opening import require_open
 from airlock.flow.release import Release
-from airlock.models import utc_now
-from airlock.schedule.calendar import decide as ask_calendar
+from airlock.flow.stages.conflicts import check_held
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 300.0
 
 
 @contextmanager
-def forward(release: Release, act: str, *, in_window: bool = False, **data: Any) -> Iterator[None]:
+def forward(release: Release, act: str, *, ends: bool = False, **data: Any) -> Iterator[None]:
     """Hold the target of the service environment for one *act* of the release; announce it with *data*.
 
-    :param in_window: whether the calendar must be open, looked up in the very moment of the act
-    :raises CalendarClosed: it is not
+    The calendar must be open, looked up in the very moment of the act.
+
+    :param ends: whether the act only ends a release that has all traffic: a closed calendar does not stop it
+    :raises CalendarClosed: the calendar is closed
     :raises PermitInvalid: no permit allows it now
-    :raises GateRefused: the release goes back, or has landed
+    :raises GateRefused: the release goes back, has landed, or meets a release of another service on a resource
     :raises TemporaryError: an earlier release has not landed, another task acts just now, or the ledger is out of reach
     """
     with release.ledger.acting(PATIENCE_SECONDS):
         _still_under_way(release, act)
         await_earlier(release)
         release.permitted(act)
-        if in_window and not (decision := ask_calendar(release.environment.calendar, utc_now())).open:
-            raise CalendarClosed(f"{act}: the calendar closed a moment ago: {decision.sentence}")
+        check_held(release, act)
+        require_open(release, act, obeyed=not ends)
         release.announce(act, **data)
         yield
 

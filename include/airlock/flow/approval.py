@@ -8,22 +8,27 @@ counts for, is decided by the rules in ``change``; marking this task as successf
 from __future__ import annotations
 
 import logging
-import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import Param
+from airflow.sdk.exceptions import TaskAwaitingInput
 
-from airlock.change.approval import Tally, check_vote, eligible, tally
+from airlock.change.asking import ESCALATED
+from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
-from airlock.change.text import approval_text, changes_text
-from airlock.errors import GateRefused, PermanentError
+from airlock.change.text import Section, approval_text, changes_text
+from airlock.errors import GateRefused
 from airlock.flow.again import approved_before, ask_again
+from airlock.flow.parked import ParkedOperator
 from airlock.flow.release import Release
-from airlock.flow.stages.change import open_request, refreeze, votes_of
+from airlock.flow.stages import approval, conflicts
+from airlock.flow.stages.approval import Standing
+from airlock.flow.stages.change import open_request, refreeze
 from airlock.flow.task import first_release, release_of, task_boundary
-from airlock.models import Plan, Vote, utc_now
+from airlock.models import Plan, Vote, digest_of, utc_now
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -35,138 +40,109 @@ ANSWER_REASON = "answer_reason"
 """The approver's reason. Not ``reason``: Airflow would fill it in with the requester's, from the trigger form."""
 
 
-class ApproveOperator(HITLOperator):
+class ApproveOperator(ParkedOperator):
     """Asks the people whom the policy names, and ends when they agreed, when one rejected, or when time ran out."""
-
-    template_fields = ()
-    """Nothing here is a template: subject and body hold what strangers wrote."""
 
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
         kwargs.pop("params", None)  # Airflow hands down those of the DAG: the trigger form, which nobody fills in here
         super().__init__(
             subject=f"Release {environment.service} to {environment.environment}?",
             options=[APPROVE, REJECT],
-            params={
-                ANSWER_REASON: Param(
-                    "",
-                    type=["null", "string"],
-                    maxLength=2000,
-                    format="multiline",
-                    source="task",
-                    title="Reason",
-                    description="Needed when you reject; welcome when you approve.",
-                )
-            },
-            response_timeout=timedelta(hours=environment.approvals.timeout_hours),
+            params={ANSWER_REASON: reason_param()},
             **kwargs,
         )
         self.environment = environment
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         """Ask, or go on asking after a retry; end at once when the votes on record carry the plan already."""
         ended = release_of(self.environment, context)
         with task_boundary(ended, self.task_id, after_seal=True):
             release = ask_again(ended, first_release(self.environment, context))
         with task_boundary(release, self.task_id):
-            before, plan = refreeze(release)
+            _, plan = refreeze(release)
             if not plan.approvals:
                 log.info(
-                    "no approval is needed: %s change, risk %d, allowed by the written policy",
+                    "no approval is needed: %s change, risk %d, allowed by the written policy: %s",
                     plan.rfc.change_type,
                     plan.risk.score,
+                    plan.terms.rule,
                 )
                 return
-            request = open_request(release, plan, utc_now())
-            if request is None:
-                request = uuid.uuid4().hex
-                people = list(eligible(plan.approvals, plan.rfc.requester))
-                release.record("approval_request", request=request, plan_digest=plan.digest, eligible=people)
-            if _waiting(tally(plan.approvals, votes_of(release, request), plan.rfc.requester)):
-                self._ask(context, release, before, plan)
+            now = utc_now()
+            conflicts.register(release, plan, WAITS, now)
+            if open_request(release, plan, now) is None:
+                approval.opened(release, plan, now, conflicts.note(release, plan, now))
+            self._go_on(context, release, plan)
 
-    def _ask(self, context: Context, release: Release, before: Plan, plan: Plan) -> None:
-        people = eligible(plan.approvals, plan.rfc.requester)
+    def _go_on(self, context: Context, release: Release, plan: Plan, shown: str = "") -> None:
+        """Return when the plan is approved; else ask whoever is there, or wait until somebody is.
+
+        :param shown: digest of the request that people see, if the task wakes up by itself and nobody has answered
+        :raises GateRefused: it is rejected, or time is up
+        """
+        standing = approval.look(release, plan, utc_now())
+        if standing.decided == "approved":
+            log.info("approved by the votes on record: %s; next: the permit is signed", standing.sentence)
+            return
+        seconds = max(1.0, (standing.look_at - utc_now()).total_seconds())
+        if not standing.present.people:
+            log.warning("nobody can be asked now: %s; next: look again at %s", standing.present.sentence,
+                        f"{standing.look_at:%d %b %H:%M} UTC")
+            self.defer(trigger=DateTimeTrigger(moment=standing.look_at), method_name="execute")
+        self._ask(context, release, plan, standing, shown)
+        raise TaskAwaitingInput(
+            method_name="execute_complete", kwargs={"shown": self._shown()}, timeout=timedelta(seconds=seconds)
+        )
+
+    def _ask(self, context: Context, release: Release, plan: Plan, standing: Standing, shown: str) -> None:
+        people = standing.present.people
         self.assigned_users = [{"id": person, "name": person} for person in people]
         what = f"{plan.service} {plan.artifact.version} to {plan.environment}"
-        self.subject = f"Release {what}? Risk {plan.risk.score} ({plan.risk.level})"
-        self.body = request_text(release, before, plan)
-        log.info("asking %s to approve plan %s", ", ".join(people), plan.digest)
+        escalated = "Escalated: r" if standing.asking.stage == ESCALATED else "R"
+        self.subject = f"{escalated}elease {what}? Risk {plan.risk.score} ({plan.risk.level})"
+        sections = approval.sections_of(release, standing.request)
+        self.body = request_text(release, replaced(release, plan), plan, sections)
+        if shown == self._shown():
+            # Not asked again: an answer that comes in this moment would be lost.
+            return
+        log.info("asking %s to approve plan %s until %s", ", ".join(people), plan.digest,
+                 f"{standing.asking.ends_at:%d %b %H:%M} UTC")
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
-        title = f"Approval wanted: {self.subject}"
+        # With the plan, because people are told once for each title, and a plan that changed is another question.
+        title = f"Approval wanted: {self.subject}, plan {plan.digest[7:19]}"
         text = f"plan {plan.digest}"
         release.notify("approval_wanted", title, text, link=link, approvers=", ".join(people))
-        self._park(context)
+        self.show(context)
 
-    def _park(self, context: Context) -> None:
-        """Open the request in Airflow and wait, without a worker, for an answer.
+    def _shown(self) -> str:
+        return digest_of([self.subject, self.body, self.assigned_users])
 
-        :raises GateRefused: Airflow shows another request than this one, so the answer would be to something else
+    def execute_complete(self, context: Context, event: dict[str, Any], shown: str = "") -> None:
+        """Count the vote, or remind and escalate when it was time to look; ask again while seats are open.
+
+        :param shown: digest of what people were asked
         """
-        from airflow.sdk.api.datamodels._generated import HITLUser
-        from airflow.sdk.exceptions import TaskAwaitingInput
-        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        asked = self.assigned_users or []
-        wanted = CreateHITLDetailPayload(
-            ti_id=context["ti"].id,
-            options=self.options,
-            subject=self.subject,
-            body=self.body,
-            multiple=False,
-            params=self.serialized_params,
-            assigned_users=[HITLUser.model_validate(one) for one in asked],
-        )
-        shown = SUPERVISOR_COMMS.send(msg=wanted)
-        people = {user.id for user in getattr(shown, "assigned_users", None) or ()}
-        if getattr(shown, "body", None) != self.body or people != {user["id"] for user in asked}:
-            raise GateRefused(
-                "Airflow still shows an earlier request for approval, so an answer would be to something else than "
-                "this plan: see that the plugin airlock is loaded by the api-server, then clear this task again"
-            )
-        raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
-        """Count the vote; ask again while seats are open."""
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id):
             plan = release.plan
             if event.get("error_type") == "timeout":
-                hours = self.environment.approvals.timeout_hours
-                raise GateRefused(
-                    f"nobody decided within {hours:g} h; silence is not consent: clear this task to ask again"
-                )
-            vote = vote_of(super().execute_complete(context, event), plan.rfc.requester)
-            request = open_request(release, plan, utc_now())
-            if request is None:
-                raise GateRefused(
-                    f"the answer of {vote.person} belongs to no open request; clear this task to ask again"
-                )
-            try:
-                check_vote(plan.approvals, vote, plan.rfc.requester)
-            except PermanentError as error:
-                log.warning("the answer of %s does not count: %s; next: ask again", vote.person, error)
-                refused = vote.model_dump(mode="json")
-                release.record("vote_refused", vote.person, request=request, vote=refused, why=str(error))
-                self._ask(context, release, plan, plan)
-            data = vote.model_dump(mode="json")
-            release.record("vote", vote.person, request=request, plan_digest=plan.digest, vote=data)
-            result = tally(plan.approvals, votes_of(release, request), plan.rfc.requester)
-            log.info("%s answered %s; %s", vote.person, vote.choice, result.sentence)
-            if _waiting(result):
-                self._ask(context, release, plan, plan)
+                self._go_on(context, release, plan, shown)
+                return
+            approval.cast(release, plan, vote_of(super().execute_complete(context, event), plan.rfc.requester))
+            self._go_on(context, release, plan)
 
 
-def _waiting(result: Tally) -> bool:
-    """Whether seats are still open, by the votes on record.
-
-    :raises GateRefused: somebody rejected, and that stands, also when the task is tried again
-    """
-    if result.decided == "rejected":
-        raise GateRefused(f"rejected: {result.sentence}; nothing was changed")
-    if result.decided == "approved":
-        log.info("approved by the votes on record: %s; next: the permit is signed", result.sentence)
-    return result.decided == "waiting"
+def reason_param() -> Param:
+    """Return the field for the approver's reason."""
+    return Param(
+        "",
+        type=["null", "string"],
+        maxLength=2000,
+        format="multiline",
+        source="task",
+        title="Reason",
+        description="Needed when you reject; welcome when you approve.",
+    )
 
 
 def vote_of(answer: Any, requester: str) -> Vote:
@@ -181,19 +157,28 @@ def vote_of(answer: Any, requester: str) -> Vote:
         raise GateRefused("an answer without a person is no approval; clear this task to ask again")
     choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
     reason = str((answer["params_input"] or {}).get(ANSWER_REASON) or "")[:2000]
-    return Vote(person=str(person), choice=choice, at=utc_now(), reason=reason)
+    return Vote(person=str(person), choice=choice, at=answer.get("responded_at") or utc_now(), reason=reason)
 
 
-def request_text(release: Release, before: Plan, plan: Plan) -> str:
-    """Return what approvers read: just the difference where a plan was approved before and it can all be shown."""
+def replaced(release: Release, plan: Plan) -> Plan:
+    """Return the plan that *plan* took the place of when it was frozen anew; *plan* itself if there is none."""
+    frozen = release.latest("plan") or {}
+    return release.plan_of(str(frozen.get("replaces", ""))) or plan
+
+
+def request_text(release: Release, before: Plan, plan: Plan, sections: Sequence[Section] = ()) -> str:
+    """Return what approvers read: just the difference where a plan was approved before and it can all be shown.
+
+    :param sections: what they read beside the plan, as heading and lines
+    """
     approved = approved_before(release)
     former = (approved or before).model_copy(update={"release": plan.release})
     if _points(former) == _points(plan):  # their reasons tell the time of day
         former = former.model_copy(update={"risk": plan.risk})
     changed = difference(former, plan)
     if approved is not None and not any(line.startswith("... and ") for line in changed):
-        return changes_text(approved, plan, changed)
-    return approval_text(plan, changed)
+        return changes_text(approved, plan, changed, sections)
+    return approval_text(plan, changed, sections)
 
 
 def _points(plan: Plan) -> list[tuple[str, int]]:

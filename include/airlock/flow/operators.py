@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -19,10 +18,13 @@ from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.again import next_release
+from airlock.flow.assets import announce_promotion, hints_from
+from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, change, close, deploy, observe, rollback
+from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
 from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
+from airlock.schedule.cycle import too_late
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
+ASSET_RUN = "asset_triggered"
+SCHEDULED_RUN = "scheduled"
+CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
 
 
 class ReleaseOperator(BaseOperator):
@@ -41,7 +46,7 @@ class ReleaseOperator(BaseOperator):
 
 
 class StageOperator(BaseOperator):
-    """Runs one stage that needs neither people nor time: ``act(release)``.
+    """Runs one stage that needs no people: ``act(release)``; with *while_open*, it waits for an open calendar.
 
     Most tasks are of this class or take a backup. Both derive from Airflow's own, because Airflow merges all
     defaults anew for each ``__init__`` on the way, which is most of what a parse costs.
@@ -53,75 +58,89 @@ class StageOperator(BaseOperator):
         environment: ServiceEnvironment,
         act: Callable[[Release], Any],
         after_seal: bool = False,
+        while_open: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.environment = environment
         self.act = act
         self.after_seal = after_seal
+        self.while_open = while_open
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id, after_seal=self.after_seal):
-            self.act(release)
+            if self.while_open:
+                when_open(self, release, self.task_id.rpartition(".")[2], partial(self.act, release))
+            else:
+                self.act(release)
 
 
 class ValidateOperator(ReleaseOperator):
-    """Accepts the RFC: from the trigger form, or, in a fixed cycle, from the standard-change template."""
+    """Accepts the RFC: from the trigger form, or, in a cycle or for a train, from the standard-change template."""
 
     def execute(self, context: Context) -> None:
-        from airlock.flow.cycle import form_of_cycle
-
-        ended = release_of(self.environment, context)
-        with task_boundary(ended, self.task_id, after_seal=True):
-            release = next_release(ended, first_release(self.environment, context))
-        run = context["dag_run"]
+        release = open_release(self, context)
         with task_boundary(release, self.task_id):
-            if str(run.run_type) == "scheduled":
-                form, why = form_of_cycle(self.environment)
-                if form is None:
-                    release.record("skipped", why=why)
-                    log.info("nothing to release: %s", why)
-                    raise AirflowSkipException(why)
-                change.validate(release, form, "scheduler")
+            run = context["dag_run"]
+            if departure := train.departure_of(run.run_id):
+                asked, wanted = train.request_of(release, departure, run.run_id)
+                change.validate(release, asked, train.SCHEDULER, wanted, departure[1])
                 return
-            requester = run.triggering_user_name
-            if not requester:
-                raise InvalidInput(
-                    "the run does not say who triggered it, so nobody can be kept from approving their own "
-                    "change; trigger it as a user, in the UI or through the REST API"
-                )
-            change.validate(release, dict(context["params"]), requester)
+            if run.run_type not in CYCLE_RUNS:
+                given = tickets.filled(release, dict(context["params"]))
+                change.validate(release, given, requester_of(run))
+                return
+            if run.run_type == SCHEDULED_RUN:
+                self._refuse_late(release, run.run_after, context["ti"].try_number)
+            hints = hints_from(context) if run.run_type == ASSET_RUN else None
+            form, why, digest = form_of_cycle(release, hints)
+            if form is None:
+                release.record("skipped", why=why)
+                log.info("nothing to release: %s", why)
+                raise AirflowSkipException(why)
+            change.validate(release, form, train.SCHEDULER, digest)
+
+    def _refuse_late(self, release: Release, due: datetime, attempt: int) -> None:
+        cycle = self.environment.cycle
+        why = too_late(cycle, due, utc_now()) if cycle.timed and attempt == 1 else ""
+        if why:
+            release.record("skipped", why=why)
+            log.info("nothing is released: %s", why)
+            raise AirflowSkipException(why)
 
 
-class WindowOperator(ReleaseOperator):
-    """Waits, without a worker, until the calendar is open and the time asked for has come."""
+class UndoOperator(ReleaseOperator):
+    """Accepts on-call's request to return to the version before."""
 
-    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
-        from airlock.schedule.calendar import decide
-
-        release = release_of(self.environment, context)
+    def execute(self, context: Context) -> None:
+        release = open_release(self, context)
         with task_boundary(release, self.task_id):
-            permit = release.permitted("wait for a window")
-            now = utc_now()
-            start = release.rfc.start_after
-            decision = decide(self.environment.calendar, now)
-            if start is not None and start > now:
-                until: datetime | None = start
-                why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
-            elif decision.open:
-                release.record("window", sentence=decision.sentence, code=decision.code, at=now.isoformat())
-                log.info("window open: %s; next: back up every resource", decision.sentence)
-                return
-            else:
-                until, why = decision.next_open, decision.sentence
-            if until is None or until >= permit.expires_at:
-                raise GateRefused(
-                    f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
-                    "ask again nearer to the window"
-                )
-            log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
-            self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")
+            given, run = context["params"], context["dag_run"]
+            departure = train.departure_of(run.run_id)
+            asked_by = train.return_of(release, departure, run.run_id) if departure else None
+            requester = train.SCHEDULER if departure else requester_of(run)
+            undo.request(release, given["reason"], given["incident"], requester, asked_by)
+
+
+def open_release(task: ReleaseOperator, context: Context) -> Release:
+    """Return the release that *task*, the first of its run, asks for: a new one when the one before was refused."""
+    ended = release_of(task.environment, context)
+    with task_boundary(ended, task.task_id, after_seal=True):
+        return next_release(ended, first_release(task.environment, context))
+
+
+def requester_of(run: Any) -> str:
+    """Return who triggered *run*.
+
+    :raises InvalidInput: nobody is known to
+    """
+    if not run.triggering_user_name:
+        raise InvalidInput(
+            "the run does not say who triggered it, so nobody can be kept from approving their own "
+            "change; trigger it as a user, in the UI or through the REST API"
+        )
+    return str(run.triggering_user_name)
 
 
 class TakeOperator(BaseOperator):
@@ -230,18 +249,23 @@ class RollbackDataOperator(ReleaseOperator):
         with task_boundary(release, self.task_id):
             restored = rollback.data(release)
             log.info(
-                "restored: %s", ", ".join(restored) or "nothing; the plan names no resource in restore_on_rollback"
+                "restored: %s", ", ".join(restored) or "nothing that restore_on_rollback of the plan names"
             )
 
 
 class OutcomeOperator(ReleaseOperator):
-    """Ends the run as the release ended: it fails unless the release was promoted or had nothing to do."""
+    """Ends the run as the release ended: it fails unless the release was promoted, is skipped when there was nothing
+    to do, and announces a promotion to the next environment."""
 
     def execute(self, context: Context) -> str:
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
             log.info("%s: %s: %s", release.id, result.upper(), why)
-        if result not in (Outcome.PROMOTED, Outcome.SKIPPED):
-            raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+            if result is Outcome.SKIPPED:
+                raise AirflowSkipException(why)
+            if result is not Outcome.PROMOTED:
+                raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+            if self.outlets:
+                announce_promotion(release, context)
         return result

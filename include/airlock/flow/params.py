@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from airlock.change.form import CHANGE_TYPES, FIELDS, FormField
+from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, FormField
+
+
+def rollback_params() -> dict[str, Param]:
+    """Return the params of a rollback DAG: why, and for which incident. What is returned to is read, not asked."""
+    params = {}
+    for name in ("reason", "incident"):
+        field = FIELD_OF[name]
+        schema = {**field.schema, "type": ["null", "string"]} if name == "incident" else dict(field.schema)
+        params[name] = Param(title=field.title, description_md=field.description, section=field.section, **schema,
+                             **({"default": None} if name == "incident" else {}))
+    return params
 
 
 def form_params(scheduled: bool) -> dict[str, Param]:

@@ -22,17 +22,24 @@ from airlock.analysis.metrics import MetricSource
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import open_driver, scratch_place
 from airlock.backup.store import BackupStore
+from airlock.calendar_model import PlannedCalendar
 from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan, calendar_for, resolve_artifact
 from airlock.connections import connection
 from airlock.deploy.landing import acted
+from airlock.deploy.migration_database import MigrationDatabase, database_of
 from airlock.deploy.target import Target
-from airlock.errors import InvalidInput, PermitInvalid, TemporaryError
+from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
+from airlock.flow.notices import tell
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
+from airlock.notify.notifier import Message
+from airlock.schedule.asking import planned
+from airlock.service_model import Migrations
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
+from airlock.touched import touched
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,11 @@ def release_id(environment: ServiceEnvironment, run_id: str, run_after: datetime
     """
     short = hashlib.sha256(run_id.encode()).hexdigest()[:16]
     return f"{environment.service}-{environment.environment}-{run_after:%Y%m%dT%H%M%S}-{short}"
+
+
+def calendar_of(plan: Plan) -> PlannedCalendar:
+    """Return the calendar of *plan*, with all of it that was approved."""
+    return PlannedCalendar.model_validate(plan.calendar)
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,22 @@ class Release:
         return target
 
     @cached_property
+    def migration_database(self) -> MigrationDatabase:
+        """Return the database that migrations belong to; once the release has acted, the one that its plan names.
+
+        :raises InvalidInput: the service file says nothing about migrations
+        """
+        setting = self.environment.migrations
+        resources: tuple[Resource, ...] = self.environment.resources
+        records, _ = self.ledger.read_undamaged(self.id)
+        if acted(records):
+            plan = self.plan
+            setting, resources = Migrations.model_validate(plan.settings["migrations"]), plan.resources
+        if setting is None:
+            raise InvalidInput(f"{self.environment.source} does not say where migrations belong; add 'migrations'")
+        return database_of(setting, resources)
+
+    @cached_property
     def metrics(self) -> MetricSource:
         """Return the source of the canary's numbers."""
         setting = self.environment.metrics
@@ -185,8 +213,8 @@ class Release:
     # --- leave to act -------------------------------------------------------------------------------------------------
 
     def present_plan(self, frozen: Plan, environment: ServiceEnvironment | None = None) -> Plan:
-        """Return the plan as it would be made now from *environment* (the task's own, unless given): the same request
-        and risk, everything else read anew."""
+        """Return the plan as it would be made now from *environment* (the task's own, unless given): the same request,
+        risk and verdict on the way back (which holds for one artifact and one policy), everything else read anew."""
         used = environment or self.environment
         return build_plan(
             self.id,
@@ -196,6 +224,9 @@ class Release:
             frozen.current_version,
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
+            touches=touched(used, frozen.rfc),
+            calendar=planned(calendar_for(frozen.rfc, used), calendar_of(frozen).overridden),
+            way_back=frozen.way_back,
         )
 
     def plan_of(self, digest: str) -> Plan | None:
@@ -250,27 +281,7 @@ class Release:
     # --- people -------------------------------------------------------------------------------------------------------
 
     def notify(self, event: str, title: str, text: str, link: str = "", **fields: str) -> None:
-        """Tell people, once for each *title*. What cannot be delivered is logged and never stops a release."""
-        from airlock.notify.notifier import Message
-
-        records, _ = self.ledger.read_undamaged(self.id)
-        if any((told.type, told.subject, told.data.get("title")) == ("notification", event, title) for told in records):
-            return
-        begun = self.latest("notification", "start")
-        if begun is not None and not begun["delivered"]:
-            return  # there is no connection, which was said when the release began
-        message = Message(
-            release=self.id,
-            event=event,
-            title=title,
-            text=text,
-            fields=fields,
-            link=link,
-            thread=(begun or {}).get("thread"),
+        """Tell people, once for each *title*; see ``airlock.flow.notices``. Never stops a release."""
+        tell(
+            self, Message(release=self.id, event=event, title=title[:200], text=text[:8000], fields=fields, link=link)
         )
-        try:
-            thread = registry.resolve(registry.NOTIFIERS, "notifier", "slack")().send(message)
-        except TemporaryError as error:
-            log.warning("message %r was not delivered, the release goes on: %s", event, error)
-            return
-        self.record("notification", event, title=title, thread=thread, delivered=thread is not None)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, TaskGroup
+from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.timetables.trigger import CronTriggerTimetable
 
 from airlock.errors import PermanentError
 from airlock.flow.approval import ApproveOperator
+from airlock.flow.assets import asset_of
 from airlock.flow.operators import (
     BakeOperator,
     CanaryOperator,
     OutcomeOperator,
     PromoteOperator,
+    ReleaseOperator,
     RollbackDataOperator,
     RollbackTrafficOperator,
     StageOperator,
     TakeOperator,
     ValidateOperator,
-    WindowOperator,
 )
 from airlock.flow.params import form_params
-from airlock.flow.stages import backup, change, close, deploy, rollback
+from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, tickets
+from airlock.flow.ticket_approval import TicketApproveOperator
+from airlock.flow.timetables import CycleTimetable
+from airlock.flow.window import WindowOperator
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
 
@@ -39,8 +44,8 @@ DOCUMENT = """
 
 1. **change**: the request is validated and risk-scored, people approve its plan, a permit is signed, a window awaited.
 2. **backup**: every resource is backed up, by kind, and each backup is restored as a test. No proof, no deploy.
-3. **deploy**: the new version is staged, a canary gets {steps} % of the traffic and is judged, then it is promoted and
-   baked, or everything goes back.
+3. **deploy**: the database is migrated where the version needs it, the version is staged, a canary gets {steps} % of
+   the traffic and is judged, then it is promoted and baked, or everything goes back.
 4. **close**: the evidence is sealed. The run fails unless the release was promoted.
 
 **On call:** in the log of the first red task, the line with `stopped:` says what stopped and what to do next. A release
@@ -66,50 +71,88 @@ def build(environment: ServiceEnvironment) -> DAG:
             owner=environment.owner,
             steps=", ".join(str(step.percent) for step in environment.rollout.steps),
         ),
-        schedule=CronTriggerTimetable(cycle.cron, timezone=cycle.timezone) if cycle.cron else None,
+        schedule=_schedule(environment),
         catchup=False,
         max_active_runs=1,
         tags=["airlock", "release", environment.service, environment.environment],
-        default_args={
-            "owner": environment.owner,
-            "retries": 3,
-            "retry_delay": timedelta(seconds=10),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=5),
-            "retry_policy": RETRY,
-        },
+        default_args=default_arguments(environment.owner),
         is_paused_upon_creation=False,
     ) as dag:
-        window = _change(environment)
-        backups, restore_set = _backup(environment)
-        first, landed = _deploy(environment)
-        seal, outcome = _close(environment)
-        window >> backups
-        restore_set >> first
-        landed >> seal >> outcome
+        stages(environment, ValidateOperator, [asset_of(environment.service, environment.environment)],
+               ticketed=environment.tickets is not None)
     # Only now: Airflow copies a DAG's params into every task that is added to it, most of the time of a parse. A task's
     # context has them all the same.
-    dag.params = ParamsDict(form_params(scheduled=cycle.cron is not None))
+    dag.params = ParamsDict(form_params(scheduled=cycle.automatic))
     return dag
 
 
-def _change(environment: ServiceEnvironment) -> BaseOperator:
+def _schedule(environment: ServiceEnvironment) -> Asset | CycleTimetable | None:
+    cycle = environment.cycle
+    if cycle.continuous and environment.after is not None:
+        return asset_of(environment.service, environment.after)
+    return CycleTimetable(cycle, environment.calendar) if cycle.timed else None
+
+
+def default_arguments(owner: str) -> dict[str, Any]:
+    """Return what the tasks of Airlock's DAGs have in common."""
+    return {
+        "owner": owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=5),
+        "retry_policy": RETRY,
+    }
+
+
+def stages(
+    environment: ServiceEnvironment,
+    validate: type[ReleaseOperator],
+    outlets: Sequence[Asset] = (),
+    *,
+    ticketed: bool = False,
+) -> None:
+    """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built.
+
+    :param outlets: what a promotion is announced through
+    :param ticketed: whether the release is shown, and perhaps approved, in a ticket
+    """
+    window = _change(environment, validate, ticketed)
+    backups, restore_set = _backup(environment)
+    first, landed = _deploy(environment)
+    seal, outcome = _close(environment, outlets, ticketed)
+    window >> backups
+    restore_set >> first
+    landed >> seal >> outcome
+
+
+def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
-        validate = ValidateOperator(environment=environment, task_id="validate")
+        # A request may come from a ticket, and the ticket system be away for a while.
+        validate = first(environment=environment, task_id="validate", **({"retries": 30} if ticketed else {}))
         # It waits while an earlier release is being brought back: see flow.acting.
         assess = StageOperator(environment=environment, task_id="assess", act=change.assess, retries=30)
-        approve = ApproveOperator(
-            environment=environment,
-            task_id="approve",
-            # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
-            retries=50,
-            retry_delay=timedelta(seconds=2),
-            retry_exponential_backoff=0,
-        )
+        approve = _approve(environment, ticketed)
         permit = StageOperator(environment=environment, task_id="permit", act=change.permit)
         window = WindowOperator(environment=environment, task_id="window")
         validate >> assess >> approve >> permit >> window
+        if ticketed:
+            ticket = StageOperator(environment=environment, task_id="ticket", act=tickets.open_ticket, retries=30)
+            assess >> ticket >> approve
     return window
+
+
+def _approve(environment: ServiceEnvironment, ticketed: bool) -> BaseOperator:
+    if ticketed and environment.tickets is not None and environment.tickets.decides_approval:
+        return TicketApproveOperator(environment=environment, task_id="approve", retries=30)
+    return ApproveOperator(
+        environment=environment,
+        task_id="approve",
+        # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
+        retries=50,
+        retry_delay=timedelta(seconds=2),
+        retry_exponential_backoff=0,
+    )
 
 
 def _backup(environment: ServiceEnvironment) -> tuple[TaskGroup, BaseOperator]:
@@ -152,7 +195,11 @@ def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
 
 def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("deploy", tooltip="How do we deploy it safely?"):
-        stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage)
+        # Before the new version is started: its smoke checks may need what a migration adds. A lock may take a while.
+        schema = StageOperator(
+            environment=environment, task_id="migrate", act=migrate.migrate, while_open=True, retries=8
+        )
+        stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage, while_open=True)
         canary = CanaryOperator(environment=environment, task_id="canary", retries=12)
         validate = StageOperator(environment=environment, task_id="validate", act=deploy.validate)
         decide = StageOperator(environment=environment, task_id="decide", act=deploy.decide, trigger_rule="all_done")
@@ -165,15 +212,30 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
             restore = RollbackDataOperator(environment=environment, task_id="data")
             verify = StageOperator(environment=environment, task_id="verify", act=rollback.verify)
             traffic >> restore >> verify
-        stage >> canary >> validate >> decide >> promote >> bake >> traffic
+        schema >> stage >> canary >> validate >> decide >> promote >> bake >> traffic
         decide >> traffic
-    return stage, verify
+    return schema, verify
 
 
-def _close(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
+def _close(
+    environment: ServiceEnvironment, outlets: Sequence[Asset], ticketed: bool
+) -> tuple[BaseOperator, BaseOperator]:
     with TaskGroup("close", tooltip="Evidence"):
         seal = StageOperator(
             environment=environment, task_id="seal", act=close.seal, after_seal=True, trigger_rule="all_done"
         )
-        outcome = OutcomeOperator(environment=environment, task_id="outcome", trigger_rule="all_done")
+        outcome = OutcomeOperator(
+            environment=environment, task_id="outcome", trigger_rule="all_done", outlets=list(outlets)
+        )
+        if ticketed:
+            # After the seal: a ticket system that is away must not keep the evidence open.
+            ticket = StageOperator(
+                environment=environment,
+                task_id="ticket",
+                act=tickets.close_ticket,
+                after_seal=True,
+                trigger_rule="all_done",
+                retries=6,
+            )
+            seal >> ticket >> outcome
     return seal, outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,24 +64,27 @@ class SettleOperator(BaseOperator):
             raise AirflowFailException(f"not settled: {'; '.join(faults)}")
 
     def _settle(self, environment: ServiceEnvironment, task: RuntimeTaskInstanceProtocol) -> list[str]:
-        def state_of(dag_id: str, run_id: str) -> RunState:
-            def count(*states: str) -> int:
-                return int(task.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=list(states)))
-
-            if count("queued", "running"):
-                return RunState.ALIVE
-            return next((state for state in (RunState.FAILED, RunState.SUCCESS) if count(state)), RunState.GONE)
-
         faults = []
         for identity in to_settle(Ledger(environment.ledger, environment.service, environment.environment)):
             release = Release(environment, identity, f"task {self.task_id}")
             try:
-                if said := settle(release, own_address(), state_of, utc_now()):
+                if said := settle(release, own_address(), partial(state_of_run, task), utc_now()):
                     log.info("%s", said)
             except AirlockError as error:
                 log.error("%s is not settled: %s; next: tried again at the next run", identity, error)
                 faults.append(f"{identity}: {error}")
         return faults
+
+
+def state_of_run(task: RuntimeTaskInstanceProtocol, dag_id: str, run_id: str) -> RunState:
+    """Return what Airflow says of a DAG run, asked through the running *task*."""
+
+    def count(*states: str) -> int:
+        return int(task.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=list(states)))
+
+    if count("queued", "running"):
+        return RunState.ALIVE
+    return next((state for state in (RunState.FAILED, RunState.SUCCESS) if count(state)), RunState.GONE)
 
 
 def interval_seconds() -> int:

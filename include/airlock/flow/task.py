@@ -15,11 +15,11 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from airlock.errors import AirlockError, CalendarClosed, TemporaryError
+from airlock.errors import AirlockError, CalendarClosed, TemporaryError, Throttled
 from airlock.flow import attempts
 from airlock.flow.again import newest
+from airlock.flow.opening import held_until
 from airlock.flow.release import Attempt, Release, release_id
-from airlock.flow.stages import deploy
 from airlock.flow.triggers import WaitTrigger
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Done = TypeVar("Done")
+LONGEST_SLEEP_SECONDS = 60.0
 DEFER_FROM_SECONDS = 20.0
 """Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
 seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
@@ -67,10 +68,14 @@ def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -
     except TemporaryError as error:
         log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
         attempts.tell(release, "retry", task_id, str(error))
+        if isinstance(error, Throttled):
+            # The next try comes after Airflow's own pause, which knows nothing of what the server asked for.
+            time.sleep(min(error.seconds, LONGEST_SLEEP_SECONDS))
         raise
     except AirlockError as error:
         log.error("%s: stopped: %s", task_id, error)
         attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
+        release.notify("fault", f"{task_id} stopped", str(error))
         raise AirflowFailException(str(error)) from None
 
 
@@ -83,8 +88,8 @@ def pause(task: BaseOperator, seconds: float) -> None:
 
 
 def wait_while_closed(task: BaseOperator, release: Release, act: str) -> None:
-    """Wait, without a worker and without using up a retry, while a freeze keeps *act* from being done."""
-    while (until := deploy.held_until(release, act, utc_now())) is not None:
+    """Wait, without a worker and without using up a retry, while the calendar keeps *act* from being done."""
+    while (until := held_until(release, act, utc_now())) is not None:
         seconds = (until - utc_now()).total_seconds()
         if seconds > DEFER_FROM_SECONDS:
             # To a moment, not for a time: a triggerer that restarts must not begin to wait anew.

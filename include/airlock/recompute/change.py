@@ -1,35 +1,41 @@
-"""Risk, approval rules, votes, permits, and whether each act lay within its permit: computed again from the records."""
+"""Risk, approval rules, permits, and whether each act lay within its permit: computed again from the records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from airlock.change.approval import check_vote, eligible, rules_for, tally
+from airlock.change.approval import retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
+from airlock.change.debt import Debt
+from airlock.change.debt import refusal as debts_refuse
 from airlock.change.permit import check, expiry, opened
+from airlock.change.policy import terms_for, without_authors
 from airlock.change.risk import assess
-from airlock.errors import InvalidInput, PermanentError, PermitInvalid
-from airlock.models import Permit, Plan, Vote
+from airlock.change.templates import Restoration, Use
+from airlock.change.templates import refusal as template_refuses
+from airlock.errors import InvalidInput, PermitInvalid
+from airlock.models import Permit, Plan, Rfc, Vote
+from airlock.recompute import approval
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.signing import Keyring
+from airlock.standard_change import StandardChange
 
 # An act is announced a moment after its permit was checked; a slow server may lie between.
 ACT_LEEWAY = timedelta(minutes=2)
-WAY_BACK = ("roll_back", "restore")
+WAY_BACK = ("roll_back", "restore", "migrate_back")
 """Acts that need no permit that is still valid: the way back is part of the approved plan."""
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
     """Yield every decision of change management."""
+    for entry in history.of("standard_change"):
+        yield again(history, entry, "standard change", f"allowed: {entry.data.get('allowed')}", _standard)
     for entry in history.of("plan"):
         yield from _plan(history, entry)
-    for entry in history.of("approval_request"):
-        yield again(history, entry, "who may vote", _listed(entry, "eligible"), _eligible)
-    for entry in history.of("vote"):
-        yield again(history, entry, "vote counts", entry.record.subject, _vote)
-    for entry in history.of("vote_refused"):
-        yield again(history, entry, "vote refused", entry.record.subject, _refused)
+    for entry in history.of("emergency"):
+        yield again(history, entry, "approval afterwards", str(entry.data.get("hours")), _emergency)
+    yield from approval.decisions(history)
     for entry in history.of("permit"):
         yield again(history, entry, "permit", str(entry.data.get("plan_digest"))[:19], _permit)
     for entry in history.of("act"):
@@ -59,43 +65,46 @@ def _risk(history: History, entry: Entry) -> tuple[str, ...]:
         expected = Plan.model_validate(earlier.data["plan"]).risk
         kept = compared({"replaces": entry.data["replaces"]}, {"replaces": earlier.data["digest"]})
         return kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
-    facts = {"now": entry.moment(), "current_version": plan.current_version}
-    risk = assess(plan.rfc, _ground(plan, entry), facts)
+    facts = {**entry.data["facts"], "now": entry.moment(), "current_version": plan.current_version,
+             "way_back": plan.way_back.in_short}
+    risk = assess(plan.rfc, _ground(plan, entry), facts, Basis.model_validate(entry.data["basis"]).risk_policy)
     return compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
 
 
 def _rules(_: History, entry: Entry) -> tuple[str, ...]:
     plan = Plan.model_validate(entry.data["plan"])
-    rules = rules_for(plan.risk, plan.rfc, _ground(plan, entry))
-    return compared({"approvals": plan.model_dump(mode="json")["approvals"]},
-                    {"approvals": [rule.model_dump(mode="json") for rule in rules]})
+    ground, authors = _ground(plan, entry), None if plan.rfc.change_type == "rollback" else plan.artifact.authors
+    rules = without_authors(rules_for(plan.risk, plan.rfc, ground), authors, ground.authors)
+    terms = terms_for(plan.risk, plan.rfc, ground, authors)
+    return compared({name: plan.model_dump(mode="json")[name] for name in ("approvals", "terms")},
+                    {"approvals": [rule.model_dump(mode="json") for rule in rules],
+                     "terms": terms.model_dump(mode="json")})
+
+
+def _standard(history: History, entry: Entry) -> tuple[str, ...]:
+    data, now = entry.data, entry.moment()
+    rfc = Rfc.model_validate(history.needed("rfc", entry).data["rfc"])
+    template = StandardChange.model_validate(data["template"])
+    uses = [Use.model_validate(one) for one in data["uses"]]
+    restored = Restoration.model_validate(data["restored"]) if data["restored"] else None
+    why = (template_refuses(entry.record.subject, template, rfc, uses, restored, data["current_version"], now)
+           or debts_refuse(data["owner"], [Debt.model_validate(one) for one in data["debts"]], now))
+    return compared({**data, "template": rfc.template}, {"allowed": not why, "why": why,
+                                                         "template": entry.record.subject})
+
+
+def _emergency(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, frozen = history.plan(entry), history.needed("plan", entry)
+    rules = retro_rules_for(plan.risk, plan.rfc, _ground(plan, frozen))
+    return compared(entry.data, {
+        "incident": plan.rfc.incident, "plan_digest": plan.digest,
+        "hours": plan.settings["emergency"]["retro_approval_hours"],
+        "retro_approvals": [rule.model_dump(mode="json") for rule in rules],
+    })
 
 
 def _ground(plan: Plan, entry: Entry) -> RecordedGround:
     return ground_of(plan, Basis.model_validate(entry.data["basis"]))
-
-
-def _eligible(history: History, entry: Entry) -> tuple[str, ...]:
-    plan = history.plan(entry)
-    return compared(entry.data, {"plan_digest": plan.digest,
-                                 "eligible": list(eligible(plan.approvals, plan.rfc.requester))})
-
-
-def _vote(history: History, entry: Entry) -> tuple[str, ...]:
-    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
-    check_vote(plan.approvals, vote, plan.rfc.requester)
-    asked = history.needed("approval_request", entry)
-    return compared({**entry.data, "person": entry.record.subject},
-                    {"plan_digest": plan.digest, "request": asked.data["request"], "person": vote.person})
-
-
-def _refused(history: History, entry: Entry) -> tuple[str, ...]:
-    plan, vote = history.plan(entry), Vote.model_validate(entry.data["vote"])
-    try:
-        check_vote(plan.approvals, vote, plan.rfc.requester)
-    except PermanentError as error:
-        return compared(entry.data, {"why": str(error)})
-    return ("why: the vote counts by the rules on record",)
 
 
 def _permit(history: History, entry: Entry) -> tuple[str, ...]:
@@ -105,7 +114,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
         asked = history.needed("approval_request", entry)
         votes = [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
                  if record.type == "vote" and record.data["request"] == asked.data["request"]]
-        result = tally(plan.approvals, votes, plan.rfc.requester)
+        result = tally(approval.seats_in_force(history, entry, plan), votes, plan.rfc.requester)
         if result.decided != "approved":
             return (f"votes: the votes on record do not carry the plan: {result.sentence}",)
     found = compared(permit.model_dump(mode="json"), {
@@ -116,8 +125,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _time(history: History, entry: Entry, permit: Permit) -> Iterator[str]:
-    frozen = history.needed("plan", entry)
-    hours = Basis.model_validate(frozen.data["basis"]).approvals.valid_hours
+    hours = history.plan(entry).terms.valid_hours
     ends = expiry(history.plan(entry), permit.votes, permit.not_before, hours)
     if permit.expires_at != ends:
         yield f"expires_at: {permit.expires_at.isoformat()} -> {ends.isoformat()}"
@@ -148,8 +156,3 @@ def _keyring(history: History) -> Keyring:
     if history.keyring is None:
         raise InvalidInput("no key is known to check the permit's signature with; give --public-key")
     return history.keyring
-
-
-def _listed(entry: Entry, field: str) -> str:
-    value = entry.data.get(field)
-    return ", ".join(map(str, value)) if isinstance(value, list) else ""

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airlock.backup.run import restore_set
+from airlock.calendar_model import PlannedCalendar
+from airlock.change.override import mended_incident
+from airlock.change.review import finished
 from airlock.deploy.landing import choose, outcome_of, reason_of
 from airlock.deploy.strategy import Move
-from airlock.models import Proof, RecoveryPoint, TargetState
+from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
+from airlock.recompute import migrations
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
-from airlock.schedule.calendar import decide
-from airlock.service_model import Calendar
+from airlock.schedule.asking import Asked, Basis
+from airlock.schedule.asking import again as decision_again
+from airlock.schedule.ending import ended
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
     """Yield every decision of a gate, and how the release landed."""
     for entry in history.of("window"):
         yield again(history, entry, "window", str(entry.data.get("code")), _window)
+    for entry in history.of("calendar"):
+        yield again(history, entry, "calendar", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
+    for entry in history.of("hold"):
+        yield again(history, entry, "hold", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
     for entry in history.of("proof"):
         proof = entry.data.get("proof")
         answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
@@ -38,11 +47,35 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "outcome", str(entry.data.get("outcome")), _outcome)
 
 
-def _window(history: History, entry: Entry) -> tuple[str, ...]:
+def _calendar(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return what differs of an answer of the calendar; its files must be those of the plan."""
     plan = history.plan(entry)
-    decision = decide(Calendar.model_validate(plan.calendar), entry.moment())
-    found = compared(entry.data, {"code": decision.code, "sentence": decision.sentence})
-    if not decision.open:
+    calendar, basis = PlannedCalendar.model_validate(plan.calendar), Basis.model_validate(entry.data["basis"])
+    asked = Asked(entry.moment(), decision_again(calendar, entry.moment(), basis, mended_incident(plan.rfc)), basis)
+    known = {one.name: one.digest for one in calendar.files}
+    foreign = {name: digest for name, digest in basis.files.items() if known.get(name) != digest}
+    unread = [one.name for one in calendar.files if one.name not in basis.files]
+    silent = unread and not any(one.unreadable for one in basis.answers)
+    found = compared({"files": foreign}, {"files": {}}) + compared(entry.data, asked.as_record())
+    if entry.record.subject == "assess":
+        found += _overridden(plan, calendar, entry)
+    if silent or len([one for one in basis.answers if one.closes != "file"]) != len(calendar.signals):
+        found += ("basis: not every file and signal of the plan's calendar was asked",)
+    return found
+
+
+def _overridden(plan: Plan, calendar: PlannedCalendar, entry: Entry) -> tuple[str, ...]:
+    """Return what differs of what the plan overrides: just what closed the calendar, and only if that was asked for."""
+    basis, incident = Basis.model_validate(entry.data["basis"]), mended_incident(plan.rfc)
+    bare = decision_again(calendar.model_copy(update={"overridden": ()}), entry.moment(), basis, incident)
+    wanted = () if plan.rfc.calendar_override is None else tuple(one.key for one in bare.closures)
+    return compared({"overridden": [one.model_dump() for one in calendar.overridden]},
+                    {"overridden": [one.model_dump() for one in wanted]})
+
+
+def _window(history: History, entry: Entry) -> tuple[str, ...]:
+    plan, found = history.plan(entry), _calendar(history, entry)
+    if entry.data["code"] != "open":
         found += ("code: the calendar of the plan is closed at that moment",)
     if plan.rfc.start_after is not None and entry.moment() < plan.rfc.start_after:
         found += (f"at: {entry.data['at']} -> not before {plan.rfc.start_after.isoformat()}, which the RFC asks for",)
@@ -80,15 +113,22 @@ def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
 def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     """Return what is missing of that which must be on record before the act."""
     act, before = entry.record.subject, history.before(entry)
+    if act in ("migrate", "migrate_back"):
+        closed = _open(history, entry) if act == "migrate" else ()
+        return (*migrations.gate(history, entry), *closed)
     if act == "stage":
         history.needed("restore_set", entry)
-        return compared(entry.data, {"digest": history.plan(entry).artifact.digest})
+        for planned in history.plan(entry).way_back.migrations:
+            history.needed("migrated", entry, planned.name)
+        if history.plan(entry).touches:
+            history.needed("hold_resources", entry)
+        return _open(history, entry) + compared(entry.data, {"digest": history.plan(entry).artifact.digest})
     if act == "shift":
         history.needed("staged", entry)
         return _open(history, entry)
     if act == "promote":
         decided = history.needed("decision", entry)
-        return compared({"choice": decided.data["choice"]}, {"choice": "promote"})
+        return _open(history, entry) + compared({"choice": decided.data["choice"]}, {"choice": "promote"})
     if act == "retire":
         newest = history.needed("verdict", entry, "bake").data
         return compared({"answer": newest["verdict"]["answer"]}, {"answer": "pass"})
@@ -96,9 +136,11 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _open(history: History, entry: Entry) -> tuple[str, ...]:
-    calendar = Calendar.model_validate(history.plan(entry).calendar)
-    asked = (decide(calendar, entry.at), decide(calendar, entry.at - ACT_LEEWAY))
-    return () if any(one.open for one in asked) else (f"calendar: {asked[0].sentence}",)
+    """Return what is wrong with the calendar at an act: it was asked in that moment, and open."""
+    asked = history.needed("calendar", entry, entry.record.subject)
+    if not entry.at - ACT_LEEWAY <= asked.moment() <= entry.at:
+        return (f"calendar: was asked at {asked.moment().isoformat()}, not in the moment of the act",)
+    return compared({"calendar": asked.data["code"]}, {"calendar": "open"})
 
 
 def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
@@ -124,7 +166,15 @@ def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
-    landed = outcome_of(tuple(record for record in history.before(entry) if record.type != "outcome"))
+    before = tuple(record for record in history.before(entry) if record.type != "outcome")
+    train = any(record.type == "boarding" for record in before)
+    outside = train or entry.data["outcome"] in (Outcome.COMPLETED, Outcome.FAILED)
+    if outside and any(record.type in ("rfc", "plan", "permit", "act") for record in before):
+        return (f"outcome: {entry.data['outcome']} -> that of a release, which its records are of",)
+    if any(record.type == "owed" for record in before):
+        landed: tuple[Outcome, str] | None = finished(before)
+    else:
+        landed = ended(before) if outside else outcome_of(before)
     if landed is None:
         return (f"outcome: {entry.data['outcome']} -> none, neither promotion nor rollback is complete on record",)
     found = compared(entry.data, {"outcome": landed[0].value, "why": landed[1]})

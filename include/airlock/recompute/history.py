@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from airlock.change.difference import differences
 from airlock.errors import AirlockError, EvidenceInvalid
-from airlock.models import Frozen, Plan, Record
+from airlock.models import Absence, Frozen, Plan, Record
 from airlock.signing import Keyring
 
 # Whatever a stranger put into a record becomes a sentence.
@@ -115,6 +115,17 @@ def again(history: History, entry: Entry, decision: str, answer: str, compute: C
     except _UNUSABLE as error:
         found = (f"cannot be computed again, the record lacks its input: {type(error).__name__} {str(error)[:120]}",)
     return Recomputed(record=entry.name, decision=decision, answer=answer[:300], differences=found)
+
+
+def absences_of(entry: Entry) -> list[Absence]:
+    """Return the absences that were known when *entry* was recorded.
+
+    :raises EvidenceInvalid: they are no list
+    """
+    stored = entry.data.get("absences", [])
+    if not isinstance(stored, list):
+        raise EvidenceInvalid("absences are no list")
+    return [Absence.model_validate(one) for one in stored]
 
 
 def compared(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> tuple[str, ...]:

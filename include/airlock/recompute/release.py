@@ -9,7 +9,7 @@ from upath import UPath
 
 from airlock.evidence.pack import open_release
 from airlock.models import Frozen
-from airlock.recompute import canary, change, gates
+from airlock.recompute import canary, change, conflicts, cycles, follow_up, gates, migrations, tickets
 from airlock.recompute.history import Entry, History, Recomputed
 from airlock.signing import Keyring
 
@@ -48,7 +48,8 @@ def recompute(path: str | Path | UPath, trusted_public_keys: Iterable[str] = ())
     report = evidence.report
     history = History(entries, report.outcome, Keyring(keys) if keys else None)
     position = {entry.name: entry.position for entry in entries}
-    found = [*change.decisions(history), *canary.decisions(history), *gates.decisions(history)]
+    parts = (change, conflicts, migrations, canary, gates, cycles, follow_up, tickets)
+    found = [decision for part in parts for decision in part.decisions(history)]
     found.sort(key=lambda one: position[one.record])
     problems = report.problems if entries else (*report.problems, "there is no readable record to compute from")
     return Recomputation(

@@ -18,21 +18,32 @@ from types import MappingProxyType
 
 logger = logging.getLogger(__name__)
 SOURCE = Path(__file__).parent / "application"
+MIGRATIONS = Path(__file__).parent / "migrations"
 TRAITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "1.0": {"error_share": 0.0, "delay_seconds": 0.0},
         "1.1": {"error_share": 0.0, "delay_seconds": 0.0},
         "1.2": {"error_share": 0.05, "delay_seconds": 0.0},
         "1.3": {"error_share": 0.0, "delay_seconds": 0.15},
+        "1.5": {"error_share": 0.0, "delay_seconds": 0.0},
+        "1.6": {"error_share": 0.0, "delay_seconds": 0.0},
     }
 )
-"""1.0 runs, 1.1 is good, 1.2 fails in 5 % of its answers, 1.3 is slow."""
+"""1.0 runs, 1.1 is good, 1.2 fails in 5 % of its answers, 1.3 is slow. 1.5 and 1.6 are good and change the database's
+schema: 1.5 so that 1.0 can live with it, 1.6 so that only a restore brings back what is gone."""
+SCHEMA = MappingProxyType({"1.5": ("0001", "0002"), "1.6": ("0001", "0002", "0003")})
+"""The migrations that a version carries, by number."""
+ORDER_COLUMNS = MappingProxyType({"1.5": ("gift_note",), "1.6": ("gift_note",)})
+"""Columns of ``orders`` that a version does without no more."""
 
 
 def artifact_bytes(version: str) -> bytes:
     """The zipapp of *version*, a key of ``TRAITS``."""
     parts = {path.name: path.read_bytes() for path in sorted(SOURCE.glob("*.py"))}
-    parts["release.json"] = json.dumps({"version": version, **TRAITS[version]}, sort_keys=True).encode()
+    described = {"version": version, **TRAITS[version], "order_columns": ORDER_COLUMNS.get(version, ())}
+    parts["release.json"] = json.dumps(described, sort_keys=True).encode()
+    for number in SCHEMA.get(version, ()):
+        parts |= {f"migrations/{path.name}": path.read_bytes() for path in MIGRATIONS.glob(f"{number}_*.sql")}
     stream = BytesIO()
     stream.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:

@@ -14,43 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, StringConstraints
 
 from airlock.deploy.target import Target
+from airlock.deploy.targets.envoy_options import EnvoyOptions
 from airlock.deploy.targets.envoy_runtime import Weights
 from airlock.deploy.targets.slots import Slot, mark_stable, stable_slot
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
 from airlock.errors import EffectMissing, NotReady, PermanentError, TemporaryError
-from airlock.fetch import Address, fetch
-from airlock.models import Artifact, Name, TargetState, VersionState
-from airlock.options import Options
+from airlock.fetch import fetch
+from airlock.models import Artifact, TargetState, VersionState
 
 logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _WHOLE = 100
-
-
-class SlotOptions(Options):
-    """Where one slot is reached, which program runs it, and which of Envoy's runtime keys is its weight (0 to 100)."""
-
-    address: Address
-    program: str = Field(min_length=1)
-    runtime_key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
-
-
-class EnvoyOptions(Options):
-    """Options of the target. ``folder`` holds the slots' folders and is the root of Envoy's disk layer."""
-
-    admin: Address
-    listener: Address
-    folder: Path
-    supervisor_connection: str
-    slots: dict[Name, SlotOptions] = Field(min_length=2)
-    health_path: str = Field("/health", pattern="^/")
-    start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
-    effect_seconds: float = Field(10, gt=0, description="time for a change of traffic to be seen")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def restore_set(release: Release) -> None:
         "restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest
     )
     log.info(
-        "%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: stage the new version",
+        "%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: migrate the database, if need be",
         len(points),
         skew,
         slowest,

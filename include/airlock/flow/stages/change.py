@@ -10,30 +10,54 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from airlock.change.approval import eligible, rules_for, tally
-from airlock.change.basis import basis_of
+from airlock.calendar_model import PlannedCalendar
+from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
+from airlock.change.basis import Basis, basis_of
+from airlock.change.conflicts import WAITS
+from airlock.change.override import mended_incident
 from airlock.change.permit import issue
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan, calendar_for, check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess as assess_risk
+from airlock.change.risk_policy import RiskPolicy, load_risk_policy
+from airlock.change.way_back import refuses
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
+from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
+from airlock.flow.stages import conflicts, migrate
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
+from airlock.past.facts import risk_facts
+from airlock.past.standing import standing
+from airlock.schedule.asking import Asked, ask, planned
 from airlock.services import check_deep
+from airlock.touched import touched
 
 log = logging.getLogger(__name__)
 
 
-def validate(release: Release, form: Mapping[str, Any], requester: str) -> Rfc:
+def validate(
+    release: Release, form: Mapping[str, Any], requester: str, digest: str | None = None, train: str | None = None
+) -> Rfc:
     """Accept the request for change, or refuse it with every fault at once.
 
+    :param digest: the content that is meant, where a cycle or a train chose it
+    :param train: the departure of the release train that asks
     :raises InvalidInput: the form, the service file or the artifact is wrong
     """
     check_deep(release.environment)
     rfc = rfc_from_form(form, requester, release.environment)
+    return accept(release, Rfc.model_validate({**rfc.model_dump(), "digest": digest, "train": train}))
+
+
+def accept(release: Release, rfc: Rfc) -> Rfc:
+    """Record *rfc* with its artifact.
+
+    :raises InvalidInput: there is no such artifact, or its content is not the one asked for
+    """
     artifact = resolve_artifact(release.environment, rfc.version)
+    check_content(rfc, artifact)
     release.record("rfc", rfc=rfc.model_dump(mode="json"), artifact=artifact.model_dump(mode="json"))
     log.info(
         "RFC accepted: %s %s %s, %s change asked for by %s: %s",
@@ -73,39 +97,108 @@ def assess(release: Release) -> Plan:
         )
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
-    now = utc_now()
-    risk = assess_risk(rfc, release.environment, {"current_version": state.stable, "now": now})
+    if rfc.undoes is not None and (back := way_back(release, state.stable)).undoes != rfc.undoes:
+        raise GateRefused(
+            f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
+            "trigger a new run"
+        )
+    artifact = resolve_artifact(release.environment, rfc.version)
+    safety = migrate.examine(release, artifact)
+    if why := refuses(rfc, safety):
+        raise GateRefused(f"{release.id}: {why}")
+    now, policy = utc_now(), load_risk_policy()
+    if rfc.change_type == "standard":
+        _allow_standard(release, rfc, state.stable, now)
+    calendar, asked = _calendar(release, rfc, max(now, rfc.start_after or now))
+    facts = risk_facts(release.environment, policy, rfc.version, state.stable)
+    present = {"current_version": state.stable, "now": now, "way_back": safety.in_short}
+    risk = assess_risk(rfc, release.environment, {**facts, **present}, policy)
     rules = rules_for(risk, rfc, release.environment)
-    plan = build_plan(
-        release.id,
-        rfc,
-        release.environment,
-        resolve_artifact(release.environment, rfc.version),
-        state.stable,
-        rules,
-        risk,
-    )
+    plan = build_plan(release.id, rfc, release.environment, artifact, state.stable, rules, risk, calendar=calendar,
+                      way_back=safety, touches=touched(release.environment, rfc))
     if rules:
-        eligible(rules, rfc.requester)
-    basis = basis_of(release.environment).model_dump(mode="json")
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=basis, at=now.isoformat())
+        eligible(plan.approvals, rfc.requester)
+    if plan.terms.escalation:
+        eligible(plan.terms.escalation, rfc.requester)
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=_basis(release, policy),
+                   facts=facts, at=now.isoformat())
+    release.record("calendar", "assess", **asked.as_record())
+    _owe(release, plan)
+    log.info("calendar: %s", asked.decision.sentence)
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
-        "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or "none, the standard-change policy allows it"
+        "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules) or f"none, by the policy: {plan.terms.rule}"
     )
-    log.info("risk %d (%s); approvals needed: %s", risk.score, risk.level, seats)
+    log.info("risk %d (%s) by policy %s; approvals needed: %s", risk.score, risk.level, str(risk.policy)[:19], seats)
+    conflicts.register(release, plan, WAITS, now)
+    conflicts.note(release, plan, now)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
 
 
+def _calendar(release: Release, rfc: Rfc, start: datetime) -> tuple[PlannedCalendar, Asked]:
+    """Return the calendar of the plan, and what it says of the *start*; where the request asks to override it, what
+    closes it then is what people are asked to override, and nothing else."""
+    settings, incident = calendar_for(rfc, release.environment), mended_incident(rfc)
+    calendar = planned(settings)
+    asked = ask(calendar, rfc.service, rfc.environment, start, incident)
+    if rfc.calendar_override is not None:
+        calendar = planned(settings, [one.key for one in asked.decision.closures])
+        asked = ask(calendar, rfc.service, rfc.environment, start, incident)
+        named = ", ".join(f"{one.code} {one.name}".strip() for one in calendar.overridden)
+        log.warning("the request asks to override the calendar: %s", named or "nothing closes it at that time")
+    return calendar, asked
+
+
+def _basis(release: Release, policy: RiskPolicy) -> dict[str, Any]:
+    return basis_of(release.environment, policy).model_dump(mode="json")
+
+
+def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datetime) -> None:
+    """Put on record whether the template, and the standing of the team, carry the standard change *rfc*.
+
+    :raises GateRefused: they do not
+    """
+    found = standing(release.environment, rfc, current_version, now)
+    release.record("standard_change", str(rfc.template), **found)
+    if not found["allowed"]:
+        raise GateRefused(found["why"])
+    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", rfc.template,
+             len(found["uses"]), release.environment.owner)
+
+
+def _owe(release: Release, plan: Plan) -> None:
+    """Put on record what an emergency change owes once it has landed."""
+    if plan.rfc.change_type != "emergency":
+        return
+    rules, hours = retro_rules_for(plan.risk, plan.rfc, release.environment), release.environment.emergency
+    release.record("emergency", incident=plan.rfc.incident, hours=hours.retro_approval_hours, plan_digest=plan.digest,
+                   retro_approvals=[rule.model_dump(mode="json") for rule in rules])
+    if rules:
+        log.info("an emergency change: once it has landed, it is to be approved within %g h by %s",
+                 hours.retro_approval_hours, "; ".join(f"{rule.quorum} of {rule.group}" for rule in rules))
+
+
 def refreeze(release: Release) -> tuple[Plan, Plan]:
-    """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now."""
+    """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now.
+
+    :raises GateRefused: the way back became worse than the one that the risk was scored with
+    """
     before = release.plan
     now = release.present_plan(before)
+    if now.settings.get("migrations") != before.settings.get("migrations"):
+        raise GateRefused(
+            f"{release.id}: what the service file says about migrations has changed since the plan was made, so the "
+            "way back must be judged and scored anew; trigger a new run"
+        )
+    if now.artifact.digest != before.artifact.digest:
+        now = now.model_copy(update={"way_back": migrate.examine_again(release, now.artifact)})
     if now.digest != before.digest:
-        basis = basis_of(release.environment).model_dump(mode="json")
-        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=basis, replaces=before.digest)
+        policy = Basis.model_validate((release.latest("plan") or {})["basis"]).risk_policy  # that of the risk it had
+        release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=_basis(release, policy),
+                       replaces=before.digest)
+        _owe(release, now)
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
 
@@ -125,16 +218,30 @@ def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
 def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
     """Return the approval request that votes on *plan* belong to, or ``None`` when people must be asked anew.
 
-    They are asked anew when the plan changed, and when the votes are older than a permit may be. A retry goes on with
-    the request it had, so that nobody is asked twice for the same, and a rejection stays one.
+    They are asked anew when the plan changed, when nobody decided in time, and when the votes are older than a permit
+    may be. A retry goes on with the request it had, so that nobody is asked twice for the same, and a rejection stays
+    one.
     """
     asked = release.latest("approval_request")
     if asked is None or asked["plan_digest"] != plan.digest:
         return None
     request = str(asked["request"])
-    votes = votes_of(release, request)
-    oldest = now - timedelta(hours=release.environment.approvals.valid_hours)
-    return None if any(vote.at < oldest for vote in votes) else request
+    if any(over.data["request"] == request for over in release.recorded("approval_over")):
+        return None
+    oldest = now - timedelta(hours=plan.terms.valid_hours)
+    return None if any(vote.at < oldest for vote in votes_of(release, request)) else request
+
+
+def request_record(release: Release, request: str | None = None) -> Record | None:
+    """Return the record of the approval *request*, or of the newest one; ``None`` if there is none."""
+    found = [one for one in release.recorded("approval_request") if request in (None, one.data["request"])]
+    return found[-1] if found else None
+
+
+def escalated_at(release: Release, request: str) -> datetime | None:
+    """Return when *request* was escalated, or ``None`` if it was not."""
+    found = [one for one in release.recorded("escalation") if one.data["request"] == request]
+    return datetime.fromisoformat(found[0].data["at"]) if found else None
 
 
 def permit(release: Release) -> None:
@@ -151,17 +258,19 @@ def permit(release: Release) -> None:
                 f"{release.id}: nobody was asked to approve plan {plan.digest}; clear the task change.approve"
             )
         votes = votes_of(release, asked["request"])
-        result = tally(plan.approvals, votes, plan.rfc.requester)
+        escalated = escalated_at(release, asked["request"]) is not None
+        result = tally(plan.terms.escalation if escalated else plan.approvals, votes, plan.rfc.requester)
         if result.decided != "approved":
             raise GateRefused(
                 f"{release.id}: no permit, the votes on record do not carry the plan: {result.sentence}; "
                 "clear the task change.approve to ask again"
             )
-    envelope = issue(plan, votes, utc_now(), release.environment.approvals.valid_hours, release.signer)
+    envelope = issue(plan, votes, utc_now(), plan.terms.valid_hours, release.signer)
     release.record("permit", envelope=envelope, plan_digest=plan.digest)
     log.info(
         "permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window",
         plan.digest,
-        release.environment.approvals.valid_hours,
-        ", ".join(v.person for v in votes) or "the standard-change policy",
+        plan.terms.valid_hours,
+        ", ".join(v.person for v in votes) or f"the written policy: {plan.terms.rule}",
     )
+    release.notify("permitted", "Permit signed", f"plan {plan.digest}, valid for {plan.terms.valid_hours:g} h")

@@ -7,16 +7,14 @@ Every act on the target is announced in the ledger before it is done, under a pe
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 
 from airlock.deploy.landing import choose
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.acting import forward
 from airlock.flow.release import Release
-from airlock.flow.stages import backup
+from airlock.flow.stages import backup, migrate
 from airlock.models import TargetState, utc_now
-from airlock.schedule.calendar import decide as ask_calendar
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +30,19 @@ def show(state: TargetState) -> str:
 def stage(release: Release) -> None:
     """Start the new version beside the stable one with no traffic, and smoke test it.
 
-    :raises GateRefused: the restore set is not on record for these backups, another version became stable, or a smoke
-        check failed
+    :raises GateRefused: the restore set is not on record for these backups, a migration is not applied, another version
+        became stable, or a smoke check failed
     """
     plan = release.plan
     release.permitted("stage")
     backup.passed(release)
-    _same_stable(release)
+    migrate.passed(release)
+    migrate.same_stable(release)
     with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
         state = release.target.stage(plan.artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
     log.info("staged: %s; next: the canary gets its first traffic", show(state))
-
-
-def _same_stable(release: Release) -> None:
-    """Check that the plan's way back leads to what is stable now.
-
-    :raises GateRefused: somebody released another version since the plan was made
-    """
-    planned, found = release.plan.current_version, release.target.inspect().stable
-    if found != planned:
-        raise GateRefused(
-            f"the plan goes from {planned} to {release.plan.artifact.version}, but {found} is stable on the target "
-            "now: somebody released past Airlock; trigger a new run"
-        )
 
 
 def _smoke(release: Release, paths: tuple[str, ...]) -> None:
@@ -92,7 +78,7 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
             f"{plan.artifact.version} has {present} % of the traffic already, more than the {percent} % of step "
             f"{progress.step + 1}: a canary is not begun a second time; next: roll back"
         )
-    with forward(release, "shift", in_window=True, version=plan.artifact.version, percent=percent):
+    with forward(release, "shift", version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
     log.info(
         "step %d of %d: %s; next: watch for %.0f s",
@@ -102,31 +88,6 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
         plan.rollout.steps[progress.step].observe_seconds,
     )
     return shifted(progress, utc_now())
-
-
-def held_until(release: Release, act: str, now: datetime) -> datetime | None:
-    """Return until when *act*, the next step forward, must wait because the calendar has closed; ``None``: go on.
-
-    That is when the calendar opens, or when the permit ends, which then refuses the step.
-
-    :raises GateRefused: the calendar has closed and the plan says to roll back, or no permit is valid any more
-    """
-    permit = release.permitted(act)
-    decision = ask_calendar(release.environment.calendar, now)
-    if decision.open:
-        return None
-    closed = f"{act}: the calendar closed while the release ran: {decision.sentence}"
-    if release.plan.rollout.on_freeze == "roll_back":
-        raise GateRefused(f"{closed}; the plan says roll back")
-    until = min(decision.next_open or permit.expires_at, permit.expires_at)
-    moment = until.isoformat(timespec="seconds")
-    if (release.latest("hold", act) or {}).get("until") != moment:
-        release.record("hold", act, until=moment, at=now.isoformat(), sentence=decision.sentence, code=decision.code)
-    why = "then the permit has ended, and the release goes back" if until == permit.expires_at else "then it goes on"
-    log.warning(
-        "%s; the plan says hold: traffic stays as it is until %s UTC, %s", closed, f"{until:%a %d %b %H:%M:%S}", why
-    )
-    return until
 
 
 def validate(release: Release) -> None:
@@ -165,7 +126,7 @@ def promote(release: Release) -> TargetState:
     """
     plan = release.plan
     backup.passed(release)
-    with forward(release, "promote", in_window=True, version=plan.artifact.version):
+    with forward(release, "promote", version=plan.artifact.version):
         state = release.target.promote(plan.artifact.version)
     log.info(
         "promoted: %s; next: bake for %.0f s with %s still warm",
@@ -185,7 +146,7 @@ def retire(release: Release) -> None:
     verdict = release.latest("verdict", "bake")
     if verdict is None or verdict["move"] != Move.PASS:
         raise GateRefused(f"{release.id}: the bake has not passed, so {plan.current_version} is not stopped")
-    with forward(release, "retire", version=plan.current_version):
+    with forward(release, "retire", ends=True, version=plan.current_version):
         state = release.target.retire(plan.current_version)
     release.record("baked", state=state.model_dump(mode="json"))
     log.info("%s is stopped; %s; next: seal the evidence", plan.current_version, show(state))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 
 from airlock.backup.run import restore_origin
-from airlock.deploy.landing import WAY_BACK, reason_of, way_back_needed
+from airlock.deploy.landing import WAY_BACK, DataWayBack, reason_of, way_back_needed
 from airlock.errors import EffectMissing, PermanentError
 from airlock.flow.acting import backward
 from airlock.flow.release import Release
+from airlock.flow.stages import migrate
 from airlock.flow.stages.deploy import show
 from airlock.models import TargetState
 
@@ -35,9 +36,12 @@ def traffic(release: Release, why: str) -> TargetState:
 
 
 def data(release: Release) -> tuple[str, ...]:
-    """Restore the origin of the resources that the plan names in ``restore_on_rollback``; return their names."""
+    """Undo what was migrated, as the plan says, and restore the origin of the resources that it names in
+    ``restore_on_rollback``; return the names of the restored ones."""
     plan = release.plan
     wanted = set(plan.backup_policy.get("restore_on_rollback", ()))
+    if migrate.take_back(release) is DataWayBack.HUMAN:
+        wanted.discard(plan.settings["migrations"]["resource"])
     restored = []
     for resource in plan.resources:
         if resource.name not in wanted:

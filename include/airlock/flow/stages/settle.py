@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airlock.deploy.landing import acted, landed, way_back_needed
-from airlock.errors import PermanentError
+from airlock.errors import AirlockError, PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import pack_path
 from airlock.flow.release import Release
-from airlock.flow.stages import backup, close, rollback
+from airlock.flow.stages import backup, close, rollback, tickets
 
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
@@ -72,7 +72,16 @@ def _land(release: Release, state: RunState, run_id: str) -> str:
     close.seal(release)
     outcome, reason = close.outcome(release)
     log.info("%s: settled: %s: %s", release.id, outcome.upper(), reason)
+    _close_ticket(release)
     return f"{release.id}: settled as {outcome}"
+
+
+def _close_ticket(release: Release) -> None:
+    """Bring the release's ticket to its end; a ticket system that is away keeps no release from being settled."""
+    try:
+        tickets.close_ticket(release)
+    except AirlockError as error:
+        log.error("%s: its ticket stays open: %s; next: close it by hand", release.id, error)
 
 
 def _write_lost_pack(release: Release, now: datetime) -> str:

@@ -28,7 +28,7 @@ def _digest():
 
 RELEASE = _release()
 DIGEST = _digest()
-ORDERS = database.Orders(os.environ.get("DATABASE_URL", ""))
+ORDERS = database.Orders(os.environ.get("DATABASE_URL", ""), RELEASE["order_columns"])
 
 
 class Handler(BaseHTTPRequestHandler):

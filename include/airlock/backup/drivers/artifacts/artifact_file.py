@@ -19,6 +19,7 @@ from airlock.backup.drivers.artifacts.trial import Health, free_port, try_out
 from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder, sha256_of
 from airlock.connections import connection
 from airlock.errors import BackupDamaged, InvalidInput
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
 
@@ -46,6 +47,9 @@ class ArtifactFileDriver(StreamDriver):
         database_connection: str | None = Field(None, description="Airflow connection, given as DATABASE_URL")
         database: str | None = Field(None, description="database name, instead of that of the connection")
         start_seconds: float = Field(30, gt=0, le=600)
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
 

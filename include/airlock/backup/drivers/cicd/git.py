@@ -16,6 +16,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.cicd.git_program import git, stream
 from airlock.backup.files import discard_folder, fault, replace_file, scratch_folder
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -36,6 +37,9 @@ class GitDriver(StreamDriver):
             min_length=1,
             description="shell patterns of the pipeline files; at least one file must be in the current commit",
         )
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
 

@@ -15,6 +15,7 @@ from airlock.backup.driver import Place
 from airlock.backup.files import discard_folder, read_whole, regular, replace_file, scratch_folder
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.errors import InvalidInput
+from airlock.identity import file_identity
 from airlock.models import Kind
 from airlock.options import Options as DriverOptions
 
@@ -82,6 +83,9 @@ class EnvFileDriver(SecretDocumentDriver):
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the file")
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
     _NAME: ClassVar[str] = "env"

@@ -17,6 +17,7 @@ from airlock.backup.driver import Capabilities, Place
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.identity import server_identity
 from airlock.models import Kind
 from airlock.options import Options as DriverOptions
 
@@ -32,6 +33,9 @@ class VaultKvOptions(DriverOptions):
     path: str = Field(
         "", pattern=r"^([^\s/][^\s]*)?$", description="only secrets below this path; empty: the whole mount"
     )
+
+    def identities(self) -> tuple[str, ...]:
+        return (server_identity("vault", self.connection, 8200, self.mount, self.path),)
 
 
 class VaultKvDriver(SecretDocumentDriver):

@@ -18,7 +18,9 @@ from airlock.backup.driver import Capabilities, Place, StreamDriver, Write
 from airlock.backup.drivers.databases import postgres_facts as measure
 from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.connections import connection as airflow_connection
+from airlock.connections import postgres_parameters
 from airlock.errors import InvalidInput, PermanentError
+from airlock.identity import server_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, StoredObject, canonical_json, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -34,6 +36,9 @@ class PostgresOptions(DriverOptions):
     connection: str = Field(description="Airflow connection of a role that may create databases and read everything")
     database: str = Field(min_length=1, max_length=63, description="the database to back up")
     programs: str = Field("", description="folder of pg_dump, pg_restore, pg_dumpall and psql; empty: the ones on PATH")
+
+    def identities(self) -> tuple[str, ...]:
+        return (server_identity("postgresql", self.connection, 5432, self.database),)
 
 
 class PostgresDriver(StreamDriver):
@@ -216,28 +221,17 @@ class PostgresDriver(StreamDriver):
         """Yield a psycopg connection in autocommit mode; the errors of its body are put in our words."""
         import psycopg
 
-        admin = airflow_connection(self.options.connection)
-        extra = {key: value for key, value in admin.extra_dejson.items() if key.startswith("ssl") and value}
+        parameters = postgres_parameters(self.options.connection, database)
         try:
-            with psycopg.connect(
-                host=admin.host,
-                port=admin.port,
-                user=admin.login,
-                password=admin.password,
-                dbname=database or admin.schema or "postgres",
-                connect_timeout=10,
-                autocommit=True,
-                application_name="airlock",
-                **extra,
-            ) as opened:
+            with psycopg.connect(**parameters, autocommit=True) as opened:
                 for setting in measure.SETTINGS:
                     opened.execute(setting)
                 yield opened
         except psycopg.Error as error:
             raise programs.failure(
                 self.label,
-                f"PostgreSQL at {admin.host}:{admin.port}, database "
-                f"{database or admin.schema or 'postgres'}, connection {self.options.connection}",
+                f"PostgreSQL at {parameters['host']}:{parameters['port']}, database {parameters['dbname']}, "
+                f"connection {self.options.connection}",
                 str(error),
             ) from error
 

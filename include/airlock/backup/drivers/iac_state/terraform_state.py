@@ -17,6 +17,7 @@ from airlock.backup import objects
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import discard_folder, scratch_folder
 from airlock.errors import InvalidInput
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -76,6 +77,9 @@ class TerraformStateDriver(StreamDriver):
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="local path, or URL of an object storage, of the state file")
         connection: str | None = Field(None, description="Airflow connection of the object storage")
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
 

@@ -18,6 +18,7 @@ from airlock.backup.drivers.kubernetes import cleaning
 from airlock.backup.drivers.kubernetes.cluster import ApiResource, Cluster
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.identity import kubernetes_identity
 from airlock.models import Kind
 from airlock.options import Options as DriverOptions
 
@@ -41,6 +42,9 @@ class ManifestsOptions(DriverOptions):
     namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="the namespace to back up")
     label_selector: str = Field("", description="only objects with these labels; empty: all of the namespace")
     exclude: tuple[str, ...] = Field((), description="resources to leave out, as plural or plural.group")
+
+    def identities(self) -> tuple[str, ...]:
+        return (kubernetes_identity(self.connection, self.namespace),)
 
 
 class ManifestsDriver(SecretDocumentDriver):

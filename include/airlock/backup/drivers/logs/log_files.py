@@ -17,6 +17,7 @@ from airlock.backup import driver as contract
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import CHUNK, discard_folder, fault, scratch_folder
 from airlock.errors import InvalidInput, TemporaryError
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -41,6 +42,9 @@ class LogFilesDriver(StreamDriver):
                 if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
                     raise ValueError(f"pattern {pattern!r} must be relative and stay inside the folder")
             return patterns
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
 

@@ -17,6 +17,7 @@ from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
 from airlock.backup.drivers.network import elbv2_documents as forms
 from airlock.errors import InvalidInput, PermanentError
+from airlock.identity import aws_identity
 from airlock.models import Kind
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ class AwsElbv2Options(aws.AwsOptions):
     """Options of the driver ``aws_elbv2``."""
 
     load_balancers: tuple[str, ...] = Field(min_length=1, description="names of the load balancers")
+
+    def identities(self) -> tuple[str, ...]:
+        return tuple(aws_identity(self.connection, "elbv2", name) for name in self.load_balancers)
 
 
 class AwsElbv2Driver(aws.AwsDriver):

@@ -16,6 +16,7 @@ from pydantic import Field
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
 from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
+from airlock.identity import aws_identity
 from airlock.models import Kind, canonical_json
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ class AwsRoute53Options(aws.AwsOptions):
     """Options of the driver ``aws_route53``."""
 
     zone: str = Field(min_length=2, description="name of the hosted zone, or its id when several have the name")
+
+    def identities(self) -> tuple[str, ...]:
+        return (aws_identity(self.connection, "route53", self.zone.lower().rstrip(".")),)
 
 
 class AwsRoute53Driver(aws.AwsDriver):

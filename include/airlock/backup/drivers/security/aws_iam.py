@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
 from airlock.errors import InvalidInput
+from airlock.identity import aws_identity
 from airlock.models import Kind
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,12 @@ class AwsIamOptions(aws.AwsOptions):
     @model_validator(mode="after")
     def _narrow(self) -> AwsIamOptions:
         if not self.name_prefix and self.path_prefix == "/":
-            raise ValueError(
-                "give name_prefix or path_prefix: a restore removes what it finds beyond the backup, "
-                "so the whole account is never meant"
-            )
+            raise ValueError("give name_prefix or path_prefix: a restore removes what it finds beyond the backup, "
+                             "so the whole account is never meant")
         return self
+
+    def identities(self) -> tuple[str, ...]:
+        return (aws_identity(self.connection, "iam", self.path_prefix, f"{self.name_prefix}*"),)
 
 
 class AwsIamDriver(aws.AwsDriver):

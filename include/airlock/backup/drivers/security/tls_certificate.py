@@ -21,6 +21,7 @@ from airlock.backup import driver as contract
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder
 from airlock.errors import InvalidInput, TemporaryError
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
@@ -93,6 +94,9 @@ class TlsCertificateDriver(StreamDriver):
         certificate: str = Field(min_length=1, description="PEM file: the certificate, then its chain")
         key: str = Field(min_length=1, description="PEM file of the private key, without passphrase")
         minimum_days: float = Field(0, ge=0, description="days that the certificate must still be valid")
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.certificate), file_identity(self.key))
 
     options: Options
 

@@ -20,6 +20,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.storage.tree import CHUNK, Entry, manifest, walk
 from airlock.backup.files import discard_folder, fault, read_exactly, scratch_folder
 from airlock.errors import InvalidInput
+from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
 
@@ -40,6 +41,9 @@ class DirectoryDriver(StreamDriver):
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
+
+        def identities(self) -> tuple[str, ...]:
+            return (file_identity(self.path),)
 
     options: Options
 

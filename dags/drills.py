@@ -1,0 +1,10 @@
+"""One Airflow DAG per service environment with restore drills (see ``airlock.flow.drill_dag``)."""
+
+from __future__ import annotations
+
+from airlock.flow.drill_dag import build, dag_id
+from airlock.flow.parsing import environments
+
+for environment in environments(dag_id):
+    if environment.backup.drills is not None:
+        build(environment, environment.backup.drills)

@@ -1,0 +1,10 @@
+"""One Airflow DAG per service environment whose recovery points expire (see ``airlock.flow.retention_dag``)."""
+
+from __future__ import annotations
+
+from airlock.flow.parsing import environments
+from airlock.flow.retention_dag import build, dag_id
+
+for environment in environments(dag_id):
+    if environment.backup.retention is not None:
+        build(environment, environment.backup.retention)

@@ -1,0 +1,38 @@
+"""Options of the target ``envoy``: where Envoy, the slots and the process manager are found. Contacts nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from airlock.fetch import Address
+from airlock.identity import address_identity, file_identity
+from airlock.models import Name
+from airlock.options import Options
+
+
+class SlotOptions(Options):
+    """Where one slot is reached, which program runs it, and which of Envoy's runtime keys is its weight (0 to 100)."""
+
+    address: Address
+    program: str = Field(min_length=1)
+    runtime_key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class EnvoyOptions(Options):
+    """Options of the target. ``folder`` holds the slots' folders and is the root of Envoy's disk layer."""
+
+    admin: Address
+    listener: Address
+    folder: Path
+    supervisor_connection: str
+    slots: dict[Name, SlotOptions] = Field(min_length=2)
+    health_path: str = Field("/health", pattern="^/")
+    start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
+    effect_seconds: float = Field(10, gt=0, description="time for a change of traffic to be seen")
+
+    def identities(self) -> tuple[str, ...]:
+        envoy = f"envoy://{address_identity(self.admin)}"
+        return (file_identity(self.folder), *(f"{envoy}/{slot.runtime_key}" for slot in self.slots.values()))

@@ -1,0 +1,155 @@
+"""Which releases of all services are open, and who holds which real resource: an index beside their ledgers.
+
+Exists so that nobody reads all history to learn what is going on now. One object for each open release under
+``<root>/.open/``, which is dropped when the release is found sealed: the seal decides, never the index. What a release
+holds is an object of its own under ``<root>/.held/<what>/<number>``, created in one step that only one can win, also in
+an object store, which has no locks. A hold ends with the seal of its holder; the next holder takes the next number, and
+the newest number is never removed, so that nobody can take a place that another took a moment ago. Knows ledgers and
+names; must not know what is held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upath import UPath
+
+from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput
+from airlock.evidence import objects
+from airlock.evidence.ledger import Ledger
+
+log = logging.getLogger(__name__)
+_OPEN, _HELD = ".open", ".held"
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds something."""
+
+    service: str
+    environment: str
+    release: str
+
+
+class OpenReleases:
+    """The open releases of every service whose ledger lies in *root*."""
+
+    def __init__(self, root: str | UPath) -> None:
+        """Point to the index; nothing is created before the first entry."""
+        self._root = objects.root_path(root)
+
+    def put(self, holder: Holder, data: Mapping[str, Any]) -> None:
+        """Say that the release of *holder* is open, and what is to be known of it, over what was said before.
+
+        :raises TemporaryError: the disk is full or the store cannot be reached
+        """
+        said = {"service": holder.service, "environment": holder.environment, "release": holder.release, **data}
+        folder = self._root / _OPEN
+        folder.mkdir(parents=True, exist_ok=True)
+        objects.replace(folder / f"{holder.service}.{holder.environment}.{holder.release}.json",
+                        json.dumps(said, sort_keys=True).encode())
+
+    def all(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what is said of every release that is not sealed; entries of sealed ones are removed.
+
+        :raises EvidenceInvalid: an entry is damaged: then nobody knows what goes on
+        :raises TemporaryError: the store cannot be reached
+        """
+        found = []
+        for name in objects.names(self._root / _OPEN):
+            path = self._root / _OPEN / name
+            data = objects.read(path)
+            if data is None:
+                continue  # its release ended in this moment
+            said = objects.parse_json(data, f"{path}")
+            holder = _holder(said, str(path))
+            if self._is_over(holder):
+                objects.withdraw(path)
+                continue
+            found.append(said)
+        return tuple(found)
+
+    def hold(self, holder: Holder, what: Iterable[str]) -> Mapping[str, Holder]:
+        """Take everything in *what* for *holder*, or nothing; return who holds what is taken, empty if all was got.
+
+        What is held already by *holder* stays held. Two that want the same at once never both get it; they may both
+        get nothing, and try again.
+        """
+        taken: dict[str, Holder] = {}
+        got: list[UPath] = []
+        for one in sorted(set(what)):
+            path, other = self._take(one, holder)
+            if other is not None:
+                taken[one] = other
+                break
+            if path is not None:
+                got.append(path)
+        if taken:
+            for path in reversed(got):
+                objects.replace(path, _text(Holder(holder.service, holder.environment, "")))
+        return taken
+
+    def holders(self, what: Iterable[str]) -> Mapping[str, Holder]:
+        """Return who holds each of *what* now; what nobody holds is left out."""
+        found = {one: self._holder_of(one)[1] for one in what}
+        return {one: holder for one, holder in found.items() if holder is not None}
+
+    def _take(self, what: str, holder: Holder) -> tuple[UPath | None, Holder | None]:
+        """Return the object that was created, if it had to be, or who holds *what*."""
+        folder = self._folder(what)
+        number, present = self._holder_of(what)
+        if present is not None:
+            return None, None if present == holder else present
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number + 1:0{_DIGITS}d}"
+        created = objects.create(path, _text(holder))
+        newest, winner = self._holder_of(what)
+        if not created or newest != number + 1:  # who was slow may create a number that others have left behind
+            if created:
+                objects.withdraw(path)
+            return None, winner or Holder("another", "release", "which was quicker")
+        for name in objects.names(folder):
+            if name.isdigit() and int(name) < number:  # the one before stays a while, for who is just reading it
+                objects.withdraw(folder / name)
+        return path, None
+
+    def _holder_of(self, what: str) -> tuple[int, Holder | None]:
+        """Return the newest number of *what*, and its holder if that one's release is not over."""
+        folder = self._folder(what)
+        numbers = [int(name) for name in objects.names(folder) if name.isdigit()]
+        if not numbers:
+            return 0, None
+        newest = max(numbers)
+        path = folder / f"{newest:0{_DIGITS}d}"
+        data = objects.read(path)
+        if data is None:
+            return newest, None
+        holder = _holder(objects.parse_json(data, f"{path}"), str(path))
+        return newest, None if not holder.release or self._is_over(holder) else holder
+
+    def _folder(self, what: str) -> UPath:
+        return self._root / _HELD / hashlib.sha256(what.encode()).hexdigest()[:32]
+
+    def _is_over(self, holder: Holder) -> bool:
+        """Return whether the release is sealed, or its records were archived: without them it can do nothing."""
+        try:
+            ledger = Ledger(self._root, holder.service, holder.environment)
+            return ledger.sealed(holder.release) or not ledger.record_names(holder.release)
+        except (InvalidInput, GateRefused) as error:
+            raise EvidenceInvalid(f"an entry of the open releases names no release: {error}") from error
+
+
+def _text(holder: Holder) -> bytes:
+    return json.dumps(vars(holder), sort_keys=True).encode()
+
+
+def _holder(said: Any, where: str) -> Holder:
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in Holder.__dataclass_fields__):
+        raise EvidenceInvalid(f"{where} does not say whose it is; look at it, and remove it when its release is over")
+    return Holder(said["service"], said["environment"], said["release"])

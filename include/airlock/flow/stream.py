@@ -1,0 +1,66 @@
+"""One run of what is done outside releases (a backup, a drill, an expiry): on record in a ledger stream of its own.
+
+A stream lies beside the releases, below a name that no service can have, so that neither is taken for the other. Its
+records are signed, and each run is sealed and packed as a release is.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.pack import write_pack
+from airlock.evidence.seal import seal as sign_seal
+from airlock.flow.release import Attempt, Release, release_id
+from airlock.models import Outcome, utc_now
+from airlock.past.ledgers import BACKUPS, DRILLS
+from airlock.services import ServiceEnvironment
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+RETENTION, TRAINS, WATCH = "retention", "trains", "watch"
+__all__ = ["BACKUPS", "DRILLS", "RETENTION", "TRAINS", "WATCH", "StreamRun", "run_of"]
+
+
+class StreamRun(Release):
+    """See the module. It has no plan and no permit, so nothing of it can act on a target."""
+
+    def __init__(
+        self, environment: ServiceEnvironment, stream: str, identity: str, actor: str, attempt: Attempt | None = None
+    ) -> None:
+        """Bind the run *identity* of *stream*."""
+        super().__init__(environment, identity, actor, attempt)
+        self.stream = stream
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Return the ledger of the stream."""
+        where = self.environment
+        return Ledger(f"{where.ledger}/_{self.stream}", where.service, where.environment,
+                      signer=lambda: self.signer, keyring=lambda: self.keyring)
+
+    def end(self, outcome: Outcome, why: str) -> Path:
+        """Record how the run ended, seal it, and write its evidence pack; idempotent."""
+        if not self.ledger.sealed(self.id):
+            if outcome is Outcome.FAILED:
+                self.notify("alarm", f"{self.stream} of {self.environment.service} {self.environment.environment}", why)
+            self.record("outcome", outcome=outcome, why=why)
+            anchor = self.environment.anchor
+            sign_seal(self.ledger, self.id, self.signer, utc_now(),
+                      anchor=None if anchor is None else f"{anchor}/_{self.stream}")
+        return Path(write_pack(self.ledger, self.id, Path(self.environment.evidence) / self.stream))
+
+
+def run_of(environment: ServiceEnvironment, stream: str, context: Context) -> StreamRun:
+    """Return the run of *stream* that the running task belongs to."""
+    from airlock.flow.task import own_address
+
+    run, task = context["dag_run"], context["ti"]
+    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
+    identity = release_id(environment, f"{stream} {run.run_id}", run.run_after)
+    return StreamRun(environment, stream, identity, f"task {task.task_id}", attempt)

@@ -1,0 +1,107 @@
+"""Builds the DAG ``watch``: an alarm for what did not begin when it was due. Holds no rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.timetables.trigger import DeltaTriggerTimetable
+
+from airlock.errors import AirlockError, InvalidInput
+from airlock.flow.settle_dag import state_of_run
+from airlock.flow.stages import watch
+from airlock.flow.stages.train import home_of
+from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS
+from airlock.flow.task import own_address
+from airlock.models import utc_now
+from airlock.schedule.train_file import load_train, train_files
+from airlock.services import ServiceEnvironment, load_file, service_files
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+DAG_ID = "watch"
+EVERY = timedelta(minutes=5)
+DOCUMENT = """
+### What did not begin when it was due
+
+Every 5 minutes: compares the times of release cycles, trains, backups, restore drills and retention with what is on
+record, tells people of each time that passed without a run, and seals what a killed run left half done.
+
+**On call:** it is red while the newest time of a schedule is missed; the log says which. It looks at what is on record,
+so it also notices, once it runs again, what was missed while the scheduler was down. Safe to trigger at any time.
+"""
+
+
+class WatchOperator(BaseOperator):
+    """Watches every service environment; a fault of one does not hide the others.
+
+    Reads the service files when it runs, as ``settle`` does.
+    """
+
+    def __init__(self, *, folder: Path, trains: Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder = folder
+        self.trains = trains
+
+    def execute(self, context: Context) -> None:
+        found: list[str] = []
+        for path in service_files(self.folder):
+            try:
+                environments = load_file(path)
+            except InvalidInput as error:
+                log.error("schedules in %s cannot be watched: %s; next: mend the file", path.name, error)
+                found.append(str(error))
+                continue
+            for environment in environments:
+                name = f"{environment.service} {environment.environment}"
+                found += self._watched(name, partial(self._environment, environment, context))
+        for path in train_files(self.trains):
+            found += self._watched(f"train {path.stem}", partial(self._train, path, context))
+        if found:
+            raise AirflowFailException("; ".join(found))
+
+    def _environment(self, environment: ServiceEnvironment, context: Context) -> tuple[str, ...]:
+        self._end(environment, context, (BACKUPS, DRILLS, RETENTION))
+        return watch.look(environment, utc_now(), f"task {self.task_id}")
+
+    def _train(self, path: Path, context: Context) -> tuple[str, ...]:
+        train = load_train(path)
+        self._end(home_of(train), context, (TRAINS,))
+        return watch.look_at_train(train, utc_now(), f"task {self.task_id}")
+
+    def _end(self, environment: ServiceEnvironment, context: Context, streams: tuple[str, ...]) -> None:
+        states = partial(state_of_run, context["ti"])
+        for ended in watch.end_leftovers(environment, own_address(), states, f"task {self.task_id}", streams):
+            log.warning("%s", ended)
+
+    @staticmethod
+    def _watched(name: str, look: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        try:
+            return look()
+        except AirlockError as error:
+            log.error("%s cannot be watched: %s; next: tried again at the next run", name, error)
+            return (f"{name}: {error}",)
+
+
+def build(folder: Path, trains: Path) -> DAG:
+    """Return the DAG that watches the services whose files lie in *folder*, and *trains*. Reads nothing."""
+    with DAG(
+        dag_id=DAG_ID,
+        description="Tells people of schedules that were missed",
+        doc_md=DOCUMENT,
+        schedule=DeltaTriggerTimetable(EVERY),
+        catchup=False,
+        max_active_runs=1,
+        tags=["airlock"],
+        is_paused_upon_creation=False,
+    ) as dag:
+        WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0)
+    return dag

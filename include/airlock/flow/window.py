@@ -1,0 +1,56 @@
+"""The operator that waits for an open calendar. Waiting holds no worker: it defers to a moment and looks again."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+from airlock.errors import GateRefused
+from airlock.flow.opening import ask
+from airlock.flow.operators import ReleaseOperator
+from airlock.flow.stages import conflicts
+from airlock.flow.task import release_of, task_boundary
+from airlock.flow.triggers import WaitTrigger
+from airlock.models import utc_now
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+CONFLICT_SECONDS = 30.0
+"""Time between two looks at a release that holds what this one wants."""
+
+
+class WindowOperator(ReleaseOperator):
+    """Waits, without a worker, until the calendar is open and the time asked for has come."""
+
+    def execute(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - what the trigger brings
+        release = release_of(self.environment, context)
+        with task_boundary(release, self.task_id):
+            permit = release.permitted("wait for a window")
+            now = utc_now()
+            start = release.rfc.start_after
+            asked = ask(release, now)
+            decision = asked.decision
+            if start is not None and start > now:
+                until: datetime | None = start
+                why = f"the RFC asks to start after {start:%d %b %Y %H:%M} UTC"
+            elif decision.open:
+                if conflicts.begin(release, release.plan, now):
+                    self.defer(trigger=WaitTrigger(CONFLICT_SECONDS), method_name="execute")
+                release.record("window", **asked.as_record())
+                log.info("window open: %s; next: back up every resource", decision.sentence)
+                release.notify("begun", "The release begins", decision.sentence)
+                return
+            else:
+                until, why = decision.look_again, decision.sentence
+            if until is None or until >= permit.expires_at:
+                raise GateRefused(
+                    f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
+                    "ask again nearer to the window"
+                )
+            log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
+            self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")

@@ -1,0 +1,69 @@
+"""Train files -> trains, with every fault at its file and line. Knows no service file and no Airflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from airlock.errors import InvalidInput, UnknownName
+from airlock.schedule.train import Train, order
+from airlock.validated import load_policy
+
+
+def trains_folder() -> Path:
+    """Return the folder of train files: ``AIRLOCK_TRAINS``, else ``include/trains``."""
+    return Path(os.environ.get("AIRLOCK_TRAINS") or Path(__file__).resolve().parents[2] / "trains")
+
+
+def load_train(path: Path) -> Train:
+    """Return the train of the file *path*.
+
+    :raises InvalidInput: one line for each fault; the services wait for one another, or its name is not the file's
+    """
+    train = load_policy(path, Train)
+    try:
+        order(train.services)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}:1: {error}") from error
+    if path.stem != train.train:
+        raise InvalidInput(f"{path}:1: train: is {train.train!r}, but the file is called {path.name}; give both the "
+                           "same name, so that no train is declared twice")
+    return train
+
+
+def train_files(folder: Path) -> Iterable[Path]:
+    """Return the train files of *folder*, sorted; none if there is no such folder: trains are not needed."""
+    if not folder.is_dir():
+        return ()
+    return sorted(path for path in folder.iterdir() if path.suffix == ".yaml" and not path.name.startswith("."))
+
+
+def load_trains(folder: Path) -> tuple[Train, ...]:
+    """Return every train of *folder*, by name.
+
+    :raises InvalidInput: one line for each fault of all files
+    """
+    faults: list[str] = []
+    found: list[Train] = []
+    for path in train_files(folder):
+        try:
+            found.append(load_train(path))
+        except InvalidInput as error:
+            faults.append(str(error))
+    if faults:
+        raise InvalidInput("\n".join(faults))
+    return tuple(found)
+
+
+def find_train(folder: Path, name: str) -> Train:
+    """Return one train. A fault in the file of another one does not matter.
+
+    :raises UnknownName: there is no file of it
+    :raises InvalidInput: its file is wrong
+    """
+    for path in train_files(folder):
+        if path.stem == name:
+            return load_train(path)
+    raise UnknownName(f"{folder}: there is no train {name[:80]!r}; declared are "
+                      f"{', '.join(path.stem for path in train_files(folder)) or 'none'}")

@@ -1,0 +1,2 @@
+DROP TABLE gift_cards;
+ALTER TABLE orders DROP COLUMN gift_note;

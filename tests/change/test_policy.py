@@ -1,0 +1,151 @@
+"""Which rule of the policy fits, by table, and what authors lose by it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airlock.change.approval import check_vote, eligible, retro_rules_for, rules_for
+from airlock.change.authors import authors_of, metadata_of, names_of
+from airlock.change.policy import rule_for, terms_for, without_authors
+from airlock.errors import GateRefused, InvalidInput
+from airlock.models import ApprovalRule, Rfc, Risk, Vote, utc_now
+from airlock.services import load_file
+from tests.service_data import TEXT, write
+
+POLICY = """\
+name: house rules
+rules:
+  - name: evidence
+    when: {levels: [low], change_types: [normal], production: false}
+    evidence: true
+  - name: emergency
+    when: {change_types: [emergency]}
+    seats: {service_owner: 1}
+    timeout_hours: 2
+    reminder_hours: [1, 0.5]
+    escalation: {seats: {board: 1}, timeout_hours: 1}
+  - name: schema
+    when: {categories: [database_schema], tiers: [1, 2]}
+    seats: {service_owner: 1, board: 1}
+    absent: refuse
+  - name: everything else
+    seats: {board: 1}
+    conflicts: refuse
+"""
+SHORT = TEXT[TEXT.index("    approvals:"):TEXT.index("    calendar:")]
+NAMED = "    approvals: {policy: ../house.yaml}\n"
+
+
+@pytest.fixture
+def cafe(tmp_path):
+    (tmp_path / "house.yaml").write_text(POLICY)
+    return load_file(write(tmp_path, TEXT.replace(SHORT, NAMED)))[0]
+
+
+def rfc(kind="normal", category="application"):
+    return Rfc(service="cafe", environment="live", version="1", change_type=kind, title="t", reason="r", impact="i",
+               rollback_plan="p", requester="rita", category=category)
+
+
+def risk(level):
+    return Risk(score={"low": 10, "medium": 50, "high": 90}[level], level=level, factors=())
+
+
+@pytest.mark.parametrize(
+    ("level", "kind", "category", "rule", "seats"),
+    [
+        ("low", "normal", "application", "evidence", {}),
+        ("low", "normal", "database_schema", "evidence", {}),
+        ("low", "emergency", "application", "emergency", {"service_owner": 1}),
+        ("high", "emergency", "database_schema", "emergency", {"service_owner": 1}),
+        ("medium", "normal", "database_schema", "schema", {"board": 1, "service_owner": 1}),
+        ("high", "normal", "application", "everything else", {"board": 1}),
+    ],
+)
+def test_the_first_rule_that_fits_decides(cafe, level, kind, category, rule, seats):
+    found = rules_for(risk(level), rfc(kind, category), cafe)
+    assert rule_for(risk(level), rfc(kind, category), cafe).name == rule
+    assert {one.group: one.quorum for one in found} == seats
+    terms = terms_for(risk(level), rfc(kind, category), cafe)
+    assert (terms.rule, terms.policy, terms.evidence) == (rule, "house rules", not seats)
+
+
+def test_terms_hold_the_escalation_and_the_digest_of_the_whole_policy(cafe, tmp_path):
+    terms = terms_for(risk("high"), rfc("emergency"), cafe)
+    assert [(one.group, one.quorum) for one in terms.escalation] == [("board", 1)]
+    assert (terms.timeout_hours, terms.escalation_hours, terms.reminder_hours) == (2, 1, (1, 0.5))
+    (tmp_path / "house.yaml").write_text(POLICY.replace("absent: refuse", "absent: wait"))
+    again = load_file(tmp_path / "services" / "cafe.yaml")[0]
+    assert terms_for(risk("high"), rfc("emergency"), again).policy_digest != terms.policy_digest
+
+
+def test_an_emergency_is_approved_once_more_by_whom_a_normal_change_needs(cafe):
+    assert [one.group for one in retro_rules_for(risk("high"), rfc("emergency"), cafe)] == ["board"]
+    assert retro_rules_for(risk("high"), rfc(), cafe) == ()
+
+
+def test_a_standard_change_needs_nobody_whatever_the_policy(cafe):
+    assert rules_for(risk("medium"), rfc("standard"), cafe) == ()
+    terms = terms_for(risk("medium"), rfc("standard"), cafe)
+    assert terms.evidence and "template" in terms.rule and terms.conflicts == "refuse"
+
+
+RULES = (ApprovalRule(group="board", quorum=1, members=("bert", "cleo", "olga")),)
+
+
+@pytest.mark.parametrize("author", ["olga@cafe.example", "Olga O. <olga@cafe.example>", "OLGA@else.example", "0lga"])
+def test_who_wrote_it_does_not_approve_it_also_where_nobody_mapped_the_name(author):
+    rules = without_authors(RULES, (author,), {})
+    assert rules[0].members == ("bert", "cleo")
+    assert eligible(rules, "rita") == ("bert", "cleo")
+    with pytest.raises(GateRefused, match="wrote .*what is released|looks like .* who wrote"):
+        check_vote(rules, Vote(person="olga", choice="approve", at=utc_now()), "rita")
+
+
+def test_a_mapped_author_is_the_one_that_the_people_file_names():
+    known = {"Dev@cafe.example": "bert"}
+    assert names_of(("Some One <dev@CAFE.example>",), known) == ("bert",)
+    assert without_authors(RULES, ("dev@cafe.example",), known)[0].members == ("cleo", "olga")
+
+
+def test_a_group_of_authors_only_is_refused():
+    with pytest.raises(GateRefused, match="everybody in board wrote"):
+        without_authors(RULES, ("bert", "cleo", "olga"), {})
+    assert without_authors(RULES, None, {})[0].members == RULES[0].members
+
+
+def archive(text):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as written:
+        written.writestr("release.json", text)
+    stream.seek(0)
+    return stream
+
+
+def test_authors_are_read_from_the_archive():
+    found = metadata_of(archive(json.dumps({"authors": ["b <b@x.example>", "a"], "more": 1})), "x")
+    assert authors_of(found, "x") == ("a", "b <b@x.example>")
+    assert metadata_of(io.BytesIO(b"no archive"), "x") is None
+    assert authors_of({}, "x") is None
+
+
+@pytest.mark.parametrize("authors", [[], "olga", [1], [""], ["a" * 300], ["a\nb"], ["a\u202eb"], ["x"] * 201, None])
+def test_authors_that_cannot_be_told_stop_the_release(authors):
+    with pytest.raises(InvalidInput, match="author"):
+        authors_of({"authors": authors}, "x")
+
+
+@given(raw=st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
+def test_hostile_metadata_never_ends_in_a_stack_trace(raw):
+    try:
+        found = metadata_of(archive(raw), "x")
+        authors_of(found, "x")
+    except InvalidInput:
+        return
+    assert found is None or isinstance(found, dict)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airlock.cli import main
+from tests.commands.test_services_and_plan import WHOLE
+from tests.service_data import write
+
+FROZEN = WHOLE.replace(
+    "      windows:", "      freezes: [{name: year end, from: 2026-12-21, to: 2026-12-29}]\n      windows:"
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path, FROZEN).parent
+
+
+def run(folder, *arguments):
+    return main(["calendar", "cafe", "live", "--folder", str(folder), *arguments])
+
+
+def test_the_next_times_are_listed_with_what_closes_those_before(folder, capsys):
+    assert run(folder, "--next", "2", "--at", "2026-12-22T10:00") == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "cafe live: CLOSED, frozen" in out
+    assert "is in the freeze 'year end', which ends Tue 29 Dec 2026 00:00; next opening Tue 29 Dec 2026 09:00" in out
+    assert "open (Europe/Berlin)" in out and "outside every window" in out
+
+
+def test_json_has_every_time_and_its_reasons(folder, capsys):
+    assert run(folder, "--next", "3", "--at", "2026-12-15T18:00:00+01:00", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["open"], found["code"], found["timezone"]) == (False, "outside_window", "Europe/Berlin")
+    assert found["next_open"] == "2026-12-29T08:00:00+00:00"
+    assert [slot["from"] for slot in found["slots"]][:2] == ["2026-12-29T08:00:00+00:00", "2027-01-04T08:00:00+00:00"]
+    assert [(one["code"], one["name"]) for one in found["slots"][0]["before"]] == [("frozen", "year end")]
+    assert (found["cycle"], found["runs"]) == ("manual", [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--at", "tomorrow"], "--at 'tomorrow' is no moment"),
+        (["--at", "0001-01-01"], "is no moment from 2000"),
+        (["--next", "0"], "write a number from 1 to 100"),
+    ],
+)
+def test_wrong_input_is_one_sentence(folder, capsys, arguments, sentence):
+    assert run(folder, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_calendar_that_nobody_can_read_is_closed(tmp_path, capsys):
+    text = WHOLE.replace(
+        "      windows:", "      files: [{name: company, path: FOLDER/missing.ics}]\n      windows:"
+    )
+    assert run(write(tmp_path, text).parent, "--at", "2026-12-22T10:00") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "unreadable" in out and "calendar file 'company'" in out and "no opening is known" in out

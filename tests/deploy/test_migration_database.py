@@ -1,0 +1,291 @@
+"""Migrations on a real PostgreSQL: all or nothing, once, also when a session ends in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from airlock.change.way_back import concurrent_index
+from airlock.deploy.migration_database import MigrationDatabase
+from airlock.errors import PermanentError, TemporaryError
+from airlock.models import Migration
+from sandbox import postgres, reach, shop_database
+from tests.real_servers import postgres_server, set_connection
+
+__all__ = ["postgres_server"]
+COLUMN = Migration(
+    name="0001_note", up="ALTER TABLE orders ADD COLUMN note text", down="ALTER TABLE orders DROP COLUMN note"
+)
+INDEX = Migration(
+    name="0002_index", up="CREATE INDEX CONCURRENTLY by_item ON orders (item)", down="DROP INDEX CONCURRENTLY by_item"
+)
+HALF = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('by_item')"
+
+
+@pytest.fixture
+def admin(postgres_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A session on a new database ``shop`` with the table ``orders``; the connection ``migrations`` is its owner's."""
+    shop_database.ensure_role(postgres_server, "owner", "s3cret")
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as server:
+        server.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
+        server.execute("CREATE DATABASE shop OWNER owner")
+    set_connection(
+        monkeypatch, "migrations", conn_type="postgres", host="127.0.0.1", port=postgres_server.port, login="owner",
+        password="s3cret",
+    )  # fmt: skip
+    with psycopg.connect(postgres_server.dsn("shop"), autocommit=True) as session:
+        session.execute("CREATE TABLE orders (id serial, item text); ALTER TABLE orders OWNER TO owner")
+        session.execute("INSERT INTO orders (item) SELECT 'lamp' FROM generate_series(1, 500)")
+        session.execute("GRANT ALL ON SCHEMA public TO owner")
+        yield session
+
+
+def database(lock: float = 1.0, statement: float = 30) -> MigrationDatabase:
+    return MigrationDatabase("migrations", "shop", lock, statement)
+
+
+def apply(migration: Migration, release: str = "r1", **timeouts: float) -> bool:
+    return database(**timeouts).apply(migration, release, concurrent_index(migration.up))
+
+
+def undo(migration: Migration, release: str = "r1") -> bool:
+    return database().undo(migration, release, concurrent_index(migration.down or ""))
+
+
+def columns(admin: Any) -> set[str]:
+    rows = admin.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0")
+    return {row[0] for row in rows if not row[0].startswith("....")}
+
+
+def index(admin: Any) -> bool | None:
+    row = admin.execute(HALF).fetchone()
+    return None if row is None else row[0]
+
+
+def test_a_migration_is_applied_once_and_undone_once(admin: Any) -> None:
+    assert database().applied() == {}
+    assert apply(COLUMN)
+    assert not apply(COLUMN)
+    assert not apply(COLUMN, "r2"), "by whomever"
+    assert columns(admin) == {"id", "item", "note"}
+    kept = database().applied()["0001_note"]
+    assert (kept.digest, kept.release, kept.finished) == (COLUMN.up_digest, "r1", True)
+    assert not undo(COLUMN, "r2"), "only what the release itself applied"
+    assert undo(COLUMN)
+    assert not undo(COLUMN)
+    assert columns(admin) == {"id", "item"}
+    assert database().applied() == {}
+    assert apply(COLUMN, "r3")
+
+
+def test_a_migration_that_was_changed_is_refused(admin: Any) -> None:
+    apply(COLUMN)
+    changed = COLUMN.model_copy(update={"up": COLUMN.up + " DEFAULT ''"})
+    with pytest.raises(PermanentError, match="changed after it was applied"):
+        apply(changed, "r2")
+
+
+def test_a_migration_that_fails_changes_nothing(admin: Any) -> None:
+    failing = COLUMN.model_copy(update={"up": f"{COLUMN.up}; INSERT INTO orders (id) VALUES ('hunter2')"})
+    with pytest.raises(PermanentError, match="invalid input syntax.*SQLSTATE 22P02.*nothing was changed"):
+        apply(failing)
+    assert columns(admin) == {"id", "item"}
+    assert database().applied() == {}
+    assert apply(COLUMN), "the next one finds no lock"
+
+
+def test_what_the_server_shows_of_rows_is_not_told(admin: Any) -> None:
+    secret = Migration(name="0001_x", up="CREATE UNIQUE INDEX u ON orders (item)")
+    with pytest.raises(PermanentError) as caught:
+        apply(secret)
+    assert "lamp" not in str(caught.value)
+
+
+def test_a_way_back_that_fails_changes_nothing(admin: Any) -> None:
+    apply(COLUMN)
+    wrong = COLUMN.model_copy(update={"down": "ALTER TABLE orders DROP COLUMN note; DROP TABLE nowhere"})
+    with pytest.raises(PermanentError, match="nowhere"):
+        undo(wrong)
+    assert "note" in columns(admin)
+    assert "0001_note" in database().applied()
+    with pytest.raises(PermanentError, match="no SQL back"):
+        undo(COLUMN.model_copy(update={"down": None}))
+
+
+def test_a_lock_that_cannot_be_had_in_time_passes(admin: Any, postgres_server: postgres.Postgres) -> None:
+    with psycopg.connect(postgres_server.dsn("shop")) as other:
+        other.execute("UPDATE orders SET item = 'kettle' WHERE id = 1")
+        with pytest.raises(TemporaryError, match="lock timeout.*made again"):
+            apply(COLUMN, lock=0.2)
+        assert columns(admin) == {"id", "item"}
+        with pytest.raises(TemporaryError):
+            apply(INDEX, lock=0.2)
+        other.rollback()
+    assert apply(COLUMN)
+    assert apply(INDEX)
+    assert index(admin) is True
+
+
+def test_a_statement_that_takes_too_long_is_ended_for_good(admin: Any) -> None:
+    slow = Migration(name="0001_slow", up="SELECT pg_sleep(20)")
+    with pytest.raises(PermanentError, match="statement_timeout_seconds"):
+        apply(slow, statement=0.2)
+
+
+def test_one_session_at_a_time_migrates(admin: Any) -> None:
+    slow = Migration(name="0001_slow", up="SELECT pg_sleep(2)")
+    first = threading.Thread(target=apply, args=(slow,))
+    first.start()
+    time.sleep(0.7)
+    with pytest.raises(TemporaryError, match="another session migrates"):
+        apply(COLUMN)
+    first.join()
+    assert apply(COLUMN)
+
+
+def test_a_migration_may_not_end_its_transaction(admin: Any) -> None:
+    sly = Migration(name="0001_sly", up="ALTER TABLE orders ADD note text; COMMIT; BEGIN")
+    with pytest.raises(PermanentError, match="ended its own transaction"):
+        apply(sly)
+    assert database().applied() == {}
+
+
+def test_an_index_is_made_and_dropped_without_a_transaction(admin: Any) -> None:
+    assert apply(INDEX)
+    assert index(admin) is True
+    assert not apply(INDEX)
+    assert undo(INDEX)
+    assert index(admin) is None
+    assert not undo(INDEX)
+
+
+@pytest.mark.parametrize("reached", ["announced", "half made", "made"])
+def test_an_index_whose_session_was_ended_in_the_middle_is_finished(admin: Any, reached: str) -> None:
+    apply(COLUMN)  # makes the table of what was applied
+    admin.execute("INSERT INTO airlock.migrations VALUES ('0002_index', %s, 'r1', false)", [INDEX.up_digest])
+    if reached != "announced":
+        admin.execute(INDEX.up)
+    if reached == "half made":
+        admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_item'::regclass")
+    assert not database().applied()["0002_index"].finished
+    assert apply(INDEX)
+    assert index(admin) is True
+    assert database().applied()["0002_index"].finished
+
+
+@pytest.mark.parametrize("reached", ["announced", "half made", "dropped"])
+def test_the_way_back_of_an_index_is_finished_too(admin: Any, reached: str) -> None:
+    apply(INDEX)
+    if reached == "half made":
+        admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_item'::regclass")
+    if reached == "dropped":
+        admin.execute("DROP INDEX by_item")
+    assert undo(INDEX)
+    assert index(admin) is None
+    assert database().applied() == {}
+
+
+def test_an_index_that_cannot_be_made_leaves_nothing(admin: Any) -> None:
+    unique = INDEX.model_copy(update={"up": "CREATE UNIQUE INDEX CONCURRENTLY by_item ON orders (item)"})
+    with pytest.raises(PermanentError, match="unique index"):
+        apply(unique)
+    assert index(admin) is None
+    assert database().applied() == {}
+
+
+def test_somebody_elses_index_is_not_taken_for_its_own(admin: Any) -> None:
+    admin.execute("CREATE INDEX by_item ON orders (item)")
+    with pytest.raises(PermanentError, match="is there already"):
+        apply(INDEX)
+    assert database().applied() == {}
+    assert apply(INDEX.model_copy(update={"up": "CREATE INDEX CONCURRENTLY IF NOT EXISTS by_item ON orders (item)"}))
+
+
+@pytest.mark.parametrize("schema", ['"odd ""Schema"', "public"])
+def test_names_may_be_odd(admin: Any, schema: str) -> None:
+    if schema != "public":
+        admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION owner")
+        admin.execute(f"CREATE TABLE {schema}.\"T x\" (a int); ALTER TABLE {schema}.\"T x\" OWNER TO owner")
+    else:
+        admin.execute('CREATE TABLE "T x" (a int); ALTER TABLE "T x" OWNER TO owner')
+    odd = Migration(
+        name="0001_odd", up=f'CREATE INDEX CONCURRENTLY "I ""q" ON {schema}."T x" (a)',
+        down=f'DROP INDEX CONCURRENTLY {schema}."I ""q"',
+    )  # fmt: skip
+    assert apply(odd)
+    assert not apply(odd)
+    assert undo(odd)
+    assert not undo(odd)
+
+
+def test_a_killed_process_leaves_all_or_nothing_and_another_goes_on(admin: Any, tmp_path: Path) -> None:
+    slow = COLUMN.model_copy(update={"up": f"{COLUMN.up}; SELECT pg_sleep(60)"})
+    program = tmp_path / "apply.py"
+    program.write_text(
+        "import sys\n"
+        "from airlock.deploy.migration_database import MigrationDatabase\n"
+        "from airlock.models import Migration\n"
+        "migration = Migration.model_validate_json(sys.argv[1])\n"
+        "MigrationDatabase('migrations', 'shop', 5, 120).apply(migration, 'r1')\n"
+    )
+    process = subprocess.Popen([sys.executable, str(program), slow.model_dump_json()], env=os.environ)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    limit = time.monotonic() + 60
+    while admin.execute(waiting).fetchone() != (1,):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while True:  # the server looks every two seconds whether its client is there
+        try:
+            assert apply(COLUMN)
+            break
+        except TemporaryError as error:
+            assert "another session migrates" in str(error)
+            assert time.monotonic() < limit
+            time.sleep(0.3)
+    assert columns(admin) == {"id", "item", "note"}
+
+
+def test_a_server_that_is_away_passes_and_a_wrong_password_does_not(
+    admin: Any, monkeypatch: pytest.MonkeyPatch, postgres_server: postgres.Postgres
+) -> None:
+    parameters = {"conn_type": "postgres", "host": "127.0.0.1", "login": "owner"}
+    set_connection(monkeypatch, "migrations", **parameters, port=1, password="s3cret")
+    with pytest.raises(TemporaryError):
+        database().applied()
+    set_connection(monkeypatch, "migrations", **parameters, port=postgres_server.port, password="wr0ng")
+    with pytest.raises(PermanentError) as caught:
+        database().applied()
+    assert "wr0ng" not in str(caught.value)
+
+
+def test_a_role_without_rights_is_told_so(admin: Any, monkeypatch: pytest.MonkeyPatch,
+                                          postgres_server: postgres.Postgres) -> None:
+    shop_database.ensure_role(postgres_server, "reader", "r3ader")
+    set_connection(monkeypatch, "migrations", conn_type="postgres", host="127.0.0.1", port=postgres_server.port,
+                   login="reader", password="r3ader")
+    with pytest.raises(PermanentError, match="give the role of the connection the right"):
+        apply(COLUMN)
+
+
+def test_what_is_migrated_is_what_is_backed_up(
+    admin: Any, monkeypatch: pytest.MonkeyPatch, postgres_server: postgres.Postgres, open_folder: Path
+) -> None:
+    common = {"conn_type": "postgres", "host": "127.0.0.1", "login": postgres.ADMIN}
+    set_connection(monkeypatch, "backup", **common, port=postgres_server.port, password=postgres_server.password)
+    database().check_same("backup")
+    with postgres.start(open_folder / "other", reach.free_port(), databases=["shop"]) as other:
+        set_connection(monkeypatch, "backup", **common, port=other.port, password=other.password)
+        with pytest.raises(PermanentError, match="leads to another database than backup"):
+            database().check_same("backup")

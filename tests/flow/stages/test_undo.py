@@ -1,0 +1,177 @@
+"""On-call returns to the version before: what is returned to, who lets them, and that it lands with evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from airlock.errors import GateRefused, InvalidInput
+from airlock.evidence.pack import verify
+from airlock.flow.cycle import past_of
+from airlock.flow.release import Release
+from airlock.flow.stages import change, undo
+from airlock.flow.stages.settle import RunState, settle
+from airlock.models import ArmSample, utc_now
+from airlock.recompute.release import recompute
+from airlock.service_model import RollbackPolicy
+from airlock.signing import Signer
+from tests.recompute import flown
+
+AIRFLOW = "http://127.0.0.1:1"
+PUBLIC = Signer.from_pem(flown.KEY).public_pem
+GOOD = (
+    ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20),
+    ArmSample(version="-", requests=100, errors=0, latency_p95_ms=21),
+)
+BAD = (GOOD[0], ArmSample(version="-", requests=100, errors=90, latency_p95_ms=21))
+FORM = {"version": "1.1", "change_type": "standard"}
+
+
+@pytest.fixture(autouse=True)
+def keys() -> Iterator[None]:
+    with flown.keys():
+        yield
+
+
+@pytest.fixture
+def promoted(tmp_path: Path) -> flown.Flight:
+    """The coffee house after its release from 1.0 to 1.1; olga alone may let on-call go back."""
+    flight = flown.prepared(tmp_path, "{}", (GOOD,) * 12, ())
+    environment = flight.release.environment.model_copy(
+        update={"rollback": RollbackPolicy(seats={"service_owner": 1}, observe_seconds=3, bake_seconds=3)}
+    )
+    path = Path(environment.source)
+    text = path.read_text()
+    rollback = "rollback: {seats: {service_owner: 1}, observe_seconds: 3, bake_seconds: 3}\n    calendar:"
+    path.write_text(text.replace("calendar:", rollback, 1))
+    flight.release.environment = environment
+    flight.carry_out(FORM)
+    assert flight.release.target.inspect().stable == "1.1"
+    return flight
+
+
+def back(after: flown.Flight, identity: str, samples=(GOOD,) * 8, answers=(("olga", "approve", ""),), **asked):
+    release = Release(after.release.environment, identity, "test")
+    release.target, release.metrics = after.release.target, flown.GivenMetrics(samples)
+
+    def request(release: Release, form: object) -> None:
+        undo.request(release, asked.pop("reason", "1.1 burns"), asked.pop("incident", None), "rita", **asked)
+
+    return flown.Flight(release, answers, request)
+
+
+def test_all_traffic_returns_in_one_step_under_its_own_permit_with_its_own_proofs(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    pack = flight.carry_out({})
+    release = flight.release
+    assert release.latest("outcome")["outcome"] == "promoted"
+    assert release.target.inspect().stable == "1.0"
+    assert [one.data.get("percent") for one in release.recorded("act") if one.subject == "shift"] == [100]
+    assert release.latest("restore_set") is not None
+    assert release.rfc.undoes == "cafe-live-1" and release.rfc.change_type == "rollback"
+    assert [(rule.group, rule.quorum) for rule in release.plan.approvals] == [("service_owner", 1)]
+    assert verify(pack, (PUBLIC,)).problems == ()
+    again = recompute(pack, [PUBLIC])
+    assert again.ok, again.differing
+    assert "version before" in {one.decision for one in again.decisions}
+
+
+def test_it_waits_for_no_window(promoted: flown.Flight) -> None:
+    release = promoted.release
+    closed = release.environment.calendar.model_copy(update={"freezes": (), "windows": ()})
+    release.environment = release.environment.model_copy(update={"calendar": closed})
+    flight = back(promoted, "cafe-live-2")
+    undo.request(flight.release, "1.1 burns", None, "rita")
+    assert len(change.assess(flight.release).calendar["windows"][0]["days"]) == 7
+
+
+def test_nobody_approves_their_own_return(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2", answers=(("rita", "approve", ""),))
+    flight.carry_out({})
+    assert flight.release.latest("outcome")["outcome"] == "refused"
+    assert flight.release.recorded("act") == ()
+    assert flight.release.target.inspect().stable == "1.1"
+
+
+def test_a_version_before_that_fails_too_leaves_traffic_where_it_was(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2", samples=(BAD,) * 8)
+    flight.carry_out({})
+    assert flight.release.latest("outcome")["outcome"] == "rolled_back"
+    assert flight.release.target.inspect().stable == "1.1"
+
+
+class _Killed(flown.GivenMetrics):
+    def sample(self, *_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+
+def test_a_return_whose_run_was_killed_is_landed_by_settle(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    release = flight.release
+    release.record("run", dag_id="rollback.cafe.live", run_id="it", airflow=AIRFLOW)
+    release.metrics = _Killed(())
+    with pytest.raises(KeyboardInterrupt):
+        flight.carry_out({})
+    assert release.target.inspect().weight_of("1.0") == 100
+    seen: list[tuple[str, str]] = []
+    settle(release, AIRFLOW, lambda dag, run: seen.append((dag, run)) or RunState.GONE, utc_now())
+    assert seen == [("rollback.cafe.live", "it")]
+    assert release.latest("outcome")["outcome"] == "rolled_back"
+    assert release.target.inspect().weight_of("1.1") == 100
+
+
+def test_without_a_release_on_record_there_is_no_way_back(tmp_path: Path) -> None:
+    first = flown.prepared(tmp_path, "{}", (), ())
+    flight = back(first, "cafe-live-1")
+    with pytest.raises(GateRefused, match="no release on record brought it here"):
+        undo.request(flight.release, "it burns", None, "rita")
+
+
+def test_a_second_return_does_not_go_forward_again(promoted: flown.Flight) -> None:
+    back(promoted, "cafe-live-2").carry_out({})
+    flight = back(promoted, "cafe-live-3")
+    with pytest.raises(GateRefused, match="no way back from 1.0"):
+        undo.request(flight.release, "it burns", None, "rita")
+
+
+def test_other_content_under_the_name_of_the_version_before_is_refused(promoted: flown.Flight, tmp_path: Path) -> None:
+    (tmp_path / "cafe-1.0.bin").write_text("something else")
+    with pytest.raises(InvalidInput, match="somebody replaced the artifact"):
+        undo.request(back(promoted, "cafe-live-2").release, "1.1 burns", None, "rita")
+
+
+def test_content_replaced_after_the_request_is_refused_as_well(promoted: flown.Flight, tmp_path: Path) -> None:
+    flight = back(promoted, "cafe-live-2")
+    undo.request(flight.release, "1.1 burns", None, "rita")
+    (tmp_path / "cafe-1.0.bin").write_text("something else")
+    with pytest.raises(InvalidInput, match="somebody replaced the artifact"):
+        change.assess(flight.release)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", None, "x", "a\x07b it burns"])
+def test_a_reason_is_needed(promoted: flown.Flight, reason: str | None) -> None:
+    with pytest.raises(InvalidInput, match="reason"):
+        undo.request(back(promoted, "cafe-live-2").release, reason, None, "rita")
+
+
+def test_a_form_cannot_ask_for_the_light_approval_of_a_rollback(promoted: flown.Flight) -> None:
+    release = back(promoted, "cafe-live-2").release
+    with pytest.raises(InvalidInput, match="change_type"):
+        change.validate(release, {**FORM, "version": "1.0", "change_type": "rollback"}, "rita")
+
+
+def test_what_was_taken_back_is_not_promoted_by_a_cycle(promoted: flown.Flight) -> None:
+    back(promoted, "cafe-live-2").carry_out({})
+    here = past_of(promoted.release.environment)
+    assert [one.undoes for one in here.promoted] == [None, "cafe-live-1"]
+
+
+def test_a_train_takes_back_only_its_own_release(promoted: flown.Flight) -> None:
+    release = back(promoted, "cafe-live-2").release
+    with pytest.raises(GateRefused, match="somebody released since"):
+        undo.request(release, "the train stops", None, "scheduler", ("weekly-1", "cafe-live-0"))
+    undo.request(release, "the train stops", None, "scheduler", ("weekly-1", "cafe-live-1"))
+    assert change.assess(release).approvals == ()
