@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airlock import service_file
 from airlock.errors import AirlockError, InvalidInput, UnknownName
 from airlock.models import Kind
-from airlock.services import find, load_file, load_services
+from airlock.services import find, load_file, load_services, read_services
 from tests.service_data import TEXT, environment, write
 
 
@@ -209,12 +209,13 @@ def test_one_service_alone_is_loaded_however_its_name_is_written(tmp_path, monke
     monkeypatch.setenv("AIRLOCK_NAME", "cafe")
     write(tmp_path, TEXT.replace("service: cafe", line), name="own.yaml")
     (tmp_path / "services" / "other.yaml").write_text("nothing: of a service")
-    assert {one.service for one in load_services(tmp_path / "services", "cafe")} == {"cafe"}
+    folder = tmp_path / "services"
+    assert {one.service for one in read_services(folder, "cafe").declared} == {"cafe"}
     with pytest.raises(InvalidInput, match="other.yaml"):
-        load_services(tmp_path / "services")
+        load_services(folder)
     write(tmp_path, name="twice.yaml")
-    with pytest.raises(InvalidInput, match="rename or remove one"):
-        load_services(tmp_path / "services", "cafe")
+    twice = read_services(folder, "cafe")
+    assert twice.declared == () and "rename or remove one" in twice.faults[-1]
 
 
 def test_find_ignores_faults_of_other_services_and_names_what_is_declared(tmp_path):

@@ -20,9 +20,10 @@ from airlock.errors import InvalidInput, PermanentError, UnknownName
 from airlock.named_files import NamedFiles
 from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
-from airlock.validated import sentence_of, unknown_field, validated
+from airlock.validated import Reading, sentence_of, unknown_field, validated
 
-__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "service_files", "services_folder"]
+__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services",
+           "read_services", "service_files", "services_folder"]
 
 
 _VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
@@ -51,15 +52,25 @@ def service_files(folder: Path | str) -> tuple[Path, ...]:
         raise InvalidInput(f"{root}: the folder cannot be read: {error}; check the path and its permissions") from error
 
 
-def load_services(folder: Path | str, service: str | None = None) -> tuple[ServiceEnvironment, ...]:
+def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
     """Return every environment of every service in *folder*, sorted by service, then environment.
 
-    :param service: return those of this service only, and leave out the files that do not mention it
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
+    """
+    return read_services(folder).complete()
+
+
+def read_services(folder: Path | str, service: str | None = None) -> Reading[ServiceEnvironment]:
+    """Return what ``load_services`` returns, and the faults beside it. Of a service in two files nothing is returned:
+    nobody knows which one is meant.
+
+    :param service: return those of this service only, and leave out the files that do not mention it
+    :raises InvalidInput: the folder cannot be read
     """
     faults: list[str] = []
     loaded: list[ServiceEnvironment] = []
     homes: dict[str, str] = {}
+    twice: set[str] = set()
     for path in service_files(folder):
         if service is not None and not _may_declare(path, service):
             continue
@@ -71,11 +82,11 @@ def load_services(folder: Path | str, service: str | None = None) -> tuple[Servi
         name = environments[0].service
         if name in homes:
             faults.append(f"{path}:1: service: {name!r} is declared in {homes[name]} too; rename or remove one")
+            twice.add(name)
         homes.setdefault(name, str(path))
         loaded.extend(one for one in environments if service in (None, name))
-    if faults:
-        raise InvalidInput("\n".join(faults))
-    return tuple(sorted(loaded, key=lambda one: (one.service, one.environment)))
+    once = (one for one in loaded if one.service not in twice)
+    return Reading(tuple(sorted(once, key=lambda one: (one.service, one.environment))), tuple(faults))
 
 
 def _may_declare(path: Path, service: str) -> bool:

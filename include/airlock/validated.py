@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +15,24 @@ from airlock.errors import InvalidInput
 from airlock.service_file import Document, Place
 
 Model = TypeVar("Model", bound=BaseModel)
+Declared = TypeVar("Declared")
+
+
+@dataclass(frozen=True)
+class Reading(Generic[Declared]):
+    """What the files of a folder say: all that those without a fault declare, and the faults, a line each."""
+
+    declared: tuple[Declared, ...]
+    faults: tuple[str, ...]
+
+    def complete(self) -> tuple[Declared, ...]:
+        """Return what is declared.
+
+        :raises InvalidInput: some file is wrong; one line for each fault of all files
+        """
+        if self.faults:
+            raise InvalidInput("\n".join(self.faults))
+        return self.declared
 
 
 def policies_folder() -> Path:

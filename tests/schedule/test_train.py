@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airlock.errors import InvalidInput, UnknownName
 from airlock.models import Outcome, Record
 from airlock.schedule.train import Readiness, TrainService, board, course, ended, order
-from airlock.schedule.train_file import find_train, load_train, load_trains
+from airlock.schedule.train_file import find_train, load_train, read_trains
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -209,7 +209,7 @@ def test_a_train_file(tmp_path):
     (tmp_path / "weekly.yaml").write_text(FILE)
     train = load_train(tmp_path / "weekly.yaml")
     assert (order(train.services), train.on_failure) == (("stock", "shop"), "stop")
-    assert load_trains(tmp_path / "nowhere") == ()
+    assert read_trains(tmp_path / "nowhere").complete() == ()
     with pytest.raises(UnknownName, match="declared are weekly"):
         find_train(tmp_path, "daily")
 
@@ -227,4 +227,6 @@ def test_a_train_file(tmp_path):
 def test_a_wrong_train_file_is_named(tmp_path, old, new, sentence):
     (tmp_path / "weekly.yaml").write_text(FILE.replace(old, new))
     with pytest.raises(InvalidInput, match=sentence):
-        load_trains(tmp_path)
+        read_trains(tmp_path).complete()
+    (tmp_path / "nightly.yaml").write_text(FILE.replace("train: weekly", "train: nightly"))
+    assert [train.train for train in read_trains(tmp_path).declared] == ["nightly"]

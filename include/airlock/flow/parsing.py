@@ -1,4 +1,8 @@
-"""Which service environments a DAG file builds DAGs of: all for the DAG processor, one for a task on a worker."""
+"""What a DAG file builds DAGs of: of all that is declared for the DAG processor, of one for a task on a worker.
+
+In the DAG processor a wrong file costs the DAGs of that file only; ``dags/wrong_files.py`` shows what is wrong. On a
+worker it is a fault of the task whose DAG it declares.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ from collections.abc import Callable, Iterator
 
 from airflow.sdk import get_parsing_context
 
-from airlock.services import ServiceEnvironment, load_services, services_folder
+from airlock.errors import InvalidInput
+from airlock.schedule.train import Train
+from airlock.schedule.train_file import find_train, read_trains, trains_folder
+from airlock.services import ServiceEnvironment, read_services, services_folder
 
 
 def environments(dag_id: Callable[[ServiceEnvironment], str]) -> Iterator[ServiceEnvironment]:
@@ -14,10 +21,41 @@ def environments(dag_id: Callable[[ServiceEnvironment], str]) -> Iterator[Servic
     that a task begins quickly and no fault of another service stops it.
 
     :param dag_id: returns ``<something>.<service>.<environment>``
-    :raises InvalidInput: a service file that is read is wrong
+    :raises InvalidInput: the folder cannot be read; on a worker, the file of the service is wrong
     """
     wanted = get_parsing_context().dag_id
-    service = wanted.split(".")[1] if wanted is not None and wanted.count(".") == 2 else None
-    for environment in load_services(services_folder(), service):
-        if wanted in (None, dag_id(environment)):
+    if wanted is None:
+        yield from read_services(services_folder()).declared
+        return
+    service = wanted.split(".")[1] if wanted.count(".") == 2 else None
+    reading = read_services(services_folder(), service)
+    for environment in reading.declared or reading.complete():  # once it is found, faults of others do not matter
+        if wanted == dag_id(environment):
             yield environment
+
+
+def trains(dag_id: Callable[[Train], str]) -> Iterator[Train]:
+    """Yield every train whose DAG is wanted now.
+
+    :param dag_id: returns ``<something>.<train>``
+    :raises InvalidInput: on a worker, the file of the train is wrong
+    :raises UnknownName: on a worker, there is no such train any more
+    """
+    wanted = get_parsing_context().dag_id
+    if wanted is None:
+        yield from read_trains(trains_folder()).declared
+        return
+    train = find_train(trains_folder(), wanted.partition(".")[2])
+    if wanted == dag_id(train):
+        yield train
+
+
+def refuse_wrong_files() -> None:
+    """Return if every service file and every train file is right. Called by a DAG file, so that Airflow shows the rest
+    as import errors.
+
+    :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
+    """
+    faults = (*read_services(services_folder()).faults, *read_trains(trains_folder()).faults)
+    if faults:
+        raise InvalidInput("\n".join(("the DAGs of these files are not built, until they are mended:", *faults)))

@@ -5,8 +5,8 @@ typo in a file or a field from another version stops instead of being ignored. T
 """
 
 from airlock.models.backup import Check, Handle, Inspection, Progress, Proof, RecoveryPoint, Resource, StoredObject
-from airlock.models.base import Digest, Frozen, Name, Version, canonical_json, digest_of, utc_now
 from airlock.models.change import Absence, ApprovalRule, ApprovalTerms, Permit, Plan, Rfc, Risk, RiskFactor, Vote
+from airlock.models.frozen import Digest, Frozen, Name, Version, canonical_json, digest_of, utc_now
 from airlock.models.migration import (
     ConcurrentIndex,
     JudgedStatement,

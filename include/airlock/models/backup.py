@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from airlock.models.base import Frozen, Name
+from airlock.models.frozen import Frozen, Name
 from airlock.models.terms import Kind
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from airlock.models.base import Digest, Frozen
+from airlock.models.frozen import Digest, Frozen
 
 MigrationName = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}_[a-z0-9][a-z0-9_]{0,99}$")]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from airlock.models.base import Frozen
+from airlock.models.frozen import Frozen
 
 
 class Record(Frozen):

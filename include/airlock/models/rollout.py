@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from airlock.models.base import Digest, Frozen, Version
+from airlock.models.frozen import Digest, Frozen, Version
 from airlock.models.terms import Answer
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airlock.errors import InvalidInput, UnknownName
 from airlock.schedule.train import Train, order
-from airlock.validated import load_policy
+from airlock.validated import Reading, load_policy
 
 
 def trains_folder() -> Path:
@@ -39,11 +39,8 @@ def train_files(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == ".yaml" and not path.name.startswith("."))
 
 
-def load_trains(folder: Path) -> tuple[Train, ...]:
-    """Return every train of *folder*, by name.
-
-    :raises InvalidInput: one line for each fault of all files
-    """
+def read_trains(folder: Path) -> Reading[Train]:
+    """Return the trains of *folder*, by name, and the faults of its files."""
     faults: list[str] = []
     found: list[Train] = []
     for path in train_files(folder):
@@ -51,9 +48,7 @@ def load_trains(folder: Path) -> tuple[Train, ...]:
             found.append(load_train(path))
         except InvalidInput as error:
             faults.append(str(error))
-    if faults:
-        raise InvalidInput("\n".join(faults))
-    return tuple(found)
+    return Reading(tuple(found), tuple(faults))
 
 
 def find_train(folder: Path, name: str) -> Train:
