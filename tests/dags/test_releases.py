@@ -118,10 +118,10 @@ def test_a_scheduled_cycle_can_start_without_a_form(shop: dict[str, ServiceEnvir
 
 
 @pytest.mark.usefixtures("shop")
-def test_reading_the_dag_file_loads_no_cloud_client_and_no_provider_but_standard() -> None:
+def test_reading_the_dag_files_loads_no_cloud_client_and_no_provider_but_standard() -> None:
     check = (
-        "import sys; import airflow.sdk, airflow.timetables.trigger\n"
-        "import airlock.flow.release_dag, airlock.flow.cycle\n"
+        "import pathlib, runpy, sys; import airflow.sdk, airflow.timetables.trigger\n"
+        f"[runpy.run_path(str(path)) for path in pathlib.Path({str(ROOT / 'dags')!r}).glob('*.py')]\n"
         "heavy = ('boto3', 'botocore', 'kubernetes', 'hvac', 'scipy', 'psycopg', 'slack_sdk')\n"
         "parts = ('hooks', 'operators', 'sensors', 'triggers', 'utils')\n"
         "print([m for m in sys.modules if m in heavy or (m.startswith('airflow.providers.') and "
@@ -138,9 +138,9 @@ def test_a_promotion_is_announced_and_wakes_the_continuous_cycle_after_it(shop: 
     from airlock.flow.release_dag import build
 
     staging = build(shop["staging"])
-    assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["airlock://shop/staging"]
+    assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["x-airlock://shop/staging"]
     prod = build(shop["prod"].model_copy(update={"cycle": Cycle(continuous=True)}))
-    assert prod.schedule.uri == "airlock://shop/staging"
+    assert prod.schedule.uri == "x-airlock://shop/staging"
     prod.params.validate()
     back = rollback_dag.build(shop["staging"])
     assert not any(task.outlets for task in back.tasks), "what was taken back goes nowhere"

@@ -173,7 +173,7 @@ def _evening(house: House) -> Told:
     keep("staging", house.ended(house.trigger("release.shop.staging", standard)), "shop", "staging")
     keep("prod", house.triggered_by_event("release.shop.prod", 1), "shop", "prod")
     asset = next(one for one in house.client._call("GET", "/api/v2/assets")["assets"]
-                 if one["uri"] == "airlock://shop/staging")
+                 if one["uri"] == "x-airlock://shop/staging")
     forged = {"version": "1.5", "digest": "sha256:" + "0" * 64, "release": "shop-staging-1"}
     house.client._call("POST", "/api/v2/assets/events", json={"asset_id": asset["id"], "extra": forged})
     back = house.trigger("rollback.shop.prod", {"reason": "1.1 is slow for some customers"})
