@@ -57,7 +57,7 @@ def main() -> None:
         home.chmod(0o711)
         _write_services(home / "services", given.number)
         layout = Layout(repository=ROOT, home=home, port_base=given.port_base)
-        stack.start_all(layout, print, settings={"AIRLOCK_SERVICES": str(home / "services")})
+        stack.start_all(layout, print, {"AIRLOCK_SERVICES": str(home / "services")}, rates={})
         try:
             found = _park(layout, given.number)
         finally:

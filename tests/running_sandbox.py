@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.demo_view import DemoView
 from sandbox.layout import OFFSETS, Layout
+from sandbox.traffic import RATES
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWER_SECONDS = 400.0
@@ -38,18 +39,23 @@ def _as_it_is(_: Layout) -> Mapping[str, str]:
 
 
 @contextmanager
-def running_sandbox(home: Path, prepare: Callable[[Layout], Mapping[str, str]] = _as_it_is) -> Iterator[Running]:
+def running_sandbox(
+    home: Path,
+    prepare: Callable[[Layout], Mapping[str, str]] = _as_it_is,
+    listeners: Iterable[str] = tuple(RATES),
+) -> Iterator[Running]:
     """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block.
 
-    *prepare* is called before anything starts, and returns settings for Airflow beside the usual ones.
+    *prepare* is called before anything starts, and returns settings for Airflow beside the usual ones. Customers ask
+    through *listeners* only: requests that no test looks at take a processor's time from those that count.
     """
     layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
-    settings = prepare(layout)
+    settings, rates = prepare(layout), {name: RATES[name] for name in listeners}
     try:
-        given = stack.start_all(layout, settings=settings)
+        given = stack.start_all(layout, settings=settings, rates=rates)
     except InvalidInput:  # a port was taken between the look and the start: two of these may start at once
         layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
-        given = stack.start_all(layout, settings=settings)
+        given = stack.start_all(layout, settings=settings, rates=rates)
     patch = pytest.MonkeyPatch()
     try:
         for name, value in given.items():

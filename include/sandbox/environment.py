@@ -111,7 +111,7 @@ def airflow(layout: Layout, held: Credentials) -> dict[str, str]:
         "API__WORKERS": "1",
         "API__SECRET_KEY": held.api,
         "API_AUTH__JWT_SECRET": held.jwt,
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "SCHEDULER__MAX_TIS_PER_QUERY": "16",

@@ -62,6 +62,7 @@ class _Found:
     zone_id: str = ""
     load_balancers: dict[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 class Cancelled(TemporaryError):
@@ -69,12 +70,16 @@ class Cancelled(TemporaryError):
 
 
 def start_all(
-    layout: Layout, progress: Progress = lambda _: None, settings: Mapping[str, str] = MappingProxyType({})
+    layout: Layout,
+    progress: Progress = lambda _: None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    rates: Mapping[str, float] = traffic.RATES,
 ) -> dict[str, str]:
     """Start everything; return the environment by which Airflow and the command line find it.
 
-    *settings* are environment variables for Airflow beside, or instead of, the usual ones. An earlier run that is dead
-    or half dead is cleaned up first. If any step fails, all that was started is stopped.
+    *settings* are environment variables for Airflow beside, or instead of, the usual ones; *rates* are the requests per
+    second that customers send, as in ``traffic.RATES``. An earlier run that is dead or half dead is cleaned up first.
+    If any step fails, all that was started is stopped.
 
     :raises InvalidInput: it runs already, a port is in use, or another command works on the same sandbox
     :raises PermanentError: the machine cannot carry it
@@ -89,7 +94,7 @@ def start_all(
             _stop(layout, progress)
         preflight.check_ports(layout)
         held = credentials.load(layout.sandbox)
-        found = _Found(settings=settings)
+        found = _Found(settings=settings, rates=rates)
         try:
             _run(_steps(layout, held, found), progress)
         except BaseException:
@@ -188,7 +193,7 @@ def _steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list
         *(Step(f"airflow-{name}", ready, component(name)) for name in airflow.COMPONENTS),
         Step("airflow", AIRFLOW, lambda: _healthy(layout)),
         # Last: its requests would take the time that the others need to start.
-        Step("traffic", ("airflow", "envoy", "supervisor"), lambda: void(traffic.start(layout))),
+        Step("traffic", ("airflow", "envoy", "supervisor"), lambda: void(traffic.start(layout, found.rates))),
     ]
 
 

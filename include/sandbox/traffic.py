@@ -12,6 +12,8 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from sandbox.layout import Layout
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 CONNECTIONS = 16
 REPORT_SECONDS = 30.0
 PATHS = ("/orders", "/orders/17", "/orders", "/", "/orders/42", "/orders", "/orders/1", "/orders/99")
-RATES = {"envoy": 120.0, "envoy_staging": 60.0}
+RATES: Mapping[str, float] = MappingProxyType({"envoy": 120.0, "envoy_staging": 60.0})
 """Requests per second through each of Envoy's listeners."""
 _FAULTS = (OSError, EOFError, ValueError, asyncio.TimeoutError, asyncio.LimitOverrunError)
 
@@ -85,11 +87,11 @@ async def run(rates: dict[str, float]) -> None:
     await asyncio.gather(_report(streams), *(stream.run() for stream in streams))
 
 
-def start(layout: Layout) -> Server:
-    """Start the traffic of all environments as a process of its own."""
+def start(layout: Layout, rates: Mapping[str, float] = RATES) -> Server:
+    """Start the traffic through all listeners that *rates* names as a process of its own."""
     program = Program(
         name="traffic",
-        command=(sys.executable, "-m", __spec__.name, *(f"{layout.url(name)}={rate}" for name, rate in RATES.items())),
+        command=(sys.executable, "-m", __spec__.name, *(f"{layout.url(name)}={rate}" for name, rate in rates.items())),
         log=layout.log / "traffic.log",
         ready=lambda: True,
         folder=layout.repository / "include",

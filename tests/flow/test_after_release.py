@@ -114,7 +114,7 @@ def after(open_folder: Path) -> Iterator[After]:
         write_services(services)
         return {"AIRLOCK_SERVICES": str(services)}
 
-    with running_sandbox(open_folder, prepare) as running:
+    with running_sandbox(open_folder, prepare, ["envoy_staging"]) as running:
         found = After(running, services)
         for dag in (STAGING, "follow_up", "follow_up_release"):
             found.client("release-manager").wait_for_dag(dag, 120)

@@ -162,7 +162,7 @@ def left_over(running: Running, environment: ServiceEnvironment) -> list[str]:
 
 @pytest.fixture(scope="module")
 def attacked(open_folder: Path) -> Iterator[Attacked]:
-    with running_sandbox(open_folder) as running:
+    with running_sandbox(open_folder, listeners=()) as running:
         demo, environment = running.demo, running.demo.environment
         store = store_of(environment)
         resources = {f"{one.kind}.{one.name}": one for one in environment.resources}

@@ -25,7 +25,7 @@ from airlock.models import Record
 from airlock.recompute.release import recompute
 from airlock.services import ServiceEnvironment, find
 from airlock.signing import Signer
-from sandbox import credentials, postgres, processes
+from sandbox import credentials, postgres
 from sandbox.airflow_client import Run
 from sandbox.demo import EASY
 from sandbox.layout import Layout
@@ -137,10 +137,7 @@ def seen(open_folder: Path) -> Iterator[Seen]:
         write_services(services)
         return {"AIRLOCK_SERVICES": str(services)}
 
-    with running_sandbox(open_folder, prepare) as running:
-        traffic = processes.find(running.layout.run, "traffic")
-        assert traffic is not None
-        traffic.stop()
+    with running_sandbox(open_folder, prepare, listeners=()) as running:
         shop = Shop(running, services)
         with shop.traffic():
             first = shop.release("1.5")

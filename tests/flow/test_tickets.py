@@ -125,7 +125,7 @@ def followed(open_folder: Path) -> Iterator[Followed]:
         def prepare(_: Layout) -> Mapping[str, str]:
             return given
 
-        running = stacked.enter_context(running_sandbox(open_folder, prepare))
+        running = stacked.enter_context(running_sandbox(open_folder, prepare, ["envoy_staging"]))
         yield released(running, services, tickets, slack.posted)
 
 
