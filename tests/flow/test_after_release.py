@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from tests.running_sandbox import ROOT, Running, answer, running_sandbox
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 STAGING = "release.shop.staging"
 PATIENCE_SECONDS = 240.0
+OWED = timedelta(seconds=3.6)
 EMERGENCY = {
     "version": "1.1", "change_type": "emergency", "title": "The order page is down", "incident": "INC-1042",
     "reason": "Nobody can order.", "justification": "Every minute costs.", "impact": "low",
@@ -38,7 +39,7 @@ Found = TypeVar("Found")
 
 
 def write_services(folder: Path) -> None:
-    """The shop's staging, small; emergencies there are decided by one person and overdue at once."""
+    """The shop's staging, small; emergencies there are decided by one person and overdue after seconds."""
     whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] == "env_file"]
@@ -46,7 +47,7 @@ def write_services(folder: Path) -> None:
         staging.pop(gone, None)
     two = {"service_owner": 1, "change_advisory_board": 1}
     staging["approvals"] |= {"low": two, "medium": two, "high": two, "emergency": {"service_owner": 1}}
-    staging["emergency"] = {"retro_approval_hours": 0.001}
+    staging["emergency"] = {"retro_approval_hours": OWED.total_seconds() / 3600}
     staging["production"] = False
     whole["environments"] = {"staging": staging}
     folder.mkdir()
@@ -127,7 +128,9 @@ def test_an_emergency_that_is_not_approved_afterwards_stops_standard_changes_unt
     after.until("the request", lambda: owner.pending_request(run))
     answer(owner, run, "Approve", "it is down", lambda: sum(one.type == "vote" for one in after.records(run)))
     assert after.ended(run).state == "success"
-    released = after.records(run)[-1].release
+    landed = after.records(run)[-1]
+    released = landed.release
+    after.until("the end of the time in which it is owed", lambda: datetime.now(UTC) > landed.at + OWED or None)
 
     refused = manager.trigger(STAGING, {"version": "1.2", "change_type": "standard"})
     assert after.ended(refused).state == "failed"
