@@ -73,14 +73,15 @@ def _home() -> Path:
 
 
 def _write_services(folder: Path, number: int) -> None:
-    """Write *number* services of one environment and one resource, whose calendar is closed for days."""
+    """Write *number* services of one environment and one resource, whose calendar opens in most of a day: while the
+    permit still holds, so that a release waits for it."""
     whole = yaml.safe_load((ROOT / "include/services/shop.yaml").read_text())
     settings = whole["environments"][ENVIRONMENT]
     settings["resources"] = [one for one in settings["resources"] if one["name"] == "env_file"]
     for name in ("migrations", "without_kinds"):
         settings.pop(name, None)
-    then = datetime.now(UTC) + timedelta(days=3)
-    opens = {"days": [f"{then:%a}".lower()], "from": "03:00", "to": "04:00"}
+    then = datetime.now(UTC) + timedelta(hours=20)
+    opens = {"days": [f"{then:%a}".lower()], "from": f"{then:%H}:00", "to": f"{then:%H}:59"}
     settings["calendar"] = {"timezone": "UTC", "windows": [opens]}
     folder.mkdir()
     for count in range(number):
@@ -97,6 +98,8 @@ def _park(layout: Layout, number: int) -> dict[str, Any]:
         client.trigger(f"release.shop-{count:03d}.{ENVIRONMENT}", _request(standard=count % 2 == 1))
     limit = time.monotonic() + 60 + 20 * number
     while (found := _states(client))["parked"] < number or found["slots"]:
+        if ended := client.tasks_in("failed", "release."):
+            raise SystemExit(f"{len(ended)} releases do not wait: {', '.join(sorted(set(ended)))} failed")
         if time.monotonic() > limit:
             raise SystemExit(f"not all are parked in time: {found}")
         print(f"{time.monotonic() - begun:.0f} s: {found}", flush=True)
