@@ -59,17 +59,24 @@ def read(path: Path, variables: Mapping[str, str]) -> Document:
 
     :raises InvalidInput: the file cannot be read
     """
+    return parse(content(path), path, variables)
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of the file at *path*, at most one more than a service file may have.
+
+    :raises InvalidInput: the file cannot be read
+    """
     _refuse_outside(path)
     try:
         # Without waiting: to open a pipe would last until somebody writes into it.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise InvalidInput(f"{path}:1: file: is not a regular file; put the service file itself here")
-            raw = stream.read(_MAXIMUM_BYTES + 1)
+            return stream.read(_MAXIMUM_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidInput(f"{path}:1: file: cannot be read: {reason}; check the path and its permissions") from error
-    return parse(raw, path, variables)
 
 
 def _refuse_outside(path: Path) -> None:

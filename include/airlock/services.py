@@ -92,8 +92,8 @@ def read_services(folder: Path | str, service: str | None = None) -> Reading[Ser
 def _may_declare(path: Path, service: str) -> bool:
     """Return whether the file may be that of *service*: its text has the name, veils it, or cannot be read."""
     try:
-        text = path.read_text()
-    except (OSError, ValueError):
+        text = service_file.content(path).decode()
+    except (InvalidInput, UnicodeDecodeError):
         return True
     return service in text or _VEILED.search(text) is not None
 
@@ -117,24 +117,10 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
     :raises UnknownName: no file declares it
     :raises InvalidInput: it is declared twice, or is not found while some file is wrong
     """
-    found: list[ServiceEnvironment] = []
-    known: list[str] = []
-    faults: list[str] = []
-    for path in service_files(folder):
-        try:
-            environments = load_file(path)
-        except InvalidInput as error:
-            faults.append(str(error))
-            continue
-        known.extend(f"{one.service} {one.environment}" for one in environments)
-        found.extend(one for one in environments if (one.service, one.environment) == (service, environment))
-    if len(found) == 1:
-        return found[0]
-    if len(found) > 1:
-        raise InvalidInput(f"{found[1].source}:1: service: {service!r} is declared in {found[0].source} too; "
-                           "rename or remove one")
-    if faults:
-        raise InvalidInput("\n".join(faults))
+    for found in read_services(folder, service).declared:
+        if found.environment == environment:
+            return found
+    known = [f"{one.service} {one.environment}" for one in load_services(folder)]
     near = get_close_matches(f"{service} {environment}", known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"

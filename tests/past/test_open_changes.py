@@ -1,0 +1,85 @@
+"""Which open releases a change is compared with: those of every ledger that a service file names, however it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airlock import service_file
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.models import Record, utc_now
+from airlock.past.open_changes import open_changes
+from airlock.services import ServiceEnvironment, find
+from tests.service_data import TEXT, write
+
+NUMBERS = range(40)
+LINE = "    ledger: FOLDER/ledger\n"
+EVIDENCE = "    evidence: FOLDER/evidence\n"
+
+
+def opened(root: Path, service: str) -> None:
+    """Begin a release of *service*, and say so in the ledger at *root*."""
+    holder = Holder(service, "live", f"{service}-live-1")
+    record = Record(release=holder.release, type="plan", at=utc_now(), actor="test", data={})
+    Ledger(root, service, "live").append(record)
+    OpenReleases(root).put(holder, {"version": "1", "touches": ["env://x"], "since": "2026-11-23T09:00:00Z"})
+
+
+@pytest.fixture
+def cafe(tmp_path: Path) -> ServiceEnvironment:
+    """One service among many whose files say the same of their ledgers."""
+    for number in NUMBERS:
+        write(tmp_path, TEXT.replace("service: cafe", f"service: house-{number}"), f"house-{number}.yaml")
+    write(tmp_path)
+    return find(tmp_path / "services", "cafe", "live")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (LINE, "    ledger: FOLDER/other\n"),
+        (LINE, "    ledger: 'FOLDER/other'\n"),
+        (LINE, "    ledger: ${AIRLOCK_OTHER}\n"),
+        (LINE, "    ledger: FOLDER/other # not FOLDER/ledger\n"),
+        (LINE, "    ledger:\n      FOLDER/other\n"),
+        (LINE, "    ledger: >-\n      FOLDER/other\n"),
+        (LINE, '    "\\x6cedger": FOLDER/other\n    description: "ledger: FOLDER/ledger"\n'),
+        (LINE + EVIDENCE, "    evidence: &place FOLDER/other\n    ledger: *place\n"),
+    ],
+)
+def test_another_ledger_is_found_however_it_is_written(cafe, tmp_path, monkeypatch, old, new):
+    monkeypatch.setenv("AIRLOCK_OTHER", f"{tmp_path}/other")
+    assert old in TEXT
+    opened(tmp_path / "ledger", "house-3")
+    opened(tmp_path / "other", "till")
+    assert {one.service for one in open_changes(cafe)} == {"house-3"}
+    # The one that is read last, after many that say the same of their ledgers.
+    write(tmp_path, TEXT.replace("service: cafe", "service: till").replace(old, new), "till.yaml")
+    assert {one.service for one in open_changes(cafe)} == {"house-3", "till"}
+
+
+def test_two_files_with_one_alias_name_two_ledgers(cafe, tmp_path):
+    for name in ("tea", "till"):
+        text = TEXT.replace("service: cafe", f"service: {name}")
+        write(tmp_path, text.replace(LINE + EVIDENCE, f"    evidence: &place FOLDER/{name}\n    ledger: *place\n"),
+              f"{name}.yaml")
+        opened(tmp_path / name, name)
+    assert {one.service for one in open_changes(cafe)} == {"tea", "till"}
+
+
+def test_files_that_say_the_same_are_not_parsed(cafe, monkeypatch):
+    parsed = []
+    parse = service_file.parse
+    monkeypatch.setattr(service_file, "parse", lambda raw, path, variables: parsed.append(path) or parse(
+        raw, path, variables))
+    open_changes(cafe)
+    assert len(parsed) == 1
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(cafe, tmp_path):
+    write(tmp_path, "service: [", "aaa.yaml")
+    (tmp_path / "services" / "bbb.yaml").symlink_to("/dev/zero")
+    opened(tmp_path / "ledger", "house-3")
+    assert {one.service for one in open_changes(cafe)} == {"house-3"}
