@@ -29,6 +29,8 @@ ENVIRONMENT = "staging"
 SUMMARY = Path("bench-parked.json")
 REREAD = "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"
 """Seconds; with so many files nobody reads all of them twice a minute, as the sandbox does with its one."""
+PER_TEAM = 10
+"""Services that a team has."""
 HOLDING = ("queued", "running", "scheduled")
 
 
@@ -87,7 +89,8 @@ def _write_services(folder: Path, number: int) -> None:
     settings["calendar"] = {"timezone": "UTC", "windows": [opens]}
     folder.mkdir()
     for count in range(number):
-        one = {**whole, "service": f"shop-{count:03d}", "environments": {ENVIRONMENT: settings}}
+        one = {**whole, "service": f"shop-{count:03d}", "owner": f"team-{count // PER_TEAM}",
+               "environments": {ENVIRONMENT: settings}}
         (folder / f"shop-{count:03d}.yaml").write_text(yaml.safe_dump(one))
 
 

@@ -137,6 +137,22 @@ def test_a_wrong_file_of_the_team_refuses_and_one_of_another_team_does_not(tmp_p
             debts.debts_of_team(tmp_path / "services", "cafe-team")
 
 
+@pytest.mark.parametrize("line", [
+    "owner: cafe-team", "owner: 'cafe-team'", "owner: cafe-team # people", "owner:\n  cafe-team", '"owner": cafe-team',
+    "owner: ${AIRLOCK_TEAM}", "owner: &team cafe-team", "owner: cafe-team\n", "owner: >-\n  cafe-team",
+])
+def test_a_debt_of_another_service_counts_however_its_owner_is_written(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("AIRLOCK_TEAM", "cafe-team")
+    emergency(tmp_path)
+    file = tmp_path / "services/cafe.yaml"
+    text = file.read_text()
+    assert "owner: cafe-team\n" in text
+    file.write_text(text.replace("owner: cafe-team", line))
+    assert len(debts.debts_of_team(tmp_path / "services", "cafe-team")) == 1
+    file.write_text(text.replace("owner: cafe-team", "owner: cafe-team-of-old"))
+    assert debts.debts_of_team(tmp_path / "services", "cafe-team") == ()
+
+
 def test_history_and_drills_of_earlier_releases_are_facts_of_the_next(tmp_path):
     fly(tmp_path, "cafe-live-1", STANDARD)
     fly(tmp_path, "cafe-live-2", STANDARD, good=False)
