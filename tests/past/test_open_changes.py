@@ -60,13 +60,33 @@ def test_another_ledger_is_found_however_it_is_written(cafe, tmp_path, monkeypat
     assert {one.service for one in open_changes(cafe)} == {"house-3", "till"}
 
 
-def test_two_files_with_one_alias_name_two_ledgers(cafe, tmp_path):
+@pytest.mark.parametrize("lines", [
+    "    evidence: &place FOLDER/{name}\n    ledger: *place\n",
+    "    ledger:\n      FOLDER/{name}\n" + EVIDENCE,
+    "    ledger: >-\n      FOLDER/{name}\n" + EVIDENCE,
+    "    ledger:\n      # as file:/place\n      FOLDER/{name}\n" + EVIDENCE,
+])
+def test_two_files_with_one_first_line_name_two_ledgers(cafe, tmp_path, lines):
     for name in ("tea", "till"):
         text = TEXT.replace("service: cafe", f"service: {name}")
-        write(tmp_path, text.replace(LINE + EVIDENCE, f"    evidence: &place FOLDER/{name}\n    ledger: *place\n"),
-              f"{name}.yaml")
+        write(tmp_path, text.replace(LINE + EVIDENCE, lines.replace("{name}", name)), f"{name}.yaml")
         opened(tmp_path / name, name)
     assert {one.service for one in open_changes(cafe)} == {"tea", "till"}
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("environments:", "environment:"),
+    ("  live:\n", "  live: []\n  other: {}\nelsewhere:\n  live:\n"),
+    ("    ledger: FOLDER/other\n", '    "\\x6cedger": FOLDER/aaa # ledger: FOLDER/other\n'),
+    ("    ledger: FOLDER/other\n", "    # ledger: FOLDER/other\n"),
+])
+def test_a_wrong_file_hides_no_ledger_of_a_right_one_that_writes_the_same(cafe, tmp_path, old, new):
+    text = TEXT.replace(LINE, "    ledger: FOLDER/other\n")
+    assert old in text
+    write(tmp_path, text.replace("service: cafe", "service: aaa").replace(old, new), "aaa.yaml")
+    write(tmp_path, text.replace("service: cafe", "service: till"), "till.yaml")
+    opened(tmp_path / "other", "till")
+    assert {one.service for one in open_changes(cafe)} == {"till"}
 
 
 def test_files_that_say_the_same_are_not_parsed(cafe, monkeypatch):

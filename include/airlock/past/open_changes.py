@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,8 +18,9 @@ from airlock.evidence.open_releases import OpenReleases
 from airlock.services import ServiceEnvironment, service_files
 
 log = logging.getLogger(__name__)
-_SAID = re.compile(r"ledger[^\n]*\n(?:[^\n:]*\n)*[^\n]*")
-"""What a file says of its ledgers: up to the next line with a colon, for a value may go on in the lines after it."""
+_SAID = re.compile(r"ledger[^\n]*\n(?:(?![^\n]*:\s)[^\n]*\n)*[^\n]*")
+"""What a file says of its ledgers: up to the next line with a key, for a value may go on in the lines after it."""
+_KEY = re.compile(r"ledger[\"']?\s*:")
 _VEILED = re.compile(r"\\|\*[A-Za-z]")
 """An escape may hide the word, and an alias stands for what is written elsewhere."""
 
@@ -52,14 +54,20 @@ def _roots(environment: ServiceEnvironment) -> Iterable[str]:
             log.warning("its ledger is not looked at: %s", error)
             continue
         text = raw.decode(errors="replace")
-        said = tuple(_SAID.findall(text))
-        if said in known and not _VEILED.search(text):
+        said, plain = tuple(_SAID.findall(text)), not _VEILED.search(text)
+        if plain and said in known:
             continue
-        data = service_file.parse(raw, path, os.environ).data
-        if isinstance(data, dict):
+        named = _ledgers(service_file.parse(raw, path, os.environ).data)
+        roots.update(named)
+        # Else some of what is said stands where it names no ledger, and in another file it may name one.
+        if plain and len(named) == len(_KEY.findall(text)):
             known.add(said)
-        entries = data.get("environments") if isinstance(data, dict) else None
-        for entry in entries.values() if isinstance(entries, dict) else ():
-            if isinstance(entry, dict) and isinstance(entry.get("ledger"), str):
-                roots.add(entry["ledger"])
     return sorted(roots - {""})
+
+
+def _ledgers(data: Any) -> list[str]:
+    """Return the ledger of each environment that the *data* of a service file, right or wrong, has."""
+    entries = data.get("environments") if isinstance(data, dict) else None
+    found = (entry.get("ledger") for entry in (entries.values() if isinstance(entries, dict) else ())
+             if isinstance(entry, dict))
+    return [ledger for ledger in found if isinstance(ledger, str)]
