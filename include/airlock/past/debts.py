@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +17,6 @@ from airlock.past import ledgers
 from airlock.past.ledgers import FOLLOW_UP
 from airlock.services import ServiceEnvironment, load_file, service_files
 
-_OWNER = re.compile(r"^owner:[ ]+([A-Za-z0-9][^\s#:]*)[ ]*(?=\n\S|\n?\Z)", re.MULTILINE)
-"""One word, in a line of its own that no other goes on."""
 PAID = "retro_approved"
 """Type of the record in the ledger of follow-ups that pays a debt."""
 
@@ -58,27 +55,16 @@ def debts_of_team(folder: Path | str, owner: str, *, signed: bool = True) -> tup
 
 def _of_team(folder: Path | str, owner: str) -> Iterable[ServiceEnvironment]:
     for path in service_files(folder):
-        if _plain_owner(path) not in (None, owner):
-            continue
+        said = service_file.read(path, os.environ).data
+        other = said.get("owner") if isinstance(said, dict) else None
+        if isinstance(other, str) and other.strip() and other.strip() != owner:
+            continue  # whatever else the file of another team says does not matter, nor what is wrong with it
         try:
             environments = load_file(path)
         except InvalidInput as error:
-            said = service_file.read(path, os.environ).data
-            other = said.get("owner") if isinstance(said, dict) else None
-            if isinstance(other, str) and other.strip() and other.strip() != owner:
-                continue  # a fault in the file of another team does not matter
             raise GateRefused(f"whether {owner} owes an approval for an emergency change is not known, because a "
                               f"service file is wrong: {error}") from error
         yield from (one for one in environments if one.owner == owner)
-
-
-def _plain_owner(path: Path) -> str | None:
-    """Return the owner if one line of the file at *path* says it beyond doubt, which spares a parser the others."""
-    try:
-        said = _OWNER.findall(service_file.content(path).decode())
-    except (InvalidInput, UnicodeDecodeError):
-        return None
-    return said[0] if len(said) == 1 else None
 
 
 def blamed(follow_ups: Ledger) -> frozenset[str]:
