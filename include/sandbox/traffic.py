@@ -87,7 +87,7 @@ async def run(rates: dict[str, float]) -> None:
     await asyncio.gather(_report(streams), *(stream.run() for stream in streams))
 
 
-def start(layout: Layout, rates: Mapping[str, float] = RATES) -> Server:
+def start(layout: Layout, rates: Mapping[str, float]) -> Server:
     """Start the traffic through all listeners that *rates* names as a process of its own."""
     program = Program(
         name="traffic",
