@@ -17,19 +17,16 @@ from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import chain, comparison, container, objects
+from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import SEAL, Ledger
-from airlock.evidence.report import Report, make_report
-from airlock.evidence.statement import OpenSeal, open_seal
+from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, check_release
+from airlock.evidence.report import Report
+from airlock.evidence.statement import open_seal
 from airlock.evidence.stored import parse_record
 from airlock.models import Record
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
-README = "README.txt"
-PUBLIC_KEY = "signing-key.pem"
-_RECORDS = "records"
-_UNTRUSTED = ("the seal names its own key {key}: compare this id with the one you trust, or give the trusted public "
-              "key; without it only agreement within the evidence is shown")
 
 
 def pack_path(folder: str | Path | UPath, release: str) -> UPath:
@@ -77,12 +74,8 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     found = _contents(path)
     if found is not None:
         contents, packed, folder = found
-        return _named(path, _verify_release(contents, packed, trusted, folder)[0], packed)
-    place = objects.root_path(path)
-    environments = chain.environments(place)
-    if not environments:
-        return make_report([f"{path} holds no evidence: no seal and no record"])
-    return _verify_environments(environments, trusted, anchor)
+        return _named(path, check_release(contents, packed, trusted, folder)[0], packed)
+    return verify_history(objects.root_path(path), trusted, anchor)
 
 
 @dataclass(frozen=True)
@@ -107,12 +100,12 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
     if found is None:
         raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
     contents, packed, place = found
-    report, opened = _verify_release(contents, packed, Keyring(keys) if keys else None, place)
+    report, opened = check_release(contents, packed, Keyring(keys) if keys else None, place)
     report = _named(path, report, packed)
     records = []
     for name, data in sorted(contents.files.items()):
-        own = name.removeprefix(f"{_RECORDS}/")[5:] if packed else name
-        if name != SEAL and name.startswith(f"{_RECORDS}/") == packed:
+        own = name.removeprefix(f"{RECORDS}/")[5:] if packed else name
+        if name != SEAL and name.startswith(f"{RECORDS}/") == packed:
             try:
                 records.append((own, parse_record(data or b"", own)))
             except EvidenceInvalid:
@@ -135,38 +128,11 @@ def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
         return container.read_zip(here), True, None
-    if set(objects.names(place)) & {_RECORDS, README, PUBLIC_KEY}:
-        return container.read_folder(place, (_RECORDS,)), True, None
+    if set(objects.names(place)) & {RECORDS, README, PUBLIC_KEY}:
+        return container.read_folder(place, (RECORDS,)), True, None
     if chain.is_release(place):
         return container.read_folder(place), False, place
     return None
-
-
-def _verify_release(contents: container.Contents, packed: bool, trusted: Keyring | None,
-                    place: UPath | None = None) -> tuple[Report, OpenSeal | None]:
-    files = dict(contents.files)
-    problems = list(contents.problems)
-    prefix = f"{_RECORDS}/"
-    records = {name: data for name, data in files.items() if not packed or name.startswith(prefix)}
-    records.pop(SEAL, None)
-    if SEAL not in files:
-        problems += [f"removed: {SEAL} is missing, so nothing shows that the records are complete",
-                     *comparison.unsealed(records), *comparison.signatures(records, trusted)]
-        return make_report(problems, records=len(records)), None
-    try:
-        opened = open_seal(files[SEAL] or b"", SEAL, trusted)
-    except EvidenceInvalid as error:
-        problems += [str(error), *comparison.unsealed(records), *comparison.signatures(records, trusted)]
-        return make_report(problems, records=len(records)), None
-    predicate = opened.predicate
-    problems += [*comparison.compare(predicate, records, packed), *comparison.signatures(records, trusted)]
-    if packed:
-        problems += _check_extras(files, opened)
-    elif place is not None and place.name != predicate.release:
-        problems.append(f"moved: the folder {place.name} holds the seal of the release {predicate.release}")
-    notes = [] if trusted else [_UNTRUSTED.format(key=opened.signed_by)]
-    return make_report(problems, notes, release=predicate.release, outcome=predicate.outcome.value,
-                       records=len(records), signed_by=opened.signed_by), opened
 
 
 def _named(path: str | Path | UPath, report: Report, packed: bool) -> Report:
@@ -176,49 +142,6 @@ def _named(path: str | Path | UPath, report: Report, packed: bool) -> Report:
         return report
     note = f"{objects.shown(name)} holds the evidence of the release {report.release}: is this the one you asked for?"
     return report.model_copy(update={"notes": (*report.notes, note)})
-
-
-def _check_extras(files: dict[str, bytes | None], opened: OpenSeal) -> list[str]:
-    problems = []
-    texts = {README: opened.predicate.how_to_verify, PUBLIC_KEY: opened.predicate.public_key}
-    for name, text in texts.items():
-        if name not in files:
-            problems.append(f"removed: {name} is missing")
-        elif files[name] != text.encode():
-            problems.append(f"altered: {name} is not what was sealed")
-    for name in sorted(files):
-        if name not in texts and name != SEAL and not name.startswith(f"{_RECORDS}/"):
-            problems.append(f"added: {objects.shown(name)} is no part of a pack")
-    return problems
-
-
-def _verify_environments(environments: list[UPath], trusted: Keyring | None,
-                         anchor: str | Path | UPath | None) -> Report:
-    problems: list[str] = []
-    notes: list[str] = []
-    signers: set[str] = set()
-    count = 0
-    for environment in environments:
-        label = f"{environment.parent.name}/{environment.name}"
-        seals: list[OpenSeal] = []
-        for folder in chain.releases(environment):
-            contents = container.read_folder(folder)
-            if SEAL not in contents.files:
-                notes.append(f"{label}/{folder.name} is not sealed: under way, or left behind by a crash")
-                found = comparison.unsealed(contents.files) + comparison.signatures(contents.files, trusted)
-                problems += [f"{label}/{folder.name}: {text}" for text in found]
-                count += len(contents.files)
-                continue
-            report, opened = _verify_release(contents, False, trusted, folder)
-            problems += [f"{label}/{folder.name}: {text}" for text in report.problems]
-            count += report.records
-            if opened is not None:
-                seals.append(opened)
-                signers.add(opened.signed_by)
-        problems += [f"{label}: {text}" for text in chain.check(seals, environment, anchor)]
-    if trusted is None:
-        notes += [_UNTRUSTED.format(key=key) for key in sorted(signers)]
-    return make_report(problems, notes, records=count, signed_by=", ".join(sorted(signers)))
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
