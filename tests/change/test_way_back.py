@@ -28,6 +28,24 @@ REVERSIBLE = (
     "SELECT 1",
     "-- nothing but a comment",
     "",
+    # what the grammar spells as a function is PostgreSQL's own, and computed once for a default
+    "ALTER TABLE orders ADD made_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'utc')",
+    "ALTER TABLE orders ADD a timestamptz DEFAULT (current_timestamp AT LOCAL), ADD b date DEFAULT current_date",
+    "ALTER TABLE orders ADD a int NOT NULL DEFAULT EXTRACT(year FROM now())::int",
+    "ALTER TABLE orders ADD a timestamptz NOT NULL DEFAULT now() + interval '1 day'",
+    "ALTER TABLE orders ADD a text[] NOT NULL DEFAULT ARRAY[]::text[], ADD b jsonb NOT NULL DEFAULT '{}'::jsonb",
+    "SELECT 1 WHERE 'a' LIKE 'b' ESCAPE '!' AND 'a' SIMILAR TO 'b' AND trim(both from 'a') IS NFC NORMALIZED",
+    "ALTER TABLE orders ADD a text DEFAULT NULL",
+    # of a type that this migration makes, it is known what it refuses
+    "CREATE TYPE mood AS ENUM ('good'); ALTER TABLE orders ADD m mood, ADD n mood[]",
+    "CREATE TYPE s.pair AS (a int); ALTER TABLE orders ADD m s.pair",
+    "CREATE TABLE part (id int); CREATE TABLE whole (id int) PARTITION BY LIST (id); "
+    "ALTER TABLE whole ATTACH PARTITION part DEFAULT",
+    "ALTER MATERIALIZED VIEW v SET (fillfactor = 70)",
+    "ALTER INDEX i SET (fillfactor = 70)",
+    "ALTER TABLE orders SET (autovacuum_enabled = false)",
+    "WITH a AS (INSERT INTO kinds VALUES (1) RETURNING *) INSERT INTO others SELECT * FROM a",
+    "INSERT INTO kinds VALUES (1) ON CONFLICT DO NOTHING",
 )
 FIX_FORWARD = (
     "CREATE INDEX o ON orders (state)",
@@ -52,6 +70,34 @@ FIX_FORWARD = (
     "LOCK TABLE orders",
     "CREATE TABLE part PARTITION OF orders DEFAULT",
     "CREATE TABLE IF NOT EXISTS notes (id int); CREATE INDEX n ON notes (id)",
+    # what looks like a value may be none, and a type that is not PostgreSQL's own may be a domain
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT NULL",
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT CAST(NULL AS text)",
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT (NULL::text)",
+    "ALTER TABLE orders ADD note int NOT NULL DEFAULT nullif(1, 1)",
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT substring('a' from 'b')",
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT lower(NULL)",
+    "ALTER TABLE orders ADD note text NOT NULL DEFAULT 'a' || NULL",
+    "ALTER TABLE orders ADD mail mail_address",
+    "ALTER TABLE orders ADD mail public.text",
+    "ALTER TABLE orders ADD mail mail_address[]",
+    "CREATE DOMAIN mail_address AS text NOT NULL; ALTER TABLE orders ADD mail mail_address",
+    # ALTER of another sort of thing
+    "ALTER VIEW totals SET (security_invoker = true)",
+    "ALTER VIEW totals RESET (security_barrier)",
+    "ALTER TABLE orders_fdw RENAME TO x",
+    "ALTER FOREIGN TABLE far ADD COLUMN note text",
+    "ALTER TYPE address ADD ATTRIBUTE zip text",
+    # what a command on a new table does to an old one
+    "CREATE TABLE whole (id int) PARTITION BY LIST (id); ALTER TABLE whole ATTACH PARTITION orders DEFAULT",
+    "CREATE TABLE s.orders (id int) PARTITION BY LIST (id); ALTER TABLE s.orders ATTACH PARTITION orders DEFAULT",
+    "CREATE INDEX CONCURRENTLY i ON orders (id); ALTER INDEX i ATTACH PARTITION j",
+    # a name that was new is that of an old thing now
+    "CREATE TABLE n (id int); ALTER TABLE n RENAME TO m; ALTER TABLE orders RENAME TO n; "
+    "ALTER TABLE n ALTER a SET DEFAULT 1",
+    # two names that look alike
+    'CREATE TABLE "s.orders" (id int); ALTER TABLE s.orders ALTER a DROP NOT NULL',
+    'CREATE TABLE "orders " (id int); CREATE INDEX i ON orders (id)',
 )
 NEEDS_RESTORE = (
     "DROP TABLE orders",
@@ -68,6 +114,19 @@ NEEDS_RESTORE = (
     "ALTER TABLE orders ALTER a TYPE text USING ''",
     "ALTER TABLE orders ALTER a SET NOT NULL",
     "WITH gone AS (DELETE FROM orders RETURNING *) SELECT * FROM gone",
+    "WITH gone AS (DELETE FROM orders RETURNING *) INSERT INTO old SELECT * FROM gone",
+    "CREATE TABLE old (a int); WITH gone AS (DELETE FROM orders RETURNING a) INSERT INTO old SELECT a FROM gone",
+    "WITH a AS (UPDATE orders SET b = 1 RETURNING *) INSERT INTO old SELECT * FROM a ON CONFLICT DO NOTHING",
+    "WITH a AS (INSERT INTO orders VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1 RETURNING *) INSERT INTO o SELECT 1",
+    "WITH a AS (INSERT INTO orders VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1 RETURNING *) SELECT * FROM a",
+    "WITH a AS (MERGE INTO orders USING n ON true WHEN MATCHED THEN DELETE RETURNING *) INSERT INTO old SELECT 1",
+    "INSERT INTO old WITH RECURSIVE x AS (SELECT 1), gone AS (DELETE FROM orders RETURNING 1) SELECT * FROM gone",
+    "INSERT INTO old SELECT a OPERATOR(mine.+) b FROM orders",
+    "ALTER TABLE orders ALTER a TYPE mail_address",
+    "ALTER TYPE address DROP ATTRIBUTE zip",
+    "CREATE TABLE n (a int); ALTER TABLE n INHERIT orders",
+    "CREATE TABLE n (a int); ALTER SEQUENCE orders_id_seq OWNED BY n.a",
+    "CREATE TABLE n (a int); ALTER TABLE n ALTER a SET DEFAULT nextval('orders_id_seq')",
     "CREATE TABLE copy AS WITH gone AS (DELETE FROM orders RETURNING *) SELECT * FROM gone",
     "EXPLAIN ANALYZE DELETE FROM orders",
     "DO $$ BEGIN EXECUTE 'DROP TABLE orders'; END $$",
@@ -129,6 +188,9 @@ def test_the_verdict_on_a_statement(text: str, expected: Reversal) -> None:
         ("ALTER TABLE orders ADD FOREIGN KEY (a) REFERENCES b", "without NOT VALID"),
         ("REFRESH MATERIALIZED VIEW v", "without CONCURRENTLY"),
         ("LOCK orders", "LOCK TABLE keeps others from orders"),
+        ("CREATE TABLE n (o int REFERENCES orders)", "from removing the rows of orders"),
+        ("CREATE TABLE n (o int, FOREIGN KEY (o) REFERENCES s.orders ON DELETE RESTRICT)", "the rows of s.orders"),
+        ("CREATE TABLE n (o int); ALTER TABLE n ADD FOREIGN KEY (o) REFERENCES orders", "removing the rows of orders"),
     ],
 )
 def test_a_lock_that_keeps_others_waiting_is_warned_of(text: str, warning: str) -> None:
@@ -137,7 +199,9 @@ def test_a_lock_that_keeps_others_waiting_is_warned_of(text: str, warning: str) 
 
 
 @pytest.mark.parametrize("text", ["CREATE INDEX CONCURRENTLY i ON orders (a)", "ALTER TABLE orders ADD n int",
-                                  "CREATE TABLE t (a int); CREATE INDEX i ON t (a)"])  # fmt: skip
+                                  "CREATE TABLE t (a int); CREATE INDEX i ON t (a)",
+                                  "CREATE TABLE n (o int REFERENCES orders ON DELETE CASCADE)",
+                                  "CREATE TABLE t (a int); CREATE TABLE n (o int REFERENCES t)"])  # fmt: skip
 def test_what_makes_nobody_wait_is_not_warned_of(text: str) -> None:
     assert not verdict(text).warnings
 
@@ -170,6 +234,29 @@ def test_what_makes_nobody_wait_is_not_warned_of(text: str) -> None:
         ("ALTER TABLE o ADD n int", "DO $$ BEGIN END $$", False),
         ("ALTER TABLE o ADD n int", "rubbish", False),
         ("DROP TABLE t", "CREATE TABLE t (a int)", False),
+        # the rows of an old table
+        ("CREATE TABLE t (a int); WITH g AS (DELETE FROM o RETURNING a) INSERT INTO t SELECT a FROM g",
+         "DROP TABLE t", False),
+        ("CREATE TABLE t (a int); WITH g AS (INSERT INTO o VALUES (1) RETURNING a) INSERT INTO t SELECT a FROM g",
+         "DROP TABLE t", False),
+        ("CREATE TABLE t (a int) PARTITION BY LIST (a); ALTER TABLE t ATTACH PARTITION o DEFAULT",
+         "DROP TABLE t", False),
+        # what is named alike, or is hidden by what lasts for one session only
+        ('CREATE TABLE "s.t" (a int)', "DROP TABLE s.t", False),
+        ('CREATE TABLE "s.t" (a int)', 'DROP TABLE "s.t"', True),
+        ('CREATE TABLE "t " (a int)', "DROP TABLE t", False),
+        ('ALTER TABLE o ADD "n  m" int', 'ALTER TABLE o DROP "n m"', False),
+        ("CREATE TEMP VIEW v AS SELECT 1", "DROP VIEW v", False),
+        ("CREATE TEMP SEQUENCE v", "DROP SEQUENCE v", False),
+        ("CREATE TEMP TABLE v (a int)", "DROP TABLE v", False),
+        ("CREATE VIEW pg_temp.v AS SELECT 1", "DROP VIEW pg_temp.v", False),
+        # a comment goes with what it speaks of, or an older one is lost
+        ("ALTER TABLE o ADD n int; COMMENT ON COLUMN o.n IS 'x'", "ALTER TABLE o DROP n", True),
+        ("CREATE TABLE t (a int); COMMENT ON TABLE t IS 'x'; COMMENT ON COLUMN t.a IS 'x'", "DROP TABLE t", True),
+        ("CREATE TYPE s.e AS ENUM ('a'); COMMENT ON TYPE s.e IS 'x'", "DROP TYPE s.e", True),
+        ("CREATE INDEX CONCURRENTLY i ON t (x); COMMENT ON INDEX i IS 'x'", "DROP INDEX CONCURRENTLY i", True),
+        ("ALTER TABLE o ADD n int; COMMENT ON TABLE o IS 'x'", "ALTER TABLE o DROP n", False),
+        ("ALTER TABLE o ADD n int; COMMENT ON COLUMN o.m IS 'x'", "ALTER TABLE o DROP n", False),
     ],
 )
 def test_only_sql_back_that_takes_away_exactly_what_was_made_is_run(up: str, down: str, undo: bool) -> None:

@@ -289,3 +289,86 @@ def test_what_is_migrated_is_what_is_backed_up(
         set_connection(monkeypatch, "backup", **common, port=other.port, password=other.password)
         with pytest.raises(PermanentError, match="leads to another database than backup"):
             database().check_same("backup")
+
+
+# --- the way back drops nothing that was there before -----------------------------------------------------------------
+
+
+def kept_orders(admin: Any) -> int:
+    return admin.execute("SELECT count(*) FROM orders").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "named"),
+    [
+        pytest.param(
+            "CREATE TABLE everything (id int, item text) PARTITION BY RANGE (id);"
+            "ALTER TABLE orders ALTER id DROP DEFAULT, ALTER id DROP NOT NULL;"
+            "ALTER TABLE everything ATTACH PARTITION orders FOR VALUES FROM (0) TO (1000000)",
+            "DROP TABLE everything", "table orders", id="a partition",
+        ),
+        pytest.param("ALTER TABLE orders ADD note text", "ALTER TABLE orders DROP note, DROP item",
+                     "column item of table orders", id="a column"),
+        pytest.param("CREATE TABLE n (a int); ALTER TABLE orders ALTER id DROP DEFAULT;"
+                     "ALTER SEQUENCE orders_id_seq OWNED BY n.a", "DROP TABLE n", "orders_id_seq", id="a sequence"),
+        pytest.param("SELECT 1", "DROP TABLE orders CASCADE", "table orders", id="everything"),
+    ],
+)  # fmt: skip
+def test_a_way_back_that_would_drop_what_was_there_before_is_refused(
+    admin: Any, up: str, down: str, named: str
+) -> None:
+    migration = Migration(name="0001_x", up=up, down=down)
+    apply(migration)
+    with pytest.raises(PermanentError, match=f"would drop what shop held before it: .*{named}"):
+        undo(migration)
+    assert kept_orders(admin) == 500
+    assert "item" in columns(admin)
+    assert "0001_x" in database().applied()
+
+
+def test_an_index_that_was_there_before_is_not_dropped_by_a_way_back(admin: Any) -> None:
+    admin.execute("CREATE INDEX by_item ON orders (item)")
+    tolerant = INDEX.model_copy(update={"up": "CREATE INDEX CONCURRENTLY IF NOT EXISTS by_item ON orders (item)"})
+    apply(tolerant)
+    with pytest.raises(PermanentError, match="would drop what shop held before it: index by_item"):
+        undo(tolerant)
+    assert index(admin) is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM orders WHERE id = 1", "UPDATE orders SET item = 'x' WHERE id = 1",
+     "WITH gone AS (DELETE FROM orders WHERE id < 9 RETURNING id) INSERT INTO n SELECT id FROM gone",
+     "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DELETE FROM orders WHERE id = 1'; SELECT f()"],
+)  # fmt: skip
+def test_a_migration_that_changed_old_rows_is_not_undone(
+    admin: Any, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    migration = Migration(name="0001_x", up=f"CREATE TABLE n (a int); {change}", down="DROP TABLE n")
+    apply(migration)
+    assert "changes or removes rows of table orders" in caplog.text
+    with pytest.raises(PermanentError, match="changed or removed rows of table orders.*nothing was changed"):
+        undo(migration)
+    assert admin.execute("SELECT to_regclass('n')").fetchone()[0] == "n"
+
+
+def test_what_came_after_the_migration_goes_with_what_it_made(admin: Any) -> None:
+    migration = Migration(name="0001_x", up="CREATE TABLE n (a int) PARTITION BY LIST (a)", down="DROP TABLE n")
+    apply(migration)
+    admin.execute("SET ROLE owner; CREATE TABLE n1 PARTITION OF n FOR VALUES IN (1); INSERT INTO n VALUES (1)")
+    admin.execute("RESET ROLE")
+    admin.execute("CREATE TABLE other (a int); DROP TABLE other; ALTER TABLE orders RENAME item TO thing")
+    assert undo(migration)
+    assert admin.execute("SELECT to_regclass('n1')").fetchone()[0] is None
+
+
+def test_a_migration_of_which_nobody_knows_what_was_there_before_is_not_undone(admin: Any) -> None:
+    admin.execute("CREATE SCHEMA airlock AUTHORIZATION owner; SET ROLE owner; CREATE TABLE airlock.migrations ("
+                  "name text PRIMARY KEY, digest text NOT NULL, release text NOT NULL, finished boolean NOT NULL, "
+                  "at timestamptz NOT NULL DEFAULT now()); RESET ROLE")  # fmt: skip
+    admin.execute("INSERT INTO airlock.migrations VALUES ('0001_note', %s, 'r1', true)", [COLUMN.up_digest])
+    with pytest.raises(PermanentError, match="what shop held before migration 0001_note is not on record"):
+        undo(COLUMN)
+    later = Migration(name="0002_later", up="ALTER TABLE orders ADD later int", down="ALTER TABLE orders DROP later")
+    assert apply(later)
+    assert undo(later)

@@ -5,33 +5,22 @@ The grammar is ``libpg_query``, through ``postgast``; imported on use, because f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from airlock.plain_text import harmless
 
 LARGEST_SQL = 256 * 1024
-_FUNCTIONS = (
-    "abs array_agg array_length array_to_string avg btrim ceil char_length clock_timestamp concat concat_ws count "
-    "date_part date_trunc encode decode extract floor format gen_random_uuid uuidv4 uuidv7 greatest json_build_object "
-    "jsonb_build_array jsonb_build_object jsonb_set least left length lower lpad ltrim make_date max md5 min mod now "
-    "nullif octet_length overlay position random regexp_replace replace reverse right round row_number rpad rtrim "
-    "sha256 split_part starts_with string_agg strpos substr substring sum to_char to_date to_json to_jsonb "
-    "to_timestamp to_tsvector translate trim trunc unnest upper"
-)
-KNOWN_FUNCTIONS = frozenset(_FUNCTIONS.split())
-"""PostgreSQL's functions that only compute. A name without a schema means them: pg_catalog is searched first."""
-STEADY = frozenset({"now", "date_trunc", "lower", "upper", "md5", "concat", "round"})
-"""Of these, what PostgreSQL computes once for a default, so that no table is rewritten."""
-
-
+Name = tuple[str, str]
+"""What names a relation or a type, as the catalog has it: its schema (empty if none is written) and its name."""
+Thing = tuple[str, ...]
+"""A thing of a schema: its kind, its ``Name``, and a column, a constraint or the table of it."""
 _LONGEST_CHAIN = 4000
 _LEAVES = (
     "IDENT", "SCONST", "ICONST", "FCONST", "BCONST", "XCONST", "USCONST", "NULL_P", "TRUE_P", "FALSE_P", "DEFAULT",
     "ASCII_40", "ASCII_41", "ASCII_44", "ASCII_46", "SQL_COMMENT", "C_COMMENT",
 )  # fmt: skip
 """What may stand thousands of times in a list of values: none of it makes a tree deeper. (ASCII: brackets , and .)"""
-
 
 
 def parsed(sql: str) -> tuple[tuple[Any, ...], str]:
@@ -67,13 +56,38 @@ def _chain(sql: str) -> int:
     return longest
 
 
-def made_table(statement: Any) -> str:
-    """Return the name of the table that *statement* makes, which was surely not there before; else an empty text."""
+def made_table(statement: Any) -> Name | None:
+    """Return the table that *statement* makes for good, and which was surely not there before."""
     if statement.WhichOneof("node") != "create_stmt":
-        return ""
+        return None
     tree = statement.create_stmt
-    plain = tree.relation.relpersistence == "p" and not tree.if_not_exists and not is_part(tree)
-    return name_of(tree.relation) if plain else ""
+    plain = lasts(tree.relation) and not tree.if_not_exists and not is_part(tree)
+    return identity(tree.relation) if plain else None
+
+
+def made_type(statement: Any) -> Name | None:
+    """Return the type without a rule about values (an enum, a composite) that *statement* makes."""
+    kind = statement.WhichOneof("node")
+    if kind == "create_enum_stmt":
+        return identity_of_parts(statement.create_enum_stmt.type_name)
+    return identity(statement.composite_type_stmt.typevar) if kind == "composite_type_stmt" else None
+
+
+def lasts(relation: Any) -> bool:
+    """Return whether what is made as *relation* is there for other sessions: a temporary thing hides an old one of its
+    name in its own session only, so that dropping it later, by name, would drop the old one."""
+    return relation.relpersistence == "p" and not relation.schemaname.startswith("pg_temp")
+
+
+def identity(relation: Any) -> Name:
+    """Return what names *relation*: exactly, because two names may look alike where they are shown."""
+    return (relation.schemaname, relation.relname)
+
+
+def identity_of_parts(parts: Iterable[Any]) -> Name:
+    """Return what names a thing whose name is written as a list."""
+    texts = [part.string.sval for part in parts]
+    return (texts[-2] if len(texts) > 1 else "", texts[-1] if texts else "")
 
 
 def is_part(tree: Any) -> bool:
@@ -99,28 +113,21 @@ def nodes(tree: Any) -> Iterator[Any]:
         yield node
 
 
-def functions_in(tree: Any) -> Iterator[str]:
-    """Yield every function that *tree* calls, as it is named there."""
-    for node in nodes(tree):
-        if type(node).__name__ == "FuncCall":
-            yield ".".join(part.string.sval for part in node.funcname)
-
-
-def unknown_functions(tree: Any) -> tuple[str, ...]:
-    """Return the functions that *tree* calls and that may do more than compute."""
-    names = {name.removeprefix("pg_catalog.") for name in functions_in(tree)}
-    return tuple(sorted(shown(name) for name in names - KNOWN_FUNCTIONS))
-
-
 def dropped(tree: Any) -> tuple[str, ...]:
-    """Return the names of what a DROP drops, with schemas where these are written."""
-    names = []
+    """Return the names of what a DROP drops, for people, with schemas where these are written."""
+    return tuple(shown(".".join(part.string.sval for part in parts), 127) for parts in _dropped_parts(tree))
+
+
+def dropped_identities(tree: Any) -> tuple[Name, ...]:
+    """Return what names the relations or types that a DROP drops."""
+    return tuple(identity_of_parts(parts) for parts in _dropped_parts(tree))
+
+
+def _dropped_parts(tree: Any) -> Iterator[Any]:
     for item in tree.objects:
-        inner = getattr(item, item.WhichOneof("node"))
-        parts = getattr(inner, {"list": "items", "type_name": "names", "object_with_args": "objname"}.get(
-            item.WhichOneof("node"), ""), (item,))
-        names.append(shown(".".join(part.string.sval for part in parts), 127))
-    return tuple(names)
+        kind = item.WhichOneof("node")
+        field = {"list": "items", "type_name": "names", "object_with_args": "objname"}.get(kind, "")
+        yield getattr(getattr(item, kind), field, (item,))
 
 
 def object_word(number: int) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from airlock.change.sql_tree import dropped, is_cascade, is_part, name_of, nodes, object_word, shown, unknown_functions
+from airlock.change.sql_expressions import unknown_functions
+from airlock.change.sql_tree import Thing, dropped, identity, is_cascade, is_part, name_of, nodes, object_word, shown
 from airlock.models import Reversal
 
 REVERSIBLE, FIX_FORWARD, NEEDS_RESTORE = Reversal.REVERSIBLE, Reversal.FIX_FORWARD, Reversal.NEEDS_RESTORE
@@ -20,6 +21,8 @@ LIVES_WITH = "the version before can live with it"
 BREAKS = "the version before may not be able to live with it"
 GONE = "what it held is gone, and only a restore brings it back"
 UNKNOWN = "what it does to data cannot be told"
+
+
 class Judgement(NamedTuple):
     """One effect of a statement. ``warning`` tells of a lock that keeps others waiting; empty: of none worth a word."""
 
@@ -29,58 +32,74 @@ class Judgement(NamedTuple):
     warning: str = ""
 
 
-def judge(statement: Any, new_tables: frozenset[str]) -> tuple[Judgement, ...]:
+def judge(statement: Any, new: frozenset[Thing]) -> tuple[Judgement, ...]:
     """Return every effect of one statement, at least one.
 
-    :param new_tables: tables that this migration made before: no lock on them keeps anybody waiting
+    :param new: tables and types that this migration made before: no lock on them keeps anybody waiting
     """
     kind = statement.WhichOneof("node") or "nothing"
     tree = getattr(statement, kind, None)
     rule = _RULES.get(kind)
     if rule is None or tree is None:
         return (Judgement(NEEDS_RESTORE, f"{kind.removesuffix('_stmt').replace('_', ' ')} statement", UNKNOWN),)
-    found = tuple(rule(tree, new_tables)) or (Judgement(NEEDS_RESTORE, "a statement without a known effect", UNKNOWN),)
-    hidden = () if kind in _NOT_CARRIED_OUT else tuple(_hidden(tree, kind))
+    found = tuple(rule(tree, new)) or (Judgement(NEEDS_RESTORE, "a statement without a known effect", UNKNOWN),)
+    hidden = () if kind in _NOT_CARRIED_OUT else tuple(_hidden(tree, new))
     return found + hidden
 
 
-def _hidden(tree: Any, kind: str) -> Iterator[Judgement]:
-    """What a statement does inside: changes in WITH, and functions that may do anything."""
+def _hidden(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
+    """What a statement does inside: statements in WITH, and functions that may do anything."""
     for node in nodes(tree):
-        if node is not tree and type(node).__name__ in _GRAVE_INSIDE and kind not in _CHANGES_ROWS:
+        word = type(node).__name__
+        if node is tree or word not in _INSIDE:
+            continue
+        if word == "InsertStmt":
+            yield from _insert(node, new)
+        else:
             yield Judgement(NEEDS_RESTORE, "changes or removes rows inside another statement", GONE)
     for function in unknown_functions(tree):
         yield Judgement(NEEDS_RESTORE, f"calls {function}()", UNKNOWN)
 
 
-_GRAVE_INSIDE = ("DeleteStmt", "UpdateStmt", "MergeStmt", "OnConflictClause", "ExecuteStmt", "CallStmt")
-Rule = Callable[[Any, frozenset[str]], Iterable[Judgement]]
+_INSIDE = ("InsertStmt", "DeleteStmt", "UpdateStmt", "MergeStmt", "ExecuteStmt", "CallStmt")
+Rule = Callable[[Any, frozenset[Thing]], Iterable[Judgement]]
 
 
 def _always(verdict: Reversal, does: str, why: str, warning: str = "") -> Rule:
     return lambda *_: (Judgement(verdict, does, why, warning),)
 
 
-def _create_table(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _create_table(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
     name = name_of(tree.relation)
     if is_part(tree):
         yield Judgement(FIX_FORWARD, f"makes table {name} a part of another one", BREAKS,
                         f"{name} is made under a lock on the table it is a part of, which keeps everyone out")
         return
     sure = "" if not tree.if_not_exists else " unless there is one already, of whatever form"
-    yield Judgement(REVERSIBLE, f"makes table {name}{sure}", LIVES_WITH)
+    kept = [held_rows(node, name, new) for node in nodes(tree) if type(node).__name__ == "Constraint"]
+    yield Judgement(REVERSIBLE, f"makes table {name}{sure}", LIVES_WITH, "; ".join(filter(None, kept)))
 
 
-def _schema(tree: Any, new: frozenset[str]) -> Iterator[Judgement]:
+def held_rows(constraint: Any, table: str, new: frozenset[Thing]) -> str:
+    """Return a warning where a *constraint* of a new *table* keeps others from removing rows of an old one."""
+    old = constraint.pktable
+    if not old.relname or ("table", *identity(old)) in new or constraint.fk_del_action not in ("a", "r"):
+        return ""
+    return (f"rows of {table} keep everyone, the version before too, from removing the rows of {name_of(old)} that "
+            "they refer to; ON DELETE CASCADE or SET NULL does not")
+
+
+def _schema(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
     yield Judgement(REVERSIBLE, f"makes schema {shown(tree.schemaname)}", LIVES_WITH)
     for part in tree.schema_elts:
         yield from judge(part, new)
 
 
-def _index(tree: Any, new: frozenset[str]) -> Iterator[Judgement]:
+def _index(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
     table, name = name_of(tree.relation), shown(tree.idxname)
-    if tree.concurrent or table in new:
-        strict = tree.unique and table not in new
+    is_new = ("table", *identity(tree.relation)) in new
+    if tree.concurrent or is_new:
+        strict = tree.unique and not is_new
         yield Judgement(FIX_FORWARD if strict else REVERSIBLE, f"makes index {name} on {table}",
                         "rows of the version before that are not unique are refused" if strict else LIVES_WITH)
         return
@@ -97,7 +116,7 @@ _DROPS_NONE = frozenset({
 })  # fmt: skip
 
 
-def _drop(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _drop(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     word = object_word(tree.remove_type)
     what = f"drops {word.lower().replace('_', ' ')} {', '.join(dropped(tree))[:200]}"
     if is_cascade(tree):
@@ -112,7 +131,7 @@ def _drop(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
         yield Judgement(NEEDS_RESTORE, what, UNKNOWN)
 
 
-def _insert(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _insert(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     from postgast.pg_query_pb2 import ONCONFLICT_UPDATE
 
     name = name_of(tree.relation)
@@ -126,19 +145,19 @@ def _rows(does: str) -> Rule:
     return lambda tree, _: (Judgement(NEEDS_RESTORE, f"{does} {name_of(tree.relation)}", GONE),)
 
 
-def _truncate(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _truncate(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     for item in tree.relations:
         yield Judgement(NEEDS_RESTORE, f"empties table {name_of(item.range_var)}", GONE)
 
 
-def _grant(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _grant(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     if tree.is_grant:
         yield Judgement(REVERSIBLE, "grants rights", LIVES_WITH)
     else:
         yield Judgement(FIX_FORWARD, "takes rights away", "the version before may need them")
 
 
-def _view(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _view(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     name = name_of(tree.view)
     if tree.replace:
         yield Judgement(FIX_FORWARD, f"replaces view {name}", "the version before may read it as it was")
@@ -146,16 +165,16 @@ def _view(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
         yield Judgement(REVERSIBLE, f"makes view {name}", LIVES_WITH)
 
 
-def _select(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _select(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     made = tree.into_clause.rel
     yield Judgement(REVERSIBLE, f"makes table {name_of(made)}" if made.relname else "reads", LIVES_WITH)
 
 
-def _made_from_query(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _made_from_query(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     yield Judgement(REVERSIBLE, f"makes table {name_of(tree.into.rel)} from a query", LIVES_WITH)
 
 
-def _refresh(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _refresh(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     name = name_of(tree.relation)
     if tree.concurrent:
         yield Judgement(REVERSIBLE, f"computes materialized view {name} anew", LIVES_WITH)
@@ -165,19 +184,19 @@ def _refresh(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
                         f"REFRESH without CONCURRENTLY: nobody can read {name} until it is done")
 
 
-def _lock(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _lock(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     names = ", ".join(name_of(item.range_var) for item in tree.relations)
     yield Judgement(FIX_FORWARD, f"locks {names[:200]}", "others wait until the migration ends",
                     f"LOCK TABLE keeps others from {names[:200]} until the migration ends")
 
 
-def _alter_table(tree: Any, new: frozenset[str]) -> Iterable[Judgement]:
+def _alter_table(tree: Any, new: frozenset[Thing]) -> Iterable[Judgement]:
     from airlock.change.table_changes import judge_alter_table
 
     return judge_alter_table(tree, new)
 
 
-def _analyze(tree: Any, _: frozenset[str]) -> Iterator[Judgement]:
+def _analyze(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     if tree.is_vacuumcmd:
         yield Judgement(NEEDS_RESTORE, "vacuums", UNKNOWN)
     else:
@@ -219,4 +238,3 @@ _RULES: dict[str, Rule] = {
 triggers, COPY, SET, extensions, roles, and whatever PostgreSQL will have next."""
 _NOT_CARRIED_OUT = frozenset({"create_stmt", "view_stmt", "create_domain_stmt", "create_policy_stmt", "comment_stmt"})
 """They keep expressions for later: what these call does not run now."""
-_CHANGES_ROWS = frozenset({"update_stmt", "delete_stmt", "merge_stmt", "insert_stmt"})

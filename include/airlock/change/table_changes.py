@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airlock.change.sql_tree import STEADY, functions_in, is_cascade, name_of, shown
+from airlock.change.sql_expressions import BUILT_IN_TYPES, STEADY, functions_in, is_null, surely_a_value
+from airlock.change.sql_tree import Thing, identity, identity_of_parts, is_cascade, name_of, object_word, shown
 from airlock.change.statements import (
     BREAKS,
     FIX_FORWARD,
@@ -16,28 +17,64 @@ from airlock.change.statements import (
     REVERSIBLE,
     UNKNOWN,
     Judgement,
+    held_rows,
 )
 
 _SERIAL = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
 
 
-def judge_alter_table(tree: Any, new_tables: frozenset[str]) -> Iterator[Judgement]:
-    """Yield a judgement for each command of an ALTER TABLE, or of an ALTER of another thing that has its grammar."""
+def judge_alter_table(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
+    """Yield a judgement for each command of an ALTER TABLE, or of an ALTER of another thing that has its grammar.
+
+    :param new: tables and types that this migration made before
+    """
     from postgast.pg_query_pb2 import AlterTableType
 
-    table = name_of(tree.relation)
+    table, sort = name_of(tree.relation), object_word(tree.objtype)
+    is_new = sort == "TABLE" and ("table", *identity(tree.relation)) in new
     for item in tree.cmds:
         command = item.alter_table_cmd
-        rule = _COMMANDS.get(str(AlterTableType.Name(command.subtype)).removeprefix("AT_"))
+        word = str(AlterTableType.Name(command.subtype)).removeprefix("AT_")
+        rule = _COMMANDS.get(word)
         if rule is None:
             yield Judgement(NEEDS_RESTORE, f"changes {table} in an unknown way", UNKNOWN)
-            continue
-        found = rule(command, table)
-        if table in new_tables and found.verdict is FIX_FORWARD:
-            found = Judgement(REVERSIBLE, found.does, "the table is new")
-        yield found
+        elif is_new:
+            yield _on_new_table(word, rule(command, table), command, new)
+        elif word == "AddColumn":
+            yield _of_its_sort(sort, word, _add_column(command, table, new))
+        else:
+            yield _of_its_sort(sort, word, rule(command, table))
 
 
+def _on_new_table(word: str, found: Judgement, command: Any, new: frozenset[Thing]) -> Judgement:
+    """A table that nobody uses yet makes nobody wait and breaks nobody; what else a command reaches may be old."""
+    definition = getattr(command, "def")
+    if word in ("AttachPartition", "DetachPartition"):
+        part = definition.partition_cmd.name
+        if ("table", *identity(part)) not in new:
+            return Judgement(FIX_FORWARD, f"{found.does}, which was there before: {name_of(part)}",
+                             f"who drops the new table drops {name_of(part)} and all of its rows", found.warning)
+    if found.verdict is not FIX_FORWARD:
+        return found
+    kept = held_rows(definition.constraint, "the new table", new) if word == "AddConstraint" else ""
+    return Judgement(REVERSIBLE, found.does, "the table is new", kept)
+
+
+def _of_its_sort(sort: str, word: str, found: Judgement) -> Judgement:
+    """The judgement of a command on another *sort* of thing than a table that was there before: what is mild for a
+    table's storage or for its next rows is not mild for a view, a type or a table of another server."""
+    if found.verdict is not REVERSIBLE or sort in _STORED or (sort == "INDEX" and word in _HOW_STORED):
+        return found
+    return Judgement(FIX_FORWARD, f"{found.does} ({sort.lower().replace('_', ' ')})", _WHO_READS.get(sort, BREAKS))
+
+
+_STORED = frozenset({"TABLE", "MATVIEW"})
+_HOW_STORED = frozenset({"SetRelOptions", "ResetRelOptions", "SetStatistics", "SetOptions", "ResetOptions"})
+_WHO_READS = {
+    "VIEW": "who may read through it, and which rows, may be others than before",
+    "FOREIGN_TABLE": "the other server may not have it",
+    "TYPE": "every table and function that uses the type is changed",
+}
 Command = Callable[[Any, str], Judgement]
 
 
@@ -47,10 +84,11 @@ def _fixed(verdict: Any, does: str, why: str, warning: str = "") -> Command:
     )
 
 
-def _add_column(command: Any, table: str) -> Judgement:
+def _add_column(command: Any, table: str, new: frozenset[Thing] = frozenset()) -> Judgement:
     column = getattr(command, "def").column_def
     does = f"adds column {table}.{shown(column.colname)}"
     kinds, default = _constraints(column)
+    kind = identity_of_parts(column.type_name.names)
     if column.type_name.names and column.type_name.names[-1].string.sval in _SERIAL:
         return _rewrites(does, table)
     if default is not None and not set(functions_in(default)) <= STEADY:
@@ -64,6 +102,12 @@ def _add_column(command: Any, table: str) -> Judgement:
     if "NOTNULL" in kinds and default is None:
         return Judgement(FIX_FORWARD, f"{does} that must have a value and has no default",
                          "rows that the version before writes are refused")
+    if "NOTNULL" in kinds and not surely_a_value(default):
+        return Judgement(FIX_FORWARD, f"{does} that must have a value, with a default that may be NULL",
+                         "rows that the version before writes may be refused")
+    if not (kind[0] in ("", "pg_catalog") and kind[1] in BUILT_IN_TYPES) and ("type", *kind) not in new:
+        return Judgement(FIX_FORWARD, f"{does} of the type {shown('.'.join(filter(None, kind)))}",
+                         "if that is a domain, it may refuse the rows that the version before writes")
     return Judgement(REVERSIBLE, does, LIVES_WITH)
 
 
@@ -75,7 +119,7 @@ def _constraints(column: Any) -> tuple[set[str], Any]:
     for item in column.constraints:
         kind = str(ConstrType.Name(item.constraint.contype)).removeprefix("CONSTR_")
         found.add(kind)
-        if kind == "DEFAULT":
+        if kind == "DEFAULT" and not is_null(item.constraint.raw_expr):
             default = item.constraint.raw_expr
     return found, default
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from airlock.change import sql_tree as sql
+from airlock.change.sql_tree import Thing
 from airlock.change.statements import judge as judge_statement
 from airlock.models import (
     Category,
@@ -24,17 +25,11 @@ from airlock.models import (
 )
 
 _SHOWN = 40
-_MADE_BY = {
-    "view_stmt": ("view", "view"),
-    "create_seq_stmt": ("sequence", "sequence"),
-    "composite_type_stmt": ("type", "typevar"),
-}
+_MADE_BY = {"view_stmt": ("view", "view"), "create_seq_stmt": ("sequence", "sequence")}
 _DROPPED_BY = {"TABLE": "table", "INDEX": "index", "VIEW": "view", "SEQUENCE": "sequence", "TYPE": "type"}
-_WITHOUT_TRACE = ("comment_stmt", "vacuum_stmt")
-
-Thing = tuple[str, ...]
-"""A thing of a schema: its kind, its name, and a column or constraint of it."""
-
+_NAMES_OTHERWISE = ("rename_stmt", "alter_object_schema_stmt", "drop_stmt")
+"""Behind them a name that was new may be that of an old thing."""
+_CHANGES_ROWS = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 
 class _Judged(NamedTuple):
     planned: PlannedMigration
@@ -96,18 +91,20 @@ def concurrent_index(text: str) -> ConcurrentIndex | None:
 
 def _judge(migration: Migration) -> _Judged:
     trees, fault = sql.parsed(migration.up)
-    found, warnings, new_tables = [], [], set[str]()
+    found, warnings, new = [], [], set[Thing]()
     if fault:
         found.append(JudgedStatement(migration=migration.name, statement=1, does="cannot be read",
                                      verdict=Reversal.NEEDS_RESTORE, why=fault))
     for number, tree in enumerate(trees, start=1):
-        for one in judge_statement(tree, frozenset(new_tables)):
+        for one in judge_statement(tree, frozenset(new)):
             found.append(JudgedStatement(migration=migration.name, statement=number, does=one.does,
                                          verdict=one.verdict, why=one.why))
             if one.warning:
                 warnings.append(f"{migration.name}, statement {number}: {one.warning}")
-        if made := sql.made_table(tree):
-            new_tables.add(made)
+        if tree.WhichOneof("node") in _NAMES_OTHERWISE:
+            new.clear()
+        made = {"table": sql.made_table(tree), "type": sql.made_type(tree)}
+        new |= {(word, *name) for word, name in made.items() if name}
     verdict = gravest(one.verdict for one in found)
     undo = verdict is Reversal.REVERSIBLE and migration.down is not None and _undoes(trees, migration.down)
     if migration.down is not None and verdict is Reversal.REVERSIBLE and not undo:
@@ -151,56 +148,72 @@ def _undoes(forward: Sequence[Any], down: str) -> bool:
         if things is None:
             return False
         removed |= things
-    tables = {name for kind, name, *_ in removed if kind == "table"}
+    tables = {thing[1:] for thing in removed if thing[0] == "table"}
     # What belongs to a table that goes, goes with it.
-    parts = {thing for thing in made if thing[0] in ("column", "constraint") and thing[1] in tables}
+    parts = {thing for thing in made if thing[0] in ("column", "constraint") and thing[1:3] in tables}
     indexes = {thing for thing in made if thing[0] == "index"}
-    named = {thing[:2] for thing in indexes if thing[2] not in tables}
+    named = {thing[:3] for thing in indexes if thing[3:] not in tables}
     return removed == (made - parts - indexes) | named
 
 
 def _made(tree: Any, before: set[Thing]) -> set[Thing] | None:
     """Return what a statement makes; ``None`` if it does anything that SQL back could not surely take away."""
     kind = tree.WhichOneof("node")
-    if kind in _WITHOUT_TRACE:
+    inner: Any = getattr(tree, kind or "", None)
+    if any(type(node).__name__ in _CHANGES_ROWS for node in sql.nodes(inner) if node is not inner):
+        return None
+    if kind == "vacuum_stmt":
         return set()
+    if kind == "comment_stmt":
+        return set() if _goes_with_what_was_made(inner, before) else None
     if kind == "create_stmt":
         name = sql.made_table(tree)
-        return {("table", name)} if name else None
+        return {("table", *name)} if name else None
     if kind == "index_stmt":
         return _made_index(tree.index_stmt)
     if kind == "alter_table_stmt":
         return _made_parts(tree.alter_table_stmt, before)
     if kind in _MADE_BY:
         word, field = _MADE_BY[kind]
-        inner = getattr(tree, kind)
-        sure = not (getattr(inner, "replace", False) or getattr(inner, "if_not_exists", False))
-        return {(word, sql.name_of(getattr(inner, field)))} if sure else None
-    if kind == "create_enum_stmt":
-        return {("type", ".".join(part.string.sval for part in tree.create_enum_stmt.type_name))}
-    if kind == "grant_stmt" and tree.grant_stmt.is_grant:
-        granted = {("table", sql.name_of(item.range_var)) for item in tree.grant_stmt.objects}
+        relation = getattr(inner, field)
+        sure = sql.lasts(relation) and not (getattr(inner, "replace", False) or getattr(inner, "if_not_exists", False))
+        return {(word, *sql.identity(relation))} if sure else None
+    if made := sql.made_type(tree):
+        return {("type", *made)}
+    if kind == "grant_stmt" and inner.is_grant:
+        granted = {("table", *sql.identity(item.range_var)) for item in inner.objects}
         return set() if granted <= before else None
     if kind == "insert_stmt":
-        return set() if ("table", sql.name_of(tree.insert_stmt.relation)) in before else None
+        return set() if ("table", *sql.identity(inner.relation)) in before else None
     return None
+
+
+def _goes_with_what_was_made(comment: Any, before: set[Thing]) -> bool:
+    """Return whether COMMENT speaks of what this migration made *before*: that of an old thing would be lost."""
+    word = sql.object_word(comment.objtype)
+    parts = list(comment.object.list.items or comment.object.type_name.names)
+    if word in ("COLUMN", "TABCONSTRAINT"):
+        owner, part = sql.identity_of_parts(parts[:-1]), "column" if word == "COLUMN" else "constraint"
+        return bool(before & {("table", *owner), ("view", *owner), (part, *owner, parts[-1].string.sval)})
+    known = {thing[:3] if thing[0] == "index" else thing for thing in before}
+    return (_DROPPED_BY.get(word, ""), *sql.identity_of_parts(parts)) in known
 
 
 def _made_index(tree: Any) -> set[Thing] | None:
     if tree.if_not_exists or not tree.idxname:
         return None
-    schema = f"{tree.relation.schemaname}." if tree.relation.schemaname else ""
-    return {("index", sql.shown(schema + tree.idxname, 127), sql.name_of(tree.relation))}
+    return {("index", tree.relation.schemaname, tree.idxname, *sql.identity(tree.relation))}
 
 
 def _made_parts(tree: Any, before: set[Thing]) -> set[Thing] | None:
-    table, made = sql.name_of(tree.relation), set[Thing]()
+    table, made = sql.identity(tree.relation), set[Thing]()
+    is_new = ("table", *table) in before
     for part, name, sure in _table_parts(tree, "AddColumn", "AddConstraint"):
-        if ("table", table) in before:
+        if is_new:
             continue
         if not name or not sure:
             return None
-        made.add((part, table, name))
+        made.add((part, *table, name))
     return made
 
 
@@ -211,11 +224,11 @@ def _removed(tree: Any) -> set[Thing] | None:
         word = _DROPPED_BY.get(sql.object_word(tree.drop_stmt.remove_type))
         if word is None or sql.is_cascade(tree.drop_stmt):
             return None
-        return {(word, name) for name in sql.dropped(tree.drop_stmt)}
+        return {(word, *name) for name in sql.dropped_identities(tree.drop_stmt)}
     if kind == "alter_table_stmt":
-        table = sql.name_of(tree.alter_table_stmt.relation)
+        table = sql.identity(tree.alter_table_stmt.relation)
         parts = list(_table_parts(tree.alter_table_stmt, "DropColumn", "DropConstraint"))
-        return None if not all(sure for *_, sure in parts) else {(part, table, name) for part, name, _ in parts}
+        return None if not all(sure for *_, sure in parts) else {(part, *table, name) for part, name, _ in parts}
     return None
 
 
@@ -231,4 +244,4 @@ def _table_parts(tree: Any, column: str, constraint: str) -> Iterator[tuple[str,
         given = getattr(inner, "colname", "") or getattr(inner, "conname", "") or command.name
         making = word.startswith("Add")
         sure = word in (column, constraint) and not sql.is_cascade(command) and not (making and command.missing_ok)
-        yield ("column" if word == column else "constraint"), sql.shown(given), sure
+        yield ("column" if word == column else "constraint"), given, sure

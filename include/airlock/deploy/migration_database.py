@@ -13,14 +13,14 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from airlock.connections import postgres_parameters
+from airlock.deploy import concurrent_index, held
+from airlock.deploy.database_session import open_session
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
-from airlock.plain_text import harmless
 from airlock.service_model import Migrations
 
 log = logging.getLogger(__name__)
@@ -34,14 +34,9 @@ CREATE TABLE IF NOT EXISTS airlock.migrations (
     release text NOT NULL,
     finished boolean NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
-)"""
-_FOR_GOOD = ("authentication", "password", "does not exist")
-_HINTS = {
-    "57014": "raise statement_timeout_seconds, or do less at once",
-    "42501": "give the role of the connection the right to do that",
-}
-# Classes and states of SQLSTATE that pass: connection, resources, deadlock, serialization, lock timeout, shutdown.
-_PASSES = ("08", "53", "40001", "40P01", "55P03", "57P01", "57P02", "57P03")
+);
+ALTER TABLE airlock.migrations ADD COLUMN IF NOT EXISTS held text[], ADD COLUMN IF NOT EXISTS changed text[]
+"""
 
 
 def database_of(setting: Migrations, resources: Sequence[Resource]) -> MigrationDatabase:
@@ -74,6 +69,10 @@ class MigrationDatabase:
             "statement_timeout": f"{statement_timeout_seconds * 1000:.0f}ms",
             "standard_conforming_strings": "on",
         }
+
+    def _session(self, what: str, connection: str = "") -> AbstractContextManager[Any]:
+        """Return a session, through *connection* if it is given; see ``database_session``."""
+        return open_session(connection or self.connection, self.name, self._settings, what)
 
     def applied(self) -> dict[str, Applied]:
         """Return what was applied, by name, in order. A database that was never migrated has none.
@@ -110,8 +109,7 @@ class MigrationDatabase:
         """
         with self._session(f"migration {migration.name}") as session:
             self._alone(session)
-            if session.execute(_IS_THERE).fetchone()[0] is None:
-                session.execute(_TABLE.encode())
+            session.execute(_TABLE.encode())
             there = self._rows(session).get(migration.name)
             if there is not None and there.digest != migration.up_digest:
                 raise PermanentError(
@@ -121,12 +119,11 @@ class MigrationDatabase:
             if there is not None and there.finished:
                 return False
             if index is None:
-                with self._transaction(session, migration.up, migration.name):
-                    self._keep(session, migration, release, finished=True)
+                self._apply_in_transaction(session, migration, release)
                 return True
             if there is None:
                 self._not_there(session, index, migration.name)
-                self._keep(session, migration, release, finished=False)
+                self._keep(session, migration, release, held.held(session), finished=False)
             self._index(session, index, migration.up, migration.name)
             session.execute("UPDATE airlock.migrations SET finished = true WHERE name = %s", [migration.name])
             return True
@@ -136,7 +133,8 @@ class MigrationDatabase:
 
         :param index: the one index that its SQL back makes or drops CONCURRENTLY, if that is what it does
         :raises TemporaryError: as ``apply``
-        :raises PermanentError: there is no SQL back, or a statement of it failed; nothing was changed
+        :raises PermanentError: there is no SQL back, a statement of it failed, it would drop what was there before the
+            migration, or the migration changed rows that were there before; nothing was changed
         """
         if migration.down is None:
             raise PermanentError(f"migration {migration.name} has no SQL back; restore {self.name}, or fix forward")
@@ -145,11 +143,15 @@ class MigrationDatabase:
             there = self._rows(session).get(migration.name)
             if there is None or there.release != release:
                 return False
+            session.execute(_TABLE.encode())
+            before = self._held_before(session, migration.name) & held.held(session)
             forget = ("DELETE FROM airlock.migrations WHERE name = %s", [migration.name])
             if index is None:
                 with self._transaction(session, migration.down, migration.name):
+                    self._refuse_loss(session, migration.name, before - held.held(session))
                     session.execute(*forget)
             else:
+                self._refuse_loss(session, migration.name, before & concurrent_index.goes_with(session, index))
                 self._index(session, index, migration.down, migration.name)
                 session.execute(*forget)
             return True
@@ -163,11 +165,56 @@ class MigrationDatabase:
         rows = session.execute("SELECT name, digest, release, finished FROM airlock.migrations ORDER BY name")
         return {row[0]: Applied(*row) for row in rows}
 
+    def _apply_in_transaction(self, session: Any, migration: Migration, release: str) -> None:
+        before = held.held(session)
+        with self._transaction(session, migration.up, migration.name):
+            changed = held.rows_changed(session, before)
+            self._keep(session, migration, release, before)
+            if changed:
+                session.execute("UPDATE airlock.migrations SET changed = %s WHERE name = %s",
+                                [list(changed), migration.name])
+                log.warning("%s: migration %s changes or removes rows of %s: its SQL back would not bring them back",
+                            self.name, migration.name, ", ".join(changed)[:300])
+
     @staticmethod
-    def _keep(session: Any, migration: Migration, release: str, finished: bool) -> None:
+    def _keep(session: Any, migration: Migration, release: str, before: held.Held, *, finished: bool = True) -> None:
         session.execute(
-            "INSERT INTO airlock.migrations (name, digest, release, finished) VALUES (%s, %s, %s, %s)",
-            [migration.name, migration.up_digest, release, finished],
+            "INSERT INTO airlock.migrations (name, digest, release, finished, held) VALUES (%s, %s, %s, %s, %s)",
+            [migration.name, migration.up_digest, release, finished, sorted(before)],
+        )
+
+    def _held_before(self, session: Any, name: str) -> held.Held:
+        """Return what the database held before migration *name*.
+
+        :raises PermanentError: that is not on record, or the migration changed rows that were there before
+        """
+        query = "SELECT held, changed FROM airlock.migrations WHERE name = %s"
+        before, changed = session.execute(query, [name]).fetchone()
+        if before is None:
+            raise PermanentError(
+                f"what {self.name} held before migration {name} is not on record, so its SQL back might drop more than "
+                "was made; nothing was changed; next: look at its SQL back, and restore or fix forward by hand"
+            )
+        if changed:
+            raise PermanentError(
+                f"migration {name} changed or removed rows of {', '.join(changed)[:300]} in {self.name}, which its SQL "
+                "back would not bring back; nothing was changed; next: restore, or fix forward by hand"
+            )
+        return frozenset(before)
+
+    def _refuse_loss(self, session: Any, name: str, lost: held.Held) -> None:
+        """Check that nothing is *lost* that was there before migration *name*; else take back what was just done.
+
+        :raises PermanentError: something is
+        """
+        if not lost:
+            return
+        session.rollback()
+        words = held.described(session, sorted(lost)[:10])
+        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+        raise PermanentError(
+            f"the SQL back of migration {name} would drop what {self.name} held before it: {', '.join(words)}{more}; "
+            "nothing was changed; next: fix forward, or restore by hand"
         )
 
     def _alone(self, session: Any) -> None:
@@ -199,19 +246,19 @@ class MigrationDatabase:
         import psycopg
 
         begun = time.monotonic()
-        valid = self._is_valid(session, index)
+        valid = concurrent_index.is_valid(session, index)
         if valid is (True if index.makes else None):
             log.info("%s: index %s is as migration %s wants it already", self.name, index.name, name)
             return
         if index.makes and valid is False:
             log.warning("%s: index %s is half made: it is dropped and made anew", self.name, index.name)
-            self._drop(session, index)
+            concurrent_index.drop(session, index)
         try:
             session.execute(text.encode())
         except psycopg.Error:
             if index.makes and not session.broken:
-                if self._is_valid(session, index) is False:
-                    self._drop(session, index)
+                if concurrent_index.is_valid(session, index) is False:
+                    concurrent_index.drop(session, index)
                 session.execute("DELETE FROM airlock.migrations WHERE name = %s", [name])
             raise
         seconds = time.monotonic() - begun
@@ -219,71 +266,8 @@ class MigrationDatabase:
 
     def _not_there(self, session: Any, index: ConcurrentIndex, name: str) -> None:
         """Check that the index that a migration is to make is not somebody else's."""
-        if index.makes and not index.tolerant and self._is_valid(session, index) is not None:
+        if index.makes and not index.tolerant and concurrent_index.is_valid(session, index) is not None:
             raise PermanentError(
                 f"{self.name}: index {index.name} is there already, and no migration of Airlock made it, so migration "
                 f"{name} cannot: drop it, or write IF NOT EXISTS"
             )
-
-    def _is_valid(self, session: Any, index: ConcurrentIndex) -> bool | None:
-        """Return whether the index can be used; ``None`` if it is not there."""
-        beside = index.table or index.name
-        row = session.execute(
-            "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relname = %s AND "
-            "c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(%s))",
-            [index.name, _quoted(index.schema_name, beside)],
-        ).fetchone()
-        return None if row is None else bool(row[0])
-
-    def _drop(self, session: Any, index: ConcurrentIndex) -> None:
-        from psycopg import sql
-
-        schema = session.execute(
-            "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.oid = to_regclass(%s)",
-            [_quoted(index.schema_name, index.table)],
-        ).fetchone()[0]
-        session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, index.name)))
-
-    @contextmanager
-    def _session(self, what: str, connection: str = "") -> Iterator[Any]:
-        """Yield a session in autocommit mode, through *connection* if it is given; its errors are put in our words."""
-        import psycopg
-
-        parameters = postgres_parameters(connection or self.connection, self.name)
-        try:
-            with psycopg.connect(**parameters, autocommit=True) as session:
-                for key, value in self._settings.items():
-                    session.execute("SELECT set_config(%s, %s, false)", [key, value])
-                self._notice_a_dead_client(session)
-                yield session
-        except psycopg.Error as error:
-            raise self._failure(what, error) from error
-
-    @staticmethod
-    def _notice_a_dead_client(session: Any) -> None:
-        """Let the server end what a killed process began. (PostgreSQL 14; not on every system.)"""
-        import psycopg
-
-        try:
-            session.execute("SELECT set_config(name, '2s', false) FROM pg_settings "
-                            "WHERE name = 'client_connection_check_interval'")
-        except psycopg.DatabaseError:
-            log.debug("the server cannot look whether its client is there; a killed task's statement runs to its end")
-
-    def _failure(self, what: str, error: Any) -> TemporaryError | PermanentError:
-        """Return the error for what the server said: its first line only, because the rest may show rows."""
-        import psycopg
-
-        state = error.sqlstate or ""
-        said = " ".join(harmless(error.diag.message_primary or str(error)).split())[:300] or type(error).__name__
-        where = f"{self.name}, connection {self.connection}: {what}"
-        away = isinstance(error, psycopg.OperationalError) and not state and not any(sign in said for sign in _FOR_GOOD)
-        if state.startswith(_PASSES) or away:
-            return TemporaryError(f"{where}: {said}; nothing was changed by this try, it is made again")
-        hint = _HINTS.get(state, "correct the migration")
-        return PermanentError(f"{where} failed: {said} (SQLSTATE {state or 'none'}); nothing was changed; {hint}")
-
-
-def _quoted(*parts: str) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts if part)
