@@ -72,6 +72,11 @@ def test_a_group_that_the_service_lacks_is_a_fault_of_the_service_file(tmp_path)
         ("delegate: bert", "delegate: Bert", 3, "looks like 'bert'"),
         ("authors:", "  - {person: bert, from: 2026-12-24, to: 2026-12-26}\nauthors:", 3, "a delegate has no delegate"),
         ("authors:", "  - {person: olga, from: 2027-01-01, to: 2027-02-01}\nauthors:", 4, "absent twice"),
+        ("authors:", "  - {person: cleo, from: 2026-12-24, to: 2026-12-26, delegate: dan}\n  - {person: olga, "
+         "from: 2027-02-24, to: 2027-02-26, delegate: Dan}\nauthors:", 5, "looks like 'dan', who is named"),
+        ("delegate: bert", "delegate: olga@cafe.example", 3, "would stand in for themselves"),
+        ("olga@cafe.example: olga", "olga@cafe.example: olga\n  Olga@cafe.example;: bert", 6, "'olga' in another line"),
+        ("olga@cafe.example: olga", "';': olga", 5, "is no name"),
         ("olga@cafe.example: olga", "olga@cafe.example: 'no name'", 5, "no log-in name"),
         ("timezone: Europe/Berlin", "timezone: Berlin", 1, "unknown time zone"),
     ],

@@ -30,7 +30,6 @@ _NOT_SEEN = re.compile("[\\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 LOGIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+|\\-]{0,127}")
 """Names of people: ASCII, so that no other letter can pass for one of them."""
 LOGIN_NAME_RULE = "1 to 128 ASCII letters, digits and . _ @ + | \\ -, with a letter or digit first"
-_SAME_GLYPH = str.maketrans({"I": "l", "1": "l", "|": "l", "0": "o", "O": "o"})
 
 
 def fault_in(text: str) -> str | None:
@@ -55,17 +54,6 @@ def harmless(text: str) -> str:
 def visible_length(text: str) -> int:
     """Return how many characters of *text* a reader sees."""
     return sum(1 for character in _NOT_SEEN.sub("", text) if not _is_mark(character))
-
-
-def look_alike(one: str, other: str) -> bool:
-    """Return whether two log-in names could be taken for each other: they differ by case or by letters of one shape."""
-    return any(a == b for a, b in zip(_looks(one), _looks(other), strict=True))
-
-
-def _looks(name: str) -> tuple[str, str]:
-    # Shapes first, then case: a capital I looks like a small l, a small i does not.
-    shape = name.translate(_SAME_GLYPH).replace("rn", "m").replace("vv", "w")
-    return name.casefold(), shape.casefold()
 
 
 def _is_mark(character: str) -> bool:

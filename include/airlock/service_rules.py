@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from airlock.approval_model import ApprovalPolicy, People, Waiting
 from airlock.calendar_rules import calendar_faults, freeze_bounds
 from airlock.models import Kind
-from airlock.plain_text import look_alike
+from airlock.same_person import look_alike, may_be_same, people_of, spelled
 from airlock.service_model import EnvironmentSettings, ServiceSettings, kind_of_driver
 from airlock.service_values import LEVELS
 
@@ -44,7 +44,7 @@ def faults_of(
     yield from _rollout(settings)
     for place, text in calendar_faults(settings.calendar, service.groups):
         yield ("calendar", *place), text
-    yield from _tickets(settings)
+    yield from _tickets(service, settings)
     if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
         yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
     if settings.backup.replica == settings.backup.store:
@@ -82,9 +82,8 @@ def seats_faults(seats: Mapping[str, int] | None, service: ServiceSettings) -> I
             near = get_close_matches(group, service.groups, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             yield group, f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
-        elif quorum > len(set(members)):
-            yield group, (f"wants {quorum} of {len(set(members))} member(s); lower the number or add people to the "
-                          "group")
+        elif quorum > (there := len(set(people_of(members).values()))):
+            yield group, f"wants {quorum} of {there} member(s); lower the number or add people to the group"
 
 
 def _waiting(given: Waiting) -> Iterator[str]:
@@ -132,30 +131,46 @@ def people_faults(people: People) -> Iterator[Fault]:
         place: Place = ("absences", index)
         if end <= start:
             yield place, "ends before it begins; swap from and to"
-        if absence.delegate is not None and look_alike(absence.delegate, absence.person):
-            yield (*place, "delegate"), f"{absence.delegate!r} would stand in for themselves; name another person"
+        if absence.delegate is not None and may_be_same(absence.delegate, absence.person):
+            yield (*place, "delegate"), (f"{absence.delegate!r} may be {absence.person!r} and would stand in for "
+                                         "themselves; name another person")
         for number, (other, begin, stop) in enumerate(spans):
             if number == index or stop <= start or begin >= end:
                 continue
-            if other.person == absence.person and number < index:
+            if may_be_same(other.person, absence.person) and number < index:
                 yield place, f"{absence.person!r} is declared absent twice at the same time; remove or shorten one"
-            if other.person == absence.delegate:
+            if absence.delegate is not None and may_be_same(other.person, absence.delegate):
                 yield (*place, "delegate"), (f"{absence.delegate!r} is away in that time too, and a delegate has no "
                                              "delegate; name a person who is there")
 
 
 def known_people(people: People, service: ServiceSettings) -> Iterator[Fault]:
-    """Yield each name of a people file that approvers could take for another one's."""
-    members = {person for group in service.groups.values() for person in group}
+    """Yield each name of a people file that approvers could take for another one's, and each author of two names."""
+    known = {person: f"{person!r}, who is in a group" for group in service.groups.values() for person in group}
     for index, absence in enumerate(people.absences):
         for name, person in (("person", absence.person), ("delegate", absence.delegate)):
-            twin = next((one for one in sorted(members) if person and one != person and look_alike(person, one)), None)
+            if person is None:
+                continue
+            twin = next((one for one in sorted(known) if one != person and look_alike(person, one)), None)
             if twin is not None:
-                yield ("absences", index, name), f"{person!r} looks like {twin!r}, who is in a group; write one name"
+                yield ("absences", index, name), f"{person!r} looks like {known[twin]}; write one name"
+            known.setdefault(person, f"{person!r}, who is named in this file")
+    log_ins: dict[str, str] = {}
+    for author, log_in in people.authors.items():
+        if not spelled(author):
+            yield ("authors", author), f"{author[:40]!a} is no name; write one as git does, or an address"
+        elif log_ins.setdefault(spelled(author), log_in) != log_in:
+            yield ("authors", author), (f"is {log_ins[spelled(author)]!r} in another line and {log_in!r} here; keep "
+                                        "the right one")
 
 
-def _tickets(settings: EnvironmentSettings) -> Iterator[Fault]:
+def _tickets(service: ServiceSettings, settings: EnvironmentSettings) -> Iterator[Fault]:
     tickets = settings.tickets
+    members = sorted({person for group in service.groups.values() for person in group})
+    for account, person in (tickets.people if tickets else {}).items():
+        twin = next((one for one in members if look_alike(person, one)), None)
+        if twin is not None and person not in members:
+            yield ("tickets", "people", account), f"{person!r} looks like {twin!r}, who is in a group; write one name"
     if tickets is not None and tickets.decides_approval and not tickets.people:
         yield ("tickets", "people"), ("is empty although approval is decided in tickets; say which account there is "
                                       "which log-in name here, because nobody else's approval counts")

@@ -94,6 +94,34 @@ def test_what_matters_is_kept_and_what_is_over_is_not():
     assert [one.person for one in relevant(absences, RULES, NOW)] == ["cleo", "dora"]
 
 
+def test_one_delegate_under_two_names_fills_one_seat():
+    board = (ApprovalRule(group="board", quorum=2, members=("bert", "cleo", "olga")),)
+    absences = (away("bert", -1, 5, "dan"), away("cleo", -1, 5, "Dan"))
+    both = [vote("dan", "bert"), vote("Dan", "cleo")]
+    for cast in both:
+        check_vote(board, cast, "rita", absences)
+    assert tally(board, both, "rita").decided == "waiting"
+    assert tally(board, [*both, vote("olga")], "rita").decided == "approved"
+    seen = attendance((board[0].model_copy(update={"quorum": 3}),), "rita", absences, NOW)
+    assert seen.code == "approver_absent", "three seats are not filled by olga and dan"
+
+
+def test_two_delegates_do_not_fill_two_seats_of_one_member_of_two_names():
+    board = (ApprovalRule(group="board", quorum=2, members=("bert", "Bert", "cleo")),)
+    both = [vote("dora", "bert"), vote("elsa", "Bert")]
+    assert tally(board, both, "rita").decided == "waiting"
+    assert tally(board, [*both, vote("cleo")], "rita").decided == "approved"
+
+
+def test_nobody_stands_in_for_themselves_or_votes_while_away_under_another_name():
+    absences = (away("olga", -1, 5, "olga@corp.example"), away("Bert", -1, 5))
+    assert stands_for(RULES, "olga@corp.example", "rita", NOW, absences) == ()
+    with pytest.raises(GateRefused, match="declared absent"):
+        check_vote(RULES, vote("bert"), "rita", absences)
+    assert [one.person for one in relevant(absences, RULES, NOW)] == ["Bert", "olga"]
+    assert attendance(RULES, "rita", absences, NOW).people == ("cleo",)
+
+
 PEOPLE = ("bert", "cleo", "olga", "dora", "rita")
 some = st.builds(
     away, st.sampled_from(PEOPLE), st.floats(-9, 0), st.floats(0.1, 9), st.none() | st.sampled_from(PEOPLE)

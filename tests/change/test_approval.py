@@ -93,6 +93,34 @@ def test_an_account_that_looks_like_the_requesters_never_counts(requester):
         check_vote(board, yes("olga")[0], requester)
 
 
+@pytest.mark.parametrize("requester", ["olga@corp.example", "olga+git@corp.example", "CORP\\Olga", "x|olga"])
+def test_the_requesters_other_accounts_never_count(requester):
+    board = (ApprovalRule(group="board", quorum=2, members=("bert", "cleo", "olga")),)
+    assert eligible(board, requester) == ("bert", "cleo")
+    assert tally(board, yes("olga", "bert"), requester).decided == "waiting"
+    with pytest.raises(GateRefused, match="may not vote"):
+        check_vote(board, yes("olga")[0], requester)
+
+
+@pytest.mark.parametrize("other", ["Olga", "olga@corp.example", "olga@other.example", "olga+two", "CORP\\olga"])
+def test_two_accounts_of_one_person_fill_one_seat(other):
+    board = (ApprovalRule(group="board", quorum=2, members=("bert", other, "olga")),)
+    assert tally(board, yes("olga", other), "rita").decided == "waiting"
+    assert tally(board, yes("olga", other, "bert"), "rita").decided == "approved"
+    two = (ApprovalRule(group="board", quorum=2, members=(other, "olga")),)
+    with pytest.raises(GateRefused, match="board lacks 1 of 2"):
+        eligible(two, "rita")
+    silent = [*yes("bert", other), no("olga", "")]
+    assert tally(board, silent, "rita").decided == "waiting"
+
+
+def test_nobody_gets_a_vote_because_a_name_resembles_a_members():
+    for stranger in ("Bert", "bert@other.example", "bert+git", "Bert B. <bert@corp.example>"):
+        with pytest.raises(GateRefused, match="in none of the groups"):
+            check_vote(RULES, yes(stranger)[0], "rita")
+        assert tally(RULES, yes(stranger, "cleo", "olga"), "rita").decided == "waiting"
+
+
 PEOPLE = "abcde"
 rules_of = st.lists(
     st.tuples(st.integers(1, 2), st.sets(st.sampled_from(PEOPLE), min_size=1)), min_size=1, max_size=3

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from airlock.change.approval import eligible, is_away, seated, stands_for
 from airlock.models import Absence, ApprovalRule
-from airlock.plain_text import look_alike
+from airlock.same_person import among, may_be_same
 
 ABSENT = "approver_absent"
 _NEXT = 3
@@ -37,7 +37,7 @@ def attendance(
     away = [f"{one.person} is away until {one.end:%a %d %b %Y %H:%M} UTC"
             + (f", {one.delegate} decides meanwhile" if one.delegate else "")
             for one in sorted(absences, key=lambda one: (one.end, one.person))
-            if one.person in members and is_away(one, at)]
+            if among(one.person, members) and is_away(one, at)]
     if not missing:
         return Attendance("present", people, "; ".join(away) or "everybody is there")
     moments = sorted({one.end for one in absences if one.end > at} | {one.start for one in absences if one.start > at})
@@ -52,8 +52,9 @@ def relevant(
 ) -> tuple[Absence, ...]:
     """Return the *absences* that matter for *rules* from *at* on, sorted: to be recorded with the decision."""
     members = {person for rule in rules for person in rule.members}
-    stand_ins = {one.delegate for one in absences if one.person in members and one.end > at}
-    return tuple(sorted((one for one in absences if one.end > at and one.person in members | stand_ins),
+    stand_ins = {one.delegate for one in absences if one.person in members and one.delegate and one.end > at}
+    people = sorted(members | stand_ins)
+    return tuple(sorted((one for one in absences if one.end > at and among(one.person, people)),
                         key=lambda one: (one.start, one.person)))
 
 
@@ -71,8 +72,8 @@ def _voters(
     barred = {requester, *(name for rule in rules for name in rule.authors)}
     delegates = {one.delegate for one in absences if one.delegate is not None and is_away(one, at)}
     voters = {}
-    for person in sorted((members | delegates) - gone):
-        if any(look_alike(person, name) for name in barred):
+    for person in sorted(members | delegates):
+        if any(may_be_same(person, name) for name in barred | gone):
             continue
         own = (person,) if person in members else ()
         voters[person] = (*own, *stands_for(rules, person, requester, at, absences))

@@ -1,8 +1,8 @@
 """Who must approve, and whether the votes suffice. Pure; must not know how people are asked.
 
-One person fills at most one seat, even when he or she belongs to several groups or stands in for others, and one member
-has at most one seat, whoever sits there. The requester, authors of what is released, accounts whose names look like
-theirs, people who are away, and people who are neither members nor delegates never count.
+One person fills at most one seat, even when he or she belongs to several groups, stands in for others or has several
+accounts, and one member has at most one seat, whoever sits there. The requester, authors of what is released, accounts
+that may be theirs, people who are away, and people who are neither members nor delegates never count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airlock.change.policy import joined, rule_for, seats_of
 from airlock.change.templates import template_of
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Absence, ApprovalRule, Rfc, Risk, Vote
-from airlock.plain_text import look_alike
+from airlock.same_person import among, may_be_same, people_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def stands_for(
     """Return the members who are away at the moment *at* and in whose seats *person* may sit, sorted."""
     members = _others(rules, requester)
     return tuple(sorted({absence.person for absence in absences
-                         if absence.delegate == person and absence.person in members and is_away(absence, at)}))
+                         if absence.delegate == person and not may_be_same(person, absence.person)
+                         and absence.person in members and is_away(absence, at)}))
 
 
 def is_away(absence: Absence, at: datetime) -> bool:
@@ -116,20 +117,20 @@ def check_vote(
 ) -> None:
     """Refuse a vote that must not be recorded as one.
 
-    :raises GateRefused: the person asked for the change or wrote it, by name or by the look of it, is away, belongs to
-        none of the groups, or does not stand in for whom the vote says
+    :raises GateRefused: the person may be who asked for the change or wrote it, is away, belongs to none of the groups,
+        or does not stand in for whom the vote says
     :raises InvalidInput: a rejection has no reason
     """
     if vote.person == requester:
         raise GateRefused(f"{vote.person} asked for this change and so may not vote on it; ask another approver")
-    if look_alike(vote.person, requester):
-        raise GateRefused(f"{vote.person} looks like {requester}, who asked for this change and may not vote on it; "
+    if may_be_same(vote.person, requester):
+        raise GateRefused(f"{vote.person} may be {requester}, who asked for this change and may not vote on it; "
                           "ask another approver")
     author = _author(rules, vote.person)
     if author is not None:
-        raise GateRefused(f"{vote.person} {'wrote' if author == vote.person else f'looks like {author}, who wrote'} "
+        raise GateRefused(f"{vote.person} {'wrote' if author == vote.person else f'may be {author}, who wrote'} "
                           "what is released and so may not vote on it; ask another approver")
-    away = next((one for one in absences if one.person == vote.person and is_away(one, vote.at)), None)
+    away = next((one for one in absences if may_be_same(one.person, vote.person) and is_away(one, vote.at)), None)
     if away is not None:
         instead = f"; {away.delegate} decides meanwhile" if away.delegate else ""
         raise GateRefused(f"{vote.person} is declared absent until {_at(away.end)}{instead}; mend the people file if "
@@ -162,7 +163,7 @@ def tally(rules: Sequence[ApprovalRule], votes: Sequence[Vote], requester: str) 
     silent = sorted({vote.person for vote in counted if vote.choice == "reject"})
     agreed: dict[str, tuple[str, ...]] = {}
     for vote in counted:
-        if vote.choice == "approve" and vote.person not in silent:
+        if vote.choice == "approve" and among(vote.person, silent) is None:
             own = (vote.person,) if vote.person in members else ()
             agreed[vote.person] = tuple(sorted({*agreed.get(vote.person, ()), *own,
                                                 *members.intersection(vote.stands_for)}))
@@ -183,21 +184,23 @@ def seated(rules: Sequence[ApprovalRule], voters: Mapping[str, tuple[str, ...]])
     :param voters: who votes -> the members in whose seats they may sit
     """
     groups = [(rule.quorum, frozenset(rule.members)) for rule in rules]
-    return largest_matching(groups, voters)
+    names = [*voters, *(member for rule in rules for member in rule.members)]
+    return largest_matching(groups, voters, people_of(names))
 
 
 def _counts(rules: Sequence[ApprovalRule], vote: Vote, requester: str, members: set[str]) -> bool:
-    barred = look_alike(vote.person, requester) or _author(rules, vote.person) is not None
+    barred = may_be_same(vote.person, requester) or _author(rules, vote.person) is not None
     return not barred and (vote.person in members or bool(members.intersection(vote.stands_for)))
 
 
 def _author(rules: Sequence[ApprovalRule], person: str) -> str | None:
-    return next((name for rule in rules for name in rule.authors if look_alike(person, name)), None)
+    authors = {name for rule in rules for name in rule.authors}
+    return person if person in authors else among(person, sorted(authors))
 
 
 def _others(rules: Sequence[ApprovalRule], requester: str) -> set[str]:
-    """Return the members who are not the requester, nor have a name that could be taken for the requester's."""
-    return {person for rule in rules for person in rule.members if not look_alike(person, requester)}
+    """Return the members who cannot be the requester."""
+    return {person for rule in rules for person in rule.members if not may_be_same(person, requester)}
 
 
 def _missing(rules: Sequence[ApprovalRule], filled: Sequence[Sequence[Seat]]) -> str:

@@ -8,19 +8,18 @@ them.
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from airlock.errors import InvalidInput
 from airlock.plain_text import fault_in
+from airlock.same_person import mailbox, may_be_same, parts_of, spelled
 
 METADATA = "release.json"
 _LARGEST = 1 << 16
 _MOST = 200
 _LONGEST = 200
-_ADDRESS = re.compile(r"<([^<>\s]+@[^<>\s]+)>\s*$")
 
 
 def metadata_of(stream: IO[bytes], what: str) -> Mapping[str, Any] | None:
@@ -59,24 +58,30 @@ def authors_of(metadata: Mapping[str, Any] | None, what: str) -> tuple[str, ...]
     if not isinstance(found, list) or not 0 < len(found) <= _MOST:
         raise InvalidInput(f"authors in {METADATA} of {what} must be a list of 1 to {_MOST} names; correct it")
     for name in found:
-        if not isinstance(name, str) or not 0 < len(name.strip()) <= _LONGEST or "\n" in name or fault_in(name):
+        if not isinstance(name, str) or not 0 < len(name.strip()) <= _LONGEST or "\n" in name or fault_in(name) or (
+                not spelled(name)):
             raise InvalidInput(f"an author in {METADATA} of {what} is no plain text of 1 to {_LONGEST} characters; "
                                "write names as git does")
     return tuple(sorted({name.strip() for name in found}))
 
 
 def names_of(authors: Sequence[str], known: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the log-in names that *authors* have or may have, sorted.
+    """Return the log-in names that *authors* have or may have, sorted; to be compared by ``may_be_same``.
 
-    Who is not *known* (by the whole text, or by the address in it, whatever its case) is taken for anyone whose log-in
-    name is that text, its address, or what stands before the @.
+    Who is *known*, by the whole text or by every address in it, is whoever stands there. Anybody else is taken for all
+    whom the text may mean: its name, its addresses, what stands before the @, and those *known* under a similar name.
     """
-    table = {name.casefold(): log_in for name, log_in in known.items()}
+    table: dict[str, set[str]] = {}
+    for name, log_in in known.items():
+        for key in {spelled(name), *map(spelled, parts_of(name)[1])}:
+            table.setdefault(key, set()).add(log_in)
     names: set[str] = set()
     for author in authors:
-        match = _ADDRESS.search(author)
-        address = match[1] if match else author
-        log_in = table.get(author.casefold()) or table.get(address.casefold())
-        bare = author[: match.start()].strip() if match else author
-        names |= {log_in} if log_in else {bare, address, address.partition("@")[0]} - {""}
+        shown, addresses = parts_of(author)
+        boxes = [table.get(spelled(one)) or table.get(spelled(mailbox(one))) for one in addresses]
+        sure = [table[spelled(author)]] if spelled(author) in table else boxes
+        names |= {log_in for log_ins in sure for log_in in log_ins or ()}
+        if not sure or None in sure:
+            names |= {shown, *addresses, *(one.partition("@")[0] for one in addresses)} - {""}
+            names |= {log_in for name, log_in in known.items() if may_be_same(author, name)}
     return tuple(sorted(names))

@@ -1,4 +1,5 @@
-"""People to seats: as many seats as can be filled, where a person sits once and a member's seat is taken once.
+"""People to seats: as many seats as can be filled, where a person sits once and a member's seat is taken once, under
+whatever names.
 
 A maximum flow from voters through the members in whose seats they may sit to the groups (Ford and Fulkerson 1956; with
 breadth-first paths Edmonds and Karp 1972). Pure; knows no votes and no rules.
@@ -16,6 +17,8 @@ _Node: TypeAlias = tuple[str, str]
 _Edges: TypeAlias = dict[_Node, dict[_Node, int]]
 _SOURCE: _Node = ("source", "")
 _SINK: _Node = ("sink", "")
+_MOST_CHOICES = 256
+"""Ways to choose names that are tried; beyond them a seat may stay empty, but none is filled twice."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,19 +30,34 @@ class Seat:
 
 
 def largest_matching(
-    groups: Sequence[tuple[int, Collection[str]]], voters: Mapping[str, Sequence[str]]
+    groups: Sequence[tuple[int, Collection[str]]], voters: Mapping[str, Sequence[str]], people: Mapping[str, str]
 ) -> list[tuple[Seat, ...]]:
     """Return, per group, the seats that are filled, sorted: the most that can be filled in all groups together.
 
     :param groups: seats and members of each
     :param voters: person -> the members in whose seats the person may sit
+    :param people: every name of a voter or member -> one name of whoever it may belong to
     """
+    names: dict[str, list[str]] = {}
+    for member in sorted({member for members in voters.values() for member in members}):
+        names.setdefault(people[member], []).append(member)
+    # Of a member who is called by several names one is chosen, as is best: by each of them other groups may be entered.
+    choices = itertools.islice(itertools.product(*names.values()), _MOST_CHOICES)
+    return max((_filled(groups, voters, people, frozenset(chosen)) for chosen in choices),
+               key=lambda filled: sum(map(len, filled)))
+
+
+def _filled(
+    groups: Sequence[tuple[int, Collection[str]]], voters: Mapping[str, Sequence[str]], people: Mapping[str, str],
+    chosen: frozenset[str],
+) -> list[tuple[Seat, ...]]:
     room: _Edges = {}
     for person in sorted(voters):
-        _connect(room, _SOURCE, ("person", person), 1)
-        for member in sorted(voters[person]):
+        _connect(room, _SOURCE, ("one", people[person]), 1)
+        _connect(room, ("one", people[person]), ("person", person), 1)
+        for member in sorted(chosen.intersection(voters[person])):
             _connect(room, ("person", person), ("member", member), 1)
-    for member in sorted({member for members in voters.values() for member in members}):
+    for member in sorted(chosen):
         _connect(room, ("member", member), ("seat of", member), 1)
         for index, (_, members) in enumerate(groups):
             if member in members:
@@ -80,4 +98,4 @@ def _seats(room: _Edges, index: int, voters: Mapping[str, Sequence[str]]) -> tup
     taken = {node[1] for node, flow in room.get(("group", str(index)), {}).items()
              if node[0] == "seat of" and flow > 0}
     return tuple(sorted(Seat(person, member) for person, members in voters.items() for member in members
-                        if member in taken and room["person", person]["member", member] == 0))
+                        if member in taken and room["person", person].get(("member", member)) == 0))

@@ -14,7 +14,7 @@ from airlock.change.basis import Ground
 from airlock.change.override import override_seats
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import ApprovalRule, ApprovalTerms, Rfc, Risk, digest_of
-from airlock.plain_text import look_alike
+from airlock.same_person import among
 
 STANDARD = "the pre-approved template of a standard change"
 
@@ -97,7 +97,7 @@ def terms_for(risk: Risk, rfc: Rfc, ground: Ground, authors: Sequence[str] | Non
 def without_authors(
     rules: Sequence[ApprovalRule], authors: Sequence[str] | None, known: Mapping[str, str]
 ) -> tuple[ApprovalRule, ...]:
-    """Return *rules* without the people who wrote what is released: nobody approves their own work.
+    """Return *rules* without the people who may have written what is released: nobody approves their own work.
 
     :param known: author -> log-in name
     :raises GateRefused: nobody of a group is left
@@ -105,7 +105,7 @@ def without_authors(
     names = names_of(authors or (), known)
     kept = []
     for rule in rules:
-        members = tuple(member for member in rule.members if not any(look_alike(member, name) for name in names))
+        members = tuple(member for member in rule.members if among(member, names) is None)
         if not members:
             raise GateRefused(f"everybody in {rule.group} wrote what is released, and nobody approves their own work; "
                               "add others to the group")

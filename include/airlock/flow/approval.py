@@ -29,6 +29,7 @@ from airlock.flow.stages.approval import Standing
 from airlock.flow.stages.change import open_request, refreeze
 from airlock.flow.task import first_release, release_of, task_boundary
 from airlock.models import Plan, Vote, digest_of, utc_now
+from airlock.same_person import may_be_same
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -146,13 +147,14 @@ def reason_param() -> Param:
 
 
 def vote_of(answer: Any, requester: str) -> Vote:
-    """Return the vote in Airflow's *answer* to a request; who has the requester's name votes as the requester.
+    """Return the vote in Airflow's *answer* to a request; who may have the requester's name votes as the requester.
 
     :raises GateRefused: the answer has no person
     """
     user = answer["responded_by_user"] or {}
     # With some log-ins a person's id is a number; the run, which tells who asked, always has the name.
-    person = requester if user.get("name") == requester else user.get("id")
+    name, identity = str(user.get("name") or ""), user.get("id")
+    person = requester if may_be_same(name, requester) else identity
     if not person:
         raise GateRefused("an answer without a person is no approval; clear this task to ask again")
     choice = "approve" if answer["chosen_options"] == [APPROVE] else "reject"
