@@ -1,10 +1,11 @@
-"""The secrets of one sandbox: made once, kept in a file that only its owner can read. Starts nothing."""
+"""The secrets of one sandbox: made once, kept in a file and a folder that only its owner can read. Starts nothing."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,27 +43,49 @@ class Credentials:
     people: dict[str, str]
 
 
-def load(folder: Path) -> Credentials:
-    """The credentials kept in ``<folder>/credentials.json``; made when there are none.
+def private(folder: Path, name: str) -> Path:
+    """Return the path of the file *name* in the private folder of the sandbox *folder*, which is made if it is missing;
+    nobody but its owner gets at either, whatever was done to their modes since.
 
-    :raises PermanentError: the file is damaged
+    :raises PermanentError: it belongs to somebody else, or something else lies there
     """
-    path = folder / "credentials.json"
+    place = folder / "private"
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = place / name
+    for one, kind, mode in ((place, stat.S_ISDIR, 0o700), (path, stat.S_ISREG, 0o600)):
+        found = os.lstat(one) if os.path.lexists(one) else None
+        if found is not None and (not kind(found.st_mode) or found.st_uid != os.geteuid()):
+            raise PermanentError(f"{one} is not the sandbox's own: run `make down`, remove {folder} and start again")
+        if found is not None and stat.S_IMODE(found.st_mode) != mode:
+            one.chmod(mode)
+    return path
+
+
+def write_private(path: Path, data: object) -> None:
+    """Write *data* as JSON to *path*, whole or not at all, for its owner only."""
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        json.dump(data, stream, indent=1)
+    draft.replace(path)
+
+
+def load(folder: Path) -> Credentials:
+    """The credentials kept in ``<folder>/private/credentials.json``; made when there are none.
+
+    :raises PermanentError: the file is damaged, or not the sandbox's own
+    """
+    path = private(folder, "credentials.json")
     try:
         return Credentials(**json.loads(path.read_text()))
     except FileNotFoundError:
         pass
     except (ValueError, TypeError) as error:
         raise PermanentError(
-            f"{path} is damaged ({error}): run `make down`, remove {folder.parent} and start again"
+            f"{path} is damaged ({type(error).__name__}): run `make down`, remove {folder.parent} and start again"
         ) from error
     made = _make()
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        json.dump(asdict(made), stream, indent=1)
-    draft.replace(path)
+    write_private(path, asdict(made))
     return made
 
 

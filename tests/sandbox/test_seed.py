@@ -44,7 +44,7 @@ def test_secrets_are_readable_by_their_owner_only(layout: Layout) -> None:
         host / ".env",
         host / "tls" / "server.key",
         layout.terraform_state,
-        layout.sandbox / "credentials.json",
+        layout.sandbox / "private" / "credentials.json",
     ):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
