@@ -12,7 +12,7 @@ RUN apt-get update \
 # A new named volume takes over the owner of the folder that it is mounted on.
 RUN install -d -o airflow -g 0 -m 0770 /opt/airlock \
     /opt/airlock/ledger /opt/airlock/evidence /opt/airlock/backups /opt/airlock/backups-replica /opt/airlock/scratch \
-    /opt/airlock/anchor /opt/airlock/log-in
+    /opt/airlock/anchor /opt/airlock/last-good /opt/airlock/log-in
 
 USER airflow
 COPY --chown=airflow:0 requirements.txt constraints.txt /opt/airflow/

@@ -5,6 +5,6 @@ from __future__ import annotations
 from airlock.flow.parsing import environments
 from airlock.flow.retention_dag import build, dag_id
 
-for environment in environments(dag_id):
+for environment in environments(dag_id, stand_ins=False):  # nothing is removed by a file that may be being changed
     if environment.backup.retention is not None:
         build(environment, environment.backup.retention)

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airlock.flow.dropped_dags import DroppedDags
 from airlock.flow.renewed_requests import RenewedRequests
 from airlock.flow.timetables import CycleTimetable
 
@@ -16,5 +17,6 @@ class AirlockPlugin(AirflowPlugin):
     name = "airlock"
     timetables = [CycleTimetable]
     fastapi_root_middlewares: list[dict[str, Any]] = [
-        {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests}
+        {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests},
+        {"name": "Airlock: DAGs that Airflow has dropped", "middleware": DroppedDags},
     ]

@@ -43,3 +43,10 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="airlock-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
         Path(name).chmod(0o711)
         yield Path(name)
+
+
+@pytest.fixture(autouse=True)
+def last_good_versions(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of service files is that of these tests."""
+    if "AIRLOCK_HOME" not in os.environ:
+        monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path_factory.getbasetemp() / "home"))

@@ -28,7 +28,7 @@ SANDBOX_ONLY = re.compile(
     r"__(DAGS_FOLDER|PLUGINS_FOLDER|BASE_LOG_FOLDER|HOST|PORT|WORKERS|\w+_PORT|PARALLELISM|MAX_\w+|"
     r"SQL_ALCHEMY_POOL_SIZE|SCHEDULER_IDLE_SLEEP_TIME|\w+HEARTBEAT_SEC|\w+_INTERVAL|PARSING_PROCESSES|DEFAULT_CAPACITY)$"
 )
-FOLDERS = {"ledger", "anchor", "evidence", "backups", "backups-replica", "scratch"}
+FOLDERS = {"ledger", "anchor", "evidence", "backups", "backups-replica", "scratch", "last-good"}
 
 
 def pins(name: str) -> dict[str, str]:

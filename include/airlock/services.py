@@ -15,15 +15,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from airlock import registry, service_file, service_rules
+from airlock import last_good, registry, service_file, service_rules
 from airlock.errors import InvalidInput, PermanentError, UnknownName
 from airlock.named_files import NamedFiles
 from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
 from airlock.validated import Reading, sentence_of, unknown_field, validated
 
-__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services",
-           "read_services", "service_files", "services_folder"]
+__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "read_services",
+           "read_standing", "require_declared", "service_files", "services_folder"]
 
 
 _VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
@@ -61,32 +61,87 @@ def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
 
 
 def read_services(folder: Path | str, service: str | None = None) -> Reading[ServiceEnvironment]:
-    """Return what ``load_services`` returns, and the faults beside it. Of a service in two files nothing is returned:
-    nobody knows which one is meant.
+    """Return what ``load_services`` returns, and the faults beside it. A service that two files declare is that of the
+    file that declared it when it was known as good last, else of the one that is named like it: the other is refused.
+    Where neither says which one is meant, nothing of it is returned.
 
     :param service: return those of this service only, and leave out the files that do not mention it
     :raises InvalidInput: the folder cannot be read
     """
     faults: list[str] = []
-    loaded: list[ServiceEnvironment] = []
-    homes: dict[str, str] = {}
-    twice: set[str] = set()
+    loaded: dict[Path, tuple[ServiceEnvironment, ...]] = {}
+    wrong: set[Path] = set()
     for path in service_files(folder):
-        if service is not None and not _may_declare(path, service):
+        if service is not None and path.stem != service and not _may_declare(path, service):
             continue
         try:
-            environments = load_file(path)
+            loaded[path] = load_file(path)
         except InvalidInput as error:
             faults.append(str(error))
-            continue
-        name = environments[0].service
-        if name in homes:
-            faults.append(f"{path}:1: service: {name!r} is declared in {homes[name]} too; rename or remove one")
-            twice.add(name)
-        homes.setdefault(name, str(path))
-        loaded.extend(one for one in environments if service in (None, name))
-    once = (one for one in loaded if one.service not in twice)
-    return Reading(tuple(sorted(once, key=lambda one: (one.service, one.environment))), tuple(faults))
+            wrong.add(path)
+    claims: dict[str, list[Path]] = {}
+    for path, environments in loaded.items():
+        claims.setdefault(environments[0].service, []).append(path)
+    declared: list[ServiceEnvironment] = []
+    for name, paths in claims.items():
+        home, why = _home(folder, name, paths, wrong)
+        for path in paths:
+            if path == home and service in (None, name):
+                declared.extend(loaded[path])
+            elif path not in (home, *(paths[:1] if home is None else ())):
+                faults.append(f"{path}:1: service: {name!r} is declared in {home or paths[0]} too{why}; "
+                              f"rename {'the service of this file' if home else 'or remove one'}")
+    return Reading(tuple(sorted(declared, key=lambda one: (one.service, one.environment))), tuple(faults))
+
+
+def _home(folder: Path | str, service: str, paths: list[Path], wrong: set[Path]) -> tuple[Path | None, str]:
+    """Return which file *service* belongs to, and by what right: one of *paths*, which declare it, or one that is
+    *wrong* now. ``None``: nobody knows which one is meant."""
+    if len(paths) == 1 and not wrong:
+        return paths[0], ""
+    before = last_good.home_of(folder, service)
+    for path in (*paths, *sorted(wrong)):
+        if path == before:
+            return path, ", which declared it before"
+    for path in (*paths, *sorted(wrong)):
+        if path.stem == service:
+            return path, ", which is named like it"
+    return (paths[0] if len(paths) == 1 else None), ""
+
+
+def read_standing(
+    folder: Path | str, service: str | None = None
+) -> tuple[Reading[ServiceEnvironment], tuple[ServiceEnvironment, ...]]:
+    """Return what ``read_services`` returns, and the last good versions of what no right file declares now.
+
+    They stand in for releases that are open, and for the way back. A folder that cannot be read is one of the faults.
+    """
+    try:
+        reading = read_services(folder, service)
+    except InvalidInput as error:
+        reading = Reading((), (str(error),))
+    there = {(one.service, one.environment) for one in reading.declared}
+    missing = (one for one in last_good.kept(folder, service) if (one.service, one.environment) not in there)
+    return reading, tuple(missing)
+
+
+def require_declared(environment: ServiceEnvironment) -> None:
+    """Refuse to begin anything by a last good version.
+
+    :raises InvalidInput: no right file declares *environment* now; one line for each fault of the files that may
+    """
+    folder = Path(environment.source).parent
+    reading, _ = read_standing(folder, environment.service)
+    if not any((one.service, one.environment) == (environment.service, environment.environment)
+               for one in reading.declared):
+        said = f"{undeclared(environment)}; nothing new begins until it is mended"
+        raise InvalidInput("\n".join((said, *reading.faults)))
+
+
+def undeclared(environment: ServiceEnvironment) -> str:
+    """Return the sentence for an *environment* that no right file declares, so that its last good version stands in."""
+    return (f"{environment.source}: {environment.service} {environment.environment} is declared in no right service "
+            "file any more; open releases and the way back go by its last good version")
 
 
 def _may_declare(path: Path, service: str) -> bool:

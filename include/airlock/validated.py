@@ -25,6 +25,10 @@ class Reading(Generic[Declared]):
     declared: tuple[Declared, ...]
     faults: tuple[str, ...]
 
+    def of(self, source: str) -> tuple[str, ...]:
+        """Return the faults of the file *source*."""
+        return tuple(fault for fault in self.faults if fault.startswith(f"{source}:"))
+
     def complete(self) -> tuple[Declared, ...]:
         """Return what is declared.
 

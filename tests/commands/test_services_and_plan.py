@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
 
+from airlock import last_good
 from airlock.change.conflicts import WAITS, OpenChange
 from airlock.cli import main
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.flow.release import Release
 from airlock.models import Plan, Record, utc_now
 from airlock.services import find
 from tests.service_data import TEXT, write
@@ -153,3 +156,30 @@ def test_a_plan_whose_database_cannot_be_asked_counts_as_the_worst(tmp_path, cap
     assert plan.way_back.verdict == "needs_restore"
     assert "the database cannot be asked" in plan.way_back.reason
     assert next(one for one in plan.risk.factors if one.name == "way back").points > 0
+
+
+def test_a_service_is_retired_only_when_no_file_declares_it_and_nothing_of_it_is_open(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRLOCK_SERVICES", str(folder))
+    cafe = find(folder, "cafe", "live")
+    assert main(["services", "retire", "cafe"]) == 2
+    last_good.keep(folder, [cafe])
+    assert main(["services", "retire", "cafe", "live"]) == 2
+    assert "cafe.yaml declares cafe live" in capsys.readouterr().err
+    (folder / "cafe.yaml").unlink()
+    Release(cafe, "cafe-live-1", "a test").record("rfc")
+    assert main(["services", "retire", "cafe"]) == 2
+    assert "cafe-live-1 has not ended" in capsys.readouterr().err
+    assert last_good.kept(folder) == (cafe,)
+    shutil.rmtree(tmp_path / "ledger")
+    assert main(["services", "retire", "cafe"]) == 0
+    assert last_good.kept(folder) == ()
+
+
+def test_the_check_blames_the_copy_and_not_what_was_copied(folder, capsys):
+    (folder / "billing.yaml").write_text((folder / "cafe.yaml").read_text())
+    assert main(["services", "check", str(folder)]) == 2
+    said = capsys.readouterr().out
+    assert "billing.yaml:1: service: 'cafe'" in said and "cafe.yaml:1:" not in said

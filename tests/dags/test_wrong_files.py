@@ -14,13 +14,14 @@ DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """One right and two wrong service files, two more that declare the same, and a right and a wrong train file."""
+    """One right and two wrong service files, two pairs that declare the same, and a right and a wrong train file."""
     services, trains = tmp_path / "services", tmp_path / "trains"
     write(tmp_path)
     write(tmp_path, "service: [", "broken.yaml")
     write(tmp_path, TEXT.replace("service: cafe", "service: bar").replace("tier: 2", "tier: 9"), "bar.yaml")
-    for name in ("twin", "twin-again"):
-        write(tmp_path, TEXT.replace("service: cafe", "service: twin"), f"{name}.yaml")
+    for service, *files in (("twin", "twin", "twin-again"), ("nobody", "one", "other")):
+        for name in files:
+            write(tmp_path, TEXT.replace("service: cafe", f"service: {service}"), f"{name}.yaml")
     trains.mkdir()
     (trains / "weekly.yaml").write_text(FILE)
     (trains / "daily.yaml").write_text(FILE)
@@ -37,8 +38,8 @@ def read(name: str) -> tuple[set[str], str]:
 
 
 def test_the_others_are_built(folder: Path) -> None:
-    assert read("releases.py") == ({"release.cafe.live"}, "")
-    assert read("rollback.py") == ({"rollback.cafe.live"}, "")
+    assert read("releases.py") == ({"release.cafe.live", "release.twin.live"}, "")
+    assert read("rollback.py") == ({"rollback.cafe.live", "rollback.twin.live"}, "")
     assert read("trains.py") == ({"train.weekly"}, "")
 
 
@@ -46,14 +47,14 @@ def test_every_fault_of_every_file_is_shown(folder: Path) -> None:
     built, shown = read("wrong_files.py")
     assert built == set()
     for said in ("broken.yaml:2: file", "bar.yaml:4: tier", "daily.yaml:1: train",
-                 "twin.yaml:1: service: 'twin' is declared in"):
+                 "twin-again.yaml:1: service: 'twin' is declared in", "other.yaml:1: service: 'nobody' is declared in"):
         assert said in shown, said
     assert "cafe.yaml" not in shown and "weekly.yaml" not in shown
-    for wrong in (*(folder / f"{name}.yaml" for name in ("broken", "bar", "twin-again")),
+    for wrong in (*(folder / f"{name}.yaml" for name in ("broken", "bar", "twin-again", "other")),
                   folder.parent / "trains" / "daily.yaml"):
         wrong.unlink()
     assert read("wrong_files.py") == (set(), "")
-    assert read("releases.py")[0] == {"release.cafe.live", "release.twin.live"}
+    assert read("releases.py")[0] == {"release.cafe.live", "release.twin.live", "release.nobody.live"}
 
 
 def test_a_task_whose_own_file_is_wrong_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,9 @@ def campaign(open_folder: Path) -> Iterator[Campaign]:
         ("delete run@promote", {"rolled_back"}),
         ("task@rollback", {"rolled_back"}),
         ("rotate key@second step", {"promoted"}),
+        ("copied file@second step", {"promoted"}),
+        ("broken file@first step", {"promoted"}),
+        ("dropped dags@second step", {"rolled_back"}),
     ],
 )
 def test_a_release_that_is_struck_lands(campaign: Campaign, strike: str, outcomes: set[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airlock import last_good
 from airlock.change.approval import rules_for
 from airlock.change.basis import basis_of
 from airlock.change.permit import issue
@@ -148,6 +149,25 @@ def test_a_comment_changes_nothing_and_an_unreadable_or_missing_file_stops(appro
             approved.release.permitted("act")
     path.unlink()
     with pytest.raises(PermitInvalid, match="cannot be read"):
+        approved.release.permitted("act")
+
+
+def test_a_mistake_in_the_file_is_no_change_of_what_was_approved(approved: Approved) -> None:
+    cafe = approved.release.environment
+    path = Path(cafe.source)
+    last_good.keep(path.parent, [cafe])
+    text = path.read_text()
+    others = (text.replace("  live:", "  later:"), text.replace("service: cafe", "service: bar"))
+    for wrong in ("service: [", *others, None):
+        path.unlink() if wrong is None else path.write_text(wrong)
+        approved.release.permitted("act")
+        Release(last_good.kept(path.parent)[0], approved.release.id, "task later").permitted("act")
+    path.write_text(text.replace("tier: 2", "tier: 3"))
+    with pytest.raises(PermitInvalid, match="settings.tier"):
+        approved.release.permitted("act")
+    last_good.keep(path.parent, load_file(path))
+    path.write_text("service: [")
+    with pytest.raises(PermitInvalid, match="settings.tier"):  # good last, and not what was approved
         approved.release.permitted("act")
 
 

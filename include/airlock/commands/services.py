@@ -1,4 +1,4 @@
-"""``airlock services``: check service files as deeply as possible without reaching any server."""
+"""``airlock services``: check service files as deeply as possible without reaching any server, and retire services."""
 
 from __future__ import annotations
 
@@ -9,21 +9,66 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from airlock import last_good
 from airlock.errors import InvalidInput
+from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
-from airlock.services import ServiceEnvironment, check_deep, load_file, service_files, services_folder
+from airlock.services import (
+    ServiceEnvironment,
+    check_deep,
+    read_services,
+    read_standing,
+    service_files,
+    services_folder,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this group to the command line."""
-    group = subparsers.add_parser("services", help="check service files")
+    group = subparsers.add_parser("services", help="check service files; retire services")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="name every fault of the service files with its file and line",
                                description="Exit code 0: all files are right; 2: a file is wrong, or there is none.")
     check.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=None,
                        help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
     check.set_defaults(run=run_check)
+    _add_retire(actions)
+
+
+def _add_retire(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    retire = actions.add_parser(
+        "retire", help="let the DAGs go of a service that no file declares any more",
+        description="Exit code 0: its last good version is removed; 2: a file declares it, or a release of it is open.",
+    )
+    retire.add_argument("service", metavar="SERVICE")
+    retire.add_argument("environment", metavar="ENVIRONMENT", nargs="?", default=None, help="one only (default: all)")
+    retire.set_defaults(run=run_retire)
+
+
+def run_retire(arguments: argparse.Namespace, console: Console) -> int:
+    """Remove the last good versions of what no file declares any more, and return 0.
+
+    :raises InvalidInput: a file declares it, no last good version is known, or a release of it is open
+    """
+    folder, name = services_folder(), f"{arguments.service} {arguments.environment or ''}".strip()
+    reading, stand_ins = read_standing(folder, arguments.service)
+
+    def meant(one: ServiceEnvironment) -> bool:
+        return one.service == arguments.service and arguments.environment in (None, one.environment)
+
+    wanted = tuple(filter(meant, stand_ins))
+    if declared := [one for one in reading.declared if meant(one)]:
+        raise InvalidInput(f"{declared[0].source} declares {name}; remove it from the file first")
+    if not wanted:
+        raise InvalidInput(f"nothing is kept of {name}, so there is nothing to retire")
+    if left := [release for one in wanted for release in releases(one).unsettled()]:
+        raise InvalidInput(f"{name}: {', '.join(left)} has not ended; let it end, or mark its run as failed, first")
+    for one in wanted:
+        last_good.forget(one)
+        console.print(f"{one.service} {one.environment} is retired: its DAGs go, its evidence and backups stay",
+                      highlight=False)
+    return 0
 
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
@@ -35,26 +80,15 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
     files = service_files(folder)
     if not files:
         raise InvalidInput(f"{folder}: there is no service file (*.yaml) in this folder; check the path")
-    faults: list[str] = []
-    checked: list[ServiceEnvironment] = []
-    homes: dict[str, Path] = {}
-    for path in files:
+    reading = read_services(folder)
+    faults, checked = [line for fault in reading.faults for line in fault.splitlines()], []
+    for environment in reading.declared:
         try:
-            environments = load_file(path)
+            check_deep(environment)
         except InvalidInput as error:
             faults.extend(str(error).splitlines())
-            continue
-        service = environments[0].service
-        if service in homes:
-            faults.append(f"{path}:1: service: {service!r} is declared in {homes[service]} too; rename or remove one")
-        homes.setdefault(service, path)
-        for environment in environments:
-            try:
-                check_deep(environment)
-            except InvalidInput as error:
-                faults.extend(str(error).splitlines())
-            else:
-                checked.append(environment)
+        else:
+            checked.append(environment)
     if arguments.folder is None:
         faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
     for fault in faults:

@@ -14,7 +14,7 @@ from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import DeltaTriggerTimetable
 
-from airlock.errors import AirlockError, InvalidInput, TemporaryError
+from airlock.errors import AirlockError, TemporaryError
 from airlock.flow.follow_up import CloseOperator, RetroApproveOperator, ReviewOperator
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import follow_up
@@ -23,7 +23,7 @@ from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.services import ServiceEnvironment, load_file, service_files
+from airlock.services import ServiceEnvironment, read_standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -61,21 +61,17 @@ class LookOperator(BaseOperator):
         self.folder = folder
 
     def execute(self, context: Context) -> None:
-        faults: list[str] = []
-        for path in service_files(self.folder):
+        reading, stand_ins = read_standing(self.folder)
+        faults = [*reading.faults]
+        for said in faults:
+            log.error("a service file is wrong: %s; next: mend the file", said)
+        for environment in (*reading.declared, *stand_ins):
             try:
-                environments = load_file(path)
-            except InvalidInput as error:
-                log.error("releases of %s cannot be followed up: %s; next: mend the file", path.name, error)
-                faults.append(str(error))
-                continue
-            for environment in environments:
-                try:
-                    self._look(environment, context["ti"])
-                except AirlockError as error:
-                    name = f"{environment.service} {environment.environment}"
-                    log.error("%s cannot be followed up: %s; next: tried again at the next run", name, error)
-                    faults.append(f"{name}: {error}")
+                self._look(environment, context["ti"])
+            except AirlockError as error:
+                name = f"{environment.service} {environment.environment}"
+                log.error("%s cannot be followed up: %s; next: tried again at the next run", name, error)
+                faults.append(f"{name}: {error}")
         if faults:
             raise AirflowFailException("; ".join(faults))
 

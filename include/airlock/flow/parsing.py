@@ -1,7 +1,8 @@
 """What a DAG file builds DAGs of: of all that is declared for the DAG processor, of one for a task on a worker.
 
-In the DAG processor a wrong file costs the DAGs of that file only; ``dags/wrong_files.py`` shows what is wrong. On a
-worker it is a fault of the task whose DAG it declares.
+In the DAG processor a wrong file costs new DAGs of that file only; ``dags/wrong_files.py`` shows what is wrong, and
+what was declared before goes on by its last good version. On a worker, where there is none, it is a fault of the task
+whose DAG it declares.
 """
 
 from __future__ import annotations
@@ -10,26 +11,32 @@ from collections.abc import Callable, Iterator
 
 from airflow.sdk import get_parsing_context
 
+from airlock import last_good
 from airlock.errors import InvalidInput
 from airlock.schedule.train import Train
 from airlock.schedule.train_file import find_train, read_trains, trains_folder
-from airlock.services import ServiceEnvironment, read_services, services_folder
+from airlock.services import ServiceEnvironment, read_standing, services_folder, undeclared
 
 
-def environments(dag_id: Callable[[ServiceEnvironment], str]) -> Iterator[ServiceEnvironment]:
+def environments(
+    dag_id: Callable[[ServiceEnvironment], str], *, stand_ins: bool = True
+) -> Iterator[ServiceEnvironment]:
     """Yield every service environment whose DAG is wanted now. On a worker the files of other services are not read, so
     that a task begins quickly and no fault of another service stops it.
 
     :param dag_id: returns ``<something>.<service>.<environment>``
-    :raises InvalidInput: the folder cannot be read; on a worker, the file of the service is wrong
+    :param stand_ins: whether the last good version stands in for what no right file declares now
+    :raises InvalidInput: on a worker, the file of the service is wrong, and there is no version that was good
     """
-    wanted = get_parsing_context().dag_id
+    wanted, folder = get_parsing_context().dag_id, services_folder()
+    service = wanted.split(".")[1] if wanted is not None and wanted.count(".") == 2 else None
+    reading, missing = read_standing(folder, service)
+    standing = (*reading.declared, *(missing if stand_ins else ()))
+    last_good.keep(folder, reading.declared)
     if wanted is None:
-        yield from read_services(services_folder()).declared
+        yield from standing
         return
-    service = wanted.split(".")[1] if wanted.count(".") == 2 else None
-    reading = read_services(services_folder(), service)
-    for environment in reading.declared or reading.complete():  # once it is found, faults of others do not matter
+    for environment in standing or reading.complete():  # once it is found, faults of others do not matter
         if wanted == dag_id(environment):
             yield environment
 
@@ -56,6 +63,9 @@ def refuse_wrong_files() -> None:
 
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
     """
-    faults = (*read_services(services_folder()).faults, *read_trains(trains_folder()).faults)
+    reading, missing = read_standing(services_folder())
+    gone = (f"{undeclared(one)}: mend or put back the file, or take the service away for good with: ./airlock services "
+            f"retire {one.service} {one.environment}" for one in missing)
+    faults = (*reading.faults, *read_trains(trains_folder()).faults, *gone)
     if faults:
-        raise InvalidInput("\n".join(("the DAGs of these files are not built, until they are mended:", *faults)))
+        raise InvalidInput("\n".join(("no new DAGs are built of these files, until they are mended:", *faults)))

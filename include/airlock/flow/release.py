@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
-from airlock import registry
+from airlock import last_good, registry
 from airlock.analysis.metrics import MetricSource
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import open_driver, scratch_place
@@ -260,17 +261,23 @@ class Release:
         return permit
 
     def _environment_now(self) -> ServiceEnvironment:
+        """Return the service environment as its file declares it now, or did when the file was right last: a mistake in
+        it is no change of what was approved."""
         own = self.environment
+        why = f"{own.source} does not declare {own.service} {own.environment} any more; declare it again"
         try:
-            return next(one for one in load_file(own.source) if one.environment == own.environment)
+            declared = [one for one in load_file(own.source) if one.service == own.service]
         except InvalidInput as error:
-            raise PermitInvalid(
-                f"{self.id}: the service file cannot be read, so nobody knows whether it is as approved: {error}"
-            ) from error
-        except StopIteration:
-            raise PermitInvalid(
-                f"{self.id}: {own.source} does not declare {own.service} {own.environment} any more; declare it again"
-            ) from None
+            why, declared = str(error), []
+        kept = last_good.kept(Path(own.source).parent, own.service)
+        for one in (*declared, *kept):
+            if one.environment == own.environment:
+                if one in kept and one not in declared:
+                    log.warning("the service file is wrong, its last good version holds for this release: %s", why)
+                return one
+        raise PermitInvalid(
+            f"{self.id}: the service file cannot be read, so nobody knows whether it is as approved: {why}"
+        )
 
     def announce(self, act: str, **data: Any) -> None:
         """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""

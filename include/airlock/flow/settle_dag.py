@@ -6,6 +6,7 @@ import logging
 import os
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from airlock.flow.release import Release
 from airlock.flow.stages.settle import RunState, settle, to_settle
 from airlock.flow.task import own_address
 from airlock.models import utc_now
-from airlock.services import ServiceEnvironment, load_file, service_files
+from airlock.services import ServiceEnvironment, read_standing, undeclared
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,8 +32,9 @@ INTERVAL = "AIRLOCK_SETTLE_SECONDS"
 DOCUMENT = """
 ### A release always lands
 
-Every {seconds} s: looks for releases whose DAG run is over or deleted but which are not sealed, brings all their
-traffic back to the version before (unless they were promoted), removes what restore tests left, and seals the evidence.
+Every {seconds} s: looks for releases whose DAG run is over or deleted, or cannot go on because its DAG has vanished,
+but which are not sealed, brings all their traffic back to the version before (unless they were promoted), removes what
+restore tests left, and seals the evidence. Where a service file is wrong, its last good version is used.
 
 **On call:** safe to trigger at any time. If it is red, the line with `not settled` in the log says which release, why,
 and what to do; it tries again at its next run.
@@ -42,7 +44,7 @@ and what to do; it tries again at its next run.
 class SettleOperator(BaseOperator):
     """Settles every service environment; a fault of one does not keep the others waiting.
 
-    Reads the service files when it runs: a file with a fault must not stop the safety net of the other services.
+    Reads the service files when it runs. Where a file is wrong or gone, its last good version says where releases are.
     """
 
     def __init__(self, *, folder: Path, **kwargs: Any) -> None:
@@ -51,15 +53,11 @@ class SettleOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         faults: list[str] = []
-        for path in service_files(self.folder):
-            try:
-                environments = load_file(path)
-            except InvalidInput as error:
-                log.error("releases of %s cannot be settled: %s; next: mend the file", path.name, error)
-                faults.append(str(error))
-                continue
-            for environment in environments:
-                faults += self._settle(environment, context["ti"])
+        reading, stand_ins = read_standing(self.folder)
+        for said in (*reading.faults, *map(undeclared, stand_ins)):
+            log.error("a service file is wrong: %s; next: mend the file", said)
+        for environment in (*reading.declared, *stand_ins):
+            faults += self._settle(environment, context["ti"])
         if faults:
             raise AirflowFailException(f"not settled: {'; '.join(faults)}")
 
@@ -83,8 +81,22 @@ def state_of_run(task: RuntimeTaskInstanceProtocol, dag_id: str, run_id: str) ->
         return int(task.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=list(states)))
 
     if count("queued", "running"):
-        return RunState.ALIVE
+        return RunState.ALIVE if _known(dag_id) else RunState.STRANDED
     return next((state for state in (RunState.FAILED, RunState.SUCCESS) if count(state)), RunState.GONE)
+
+
+def _known(dag_id: str) -> bool:
+    """Return whether Airflow still has the DAG; a plugin of ours lets it say so (see ``airlock.flow.dropped_dags``)."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import GetDag
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    try:
+        SUPERVISOR_COMMS.send(msg=GetDag(dag_id=dag_id))
+    except AirflowRuntimeError as error:
+        detail = error.error.detail or {}
+        return detail.get("status_code") != HTTPStatus.NOT_FOUND
+    return True
 
 
 def interval_seconds() -> int:

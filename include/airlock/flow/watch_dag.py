@@ -13,7 +13,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import DeltaTriggerTimetable
 
-from airlock.errors import AirlockError, InvalidInput
+from airlock.errors import AirlockError
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import watch
 from airlock.flow.stages.train import home_of
@@ -21,7 +21,7 @@ from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS
 from airlock.flow.task import own_address
 from airlock.models import utc_now
 from airlock.schedule.train_file import load_train, train_files
-from airlock.services import ServiceEnvironment, load_file, service_files
+from airlock.services import ServiceEnvironment, read_standing, undeclared
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,7 +33,8 @@ DOCUMENT = """
 ### What did not begin when it was due
 
 Every 5 minutes: compares the times of release cycles, trains, backups, restore drills and retention with what is on
-record, tells people of each time that passed without a run, and seals what a killed run left half done.
+record, tells people of each time that passed without a run, and seals what a killed run left half done. It also tells
+people of an open release whose service file is wrong or gone, or whose DAG Airflow has dropped.
 
 **On call:** it is red while the newest time of a schedule is missed; the log says which. It looks at what is on record,
 so it also notices, once it runs again, what was missed while the scheduler was down. Safe to trigger at any time.
@@ -52,17 +53,15 @@ class WatchOperator(BaseOperator):
         self.trains = trains
 
     def execute(self, context: Context) -> None:
-        found: list[str] = []
-        for path in service_files(self.folder):
-            try:
-                environments = load_file(path)
-            except InvalidInput as error:
-                log.error("schedules in %s cannot be watched: %s; next: mend the file", path.name, error)
-                found.append(str(error))
-                continue
-            for environment in environments:
-                name = f"{environment.service} {environment.environment}"
-                found += self._watched(name, partial(self._environment, environment, context))
+        reading, stand_ins = read_standing(self.folder)
+        found = [*reading.faults, *map(undeclared, stand_ins)]
+        for said in found:
+            log.error("a service file is wrong: %s; next: mend the file", said)
+        for environment in (*reading.declared, *stand_ins):
+            wrong = "; ".join(reading.of(environment.source)) or undeclared(environment)
+            name = f"{environment.service} {environment.environment}"
+            found += self._watched(name, partial(self._environment, environment, context))
+            found += self._watched(name, partial(self._open, environment, context, wrong * (environment in stand_ins)))
         for path in train_files(self.trains):
             found += self._watched(f"train {path.stem}", partial(self._train, path, context))
         if found:
@@ -71,6 +70,10 @@ class WatchOperator(BaseOperator):
     def _environment(self, environment: ServiceEnvironment, context: Context) -> tuple[str, ...]:
         self._end(environment, context, (BACKUPS, DRILLS, RETENTION))
         return watch.look(environment, utc_now(), f"task {self.task_id}")
+
+    def _open(self, environment: ServiceEnvironment, context: Context, wrong: str) -> tuple[str, ...]:
+        states = partial(state_of_run, context["ti"])
+        return watch.look_at_open(environment, wrong, own_address(), states, f"task {self.task_id}")
 
     def _train(self, path: Path, context: Context) -> tuple[str, ...]:
         train = load_train(path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from airlock import service_file
+from airlock import last_good, service_file
 from airlock.change.conflicts import OpenChange
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence.open_releases import OpenReleases
@@ -42,12 +42,13 @@ def open_changes(environment: ServiceEnvironment) -> tuple[OpenChange, ...]:
 
 
 def _roots(environment: ServiceEnvironment) -> Iterable[str]:
-    """Return the roots of all ledgers: this one, and those that the service files name. Only names are read, so that a
-    fault in the file of another service does not matter here. A file that says of its ledgers to the letter what
-    another one said is not parsed: most of a thousand files say the same."""
-    roots = {environment.ledger}
+    """Return the roots of all ledgers: this one, and those that the service files name, or did when they were good.
+    Only names are read, so that a fault in the file of another service does not matter here. A file that says of its
+    ledgers to the letter what another one said is not parsed: most of a thousand files say the same."""
+    folder = Path(environment.source).parent
+    roots = {environment.ledger, *last_good.ledgers(folder)}
     known: set[tuple[str, ...]] = set()
-    for path in service_files(Path(environment.source).parent):
+    for path in service_files(folder):
         try:
             raw = service_file.content(path)
         except InvalidInput as error:

@@ -28,7 +28,7 @@ from airlock.models import Record
 from airlock.services import find
 from sandbox import credentials, stack
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.chaos import aftermath, disk, servers
+from sandbox.chaos import aftermath, disk, files, servers
 from sandbox.chaos.doorway import Doorway
 from sandbox.chaos.faults import FAULTS, Fault, Scene
 from sandbox.chaos.moments import MOMENTS, Moment
@@ -103,7 +103,8 @@ def arena(layout: Layout, console: Console) -> Iterator[Campaign]:
     small = disk.mount(layout.home / "ledger")
     try:
         with Doorway(layout.port("envoy_admin")) as door:
-            settings = {"AIRLOCK_SETTLE_SECONDS": str(SETTLE_SECONDS), "AIRLOCK_ENVOY_ADMIN_PORT": str(door.port)}
+            settings = {"AIRLOCK_SETTLE_SECONDS": str(SETTLE_SECONDS), "AIRLOCK_ENVOY_ADMIN_PORT": str(door.port),
+                        **files.copy(layout)}
             given = stack.start_all(layout, lambda line: console.print(f"  {line}"), settings)
             before = dict(os.environ)
             os.environ.update({key: value for key, value in given.items() if key.startswith(("AIRLOCK_", "AIRFLOW"))})
@@ -127,7 +128,7 @@ class Campaign:
         self.console = console
         self.door = door
         self.disk = small_disk
-        self.environment = find(layout.repository / "include" / "services", "shop", "staging")
+        self.environment = find(files.services(layout), "shop", "staging")
         self.ledger = Ledger(self.environment.ledger, "shop", "staging")
         password = credentials.load(layout.sandbox).people["admin"]
         self.client = AirflowClient(layout.url("airflow"), "admin", password)

@@ -17,7 +17,7 @@ from pathlib import Path
 from airlock.errors import AirlockError, TemporaryError
 from sandbox import stack
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.chaos import keys, servers
+from sandbox.chaos import files, keys, servers
 from sandbox.chaos.doorway import Doorway
 from sandbox.chaos.moments import Moment
 from sandbox.layout import Layout
@@ -147,6 +147,18 @@ def _delete(scene: Scene) -> str:
     return "the run is marked failed and deleted"
 
 
+def _file(change: Callable[[Layout], None], what: str) -> Callable[[Scene], str]:
+    def strike(scene: Scene) -> str:
+        change(scene.layout)
+        return what
+
+    return strike
+
+
+def _mend_files(scene: Scene) -> None:
+    files.mend(scene.layout)
+
+
 def _insist(request: Callable[[], object]) -> None:
     """Ask Airflow again where it refuses for now: its own parts lock each other's rows, and a run must come to rest
     before it can be deleted."""
@@ -178,4 +190,10 @@ FAULTS = (
     Fault("clear all", _clear_all),
     Fault("delete run", _delete),
     Fault("rotate key", _rotate, felt=False),
+    Fault("copied file", _file(files.duplicate, "another service file declares the shop too, for 60 s"), _mend_files,
+          lasts=60, felt=False),
+    Fault("broken file", _file(files.spoil, "the shop's own file is half edited for 60 s"), _mend_files, lasts=60,
+          felt=False),
+    Fault("dropped dags", _file(files.drop_release_dags, "the file that builds the release DAGs is gone for 5 min"),
+          _mend_files, lasts=300, felt=False),
 )

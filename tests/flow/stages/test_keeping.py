@@ -204,3 +204,27 @@ def test_a_run_that_was_killed_is_ended_and_leaves_nothing(cafe: ServiceEnvironm
         "cafe-live-d1: drills ended as failed",
     )
     assert evidence(run) == "failed"
+
+
+def test_people_are_told_once_of_an_open_release_whose_file_is_wrong_or_whose_dag_has_vanished(
+    cafe: ServiceEnvironment,
+) -> None:
+    release = Release(cafe, "cafe-live-1", "a test")
+    release.record("run", dag_id="release.cafe.live", run_id="it", airflow=AIRFLOW)
+
+    def look(wrong: str, state: RunState, airflow: str = AIRFLOW) -> tuple[str, ...]:
+        return watch.look_at_open(cafe, wrong, airflow, lambda dag, of: state, "a test")
+
+    assert look("", RunState.ALIVE) == () == look("cafe.yaml:1: is wrong", RunState.STRANDED, "http://127.0.0.1:2")
+    assert [said.partition(":")[0] for said in look("cafe.yaml:1: is wrong", RunState.STRANDED)] == [
+        "cafe-live-1 is open while its service file is wrong", "cafe-live-1"]
+    told = release.recorded("notification")
+    assert [one.data["title"] for one in told] == ["cafe-live-1 is open while its service file is wrong"]
+    look("cafe.yaml:1: is wrong", RunState.ALIVE)
+    assert release.recorded("notification") == told
+
+
+def test_what_is_stranded_outside_releases_is_left_until_its_dag_is_back(cafe: ServiceEnvironment) -> None:
+    run = run_of(cafe, DRILLS, "cafe-live-d1")
+    assert watch.end_leftovers(cafe, AIRFLOW, lambda dag, of: RunState.STRANDED, "watch") == ()
+    assert run.latest("run") is not None and not run.ledger.sealed(run.id)

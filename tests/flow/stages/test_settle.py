@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
 from airlock.flow.release import Release
 from airlock.flow.stages import change, close, deploy, rollback
-from airlock.flow.stages.settle import QUIET_LIMIT, RunState, settle
+from airlock.flow.stages.settle import QUIET_LIMIT, STRANDED_LIMIT, RunState, settle
 from airlock.models import utc_now
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, baked, first_step, promoted, stage
 from tests.shop_front import Front, front, running_front, wait_for
@@ -74,6 +74,32 @@ def test_a_release_whose_run_works_is_left_alone(house: ReleaseFront, step: str)
     before, records = house.front.target().inspect(), release.records()
     assert "left alone" in settled(house.again(), RunState.ALIVE)
     assert (house.front.target().inspect(), release.records()) == (before, records)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_release_whose_dag_has_vanished_lands_if_the_dag_does_not_come_back(house: ReleaseFront, step: str) -> None:
+    release = house.release()
+    STEPS[step](release)
+    now = utc_now()
+
+    def look(state: RunState, at: datetime) -> str:
+        return settle(house.again(), AIRFLOW, lambda dag, run: state, at)
+
+    if step in ("nothing", "baked"):
+        for at in (now, now + timedelta(hours=9)):
+            assert "nothing is under way" in look(RunState.STRANDED, at)
+        return
+    assert "vanished a moment ago" in look(RunState.STRANDED, now)
+    assert "its run works" in look(RunState.ALIVE, now + STRANDED_LIMIT)
+    later = now + 2 * STRANDED_LIMIT
+    assert "vanished a moment ago" in look(RunState.STRANDED, later), "a DAG that was back is waited for anew"
+    assert "vanished a moment ago" in look(RunState.STRANDED, later + STRANDED_LIMIT / 2)
+    assert look(RunState.STRANDED, later + STRANDED_LIMIT) == f"{release.id}: settled as rolled_back"
+    assert only_running(house) == "1.0"
+    assert "Airflow has its DAG no more" in str(house.again().latest("fault", "settle"))
+    assert house.verified(release).ok
+    with pytest.raises(GateRefused, match=r"sealed|rolled back"):
+        deploy.promote(house.again())
 
 
 def test_a_release_of_another_airflow_is_left_alone(house: ReleaseFront) -> None:

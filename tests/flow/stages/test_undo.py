@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 
+from airlock import last_good
 from airlock.errors import GateRefused, InvalidInput
 from airlock.evidence.pack import verify
 from airlock.flow.cycle import past_of
@@ -86,6 +87,24 @@ def test_it_waits_for_no_window(promoted: flown.Flight) -> None:
     flight = back(promoted, "cafe-live-2")
     undo.request(flight.release, "1.1 burns", None, "rita")
     assert len(change.assess(flight.release).calendar["windows"][0]["days"]) == 7
+
+
+def test_no_mistake_in_a_file_stops_the_way_back(
+    promoted: flown.Flight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cafe = promoted.release.environment
+    last_good.keep(Path(cafe.source).parent, [cafe])
+    Path(cafe.source).unlink()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "risk.yaml").write_text("half of a risk pol")
+    monkeypatch.setenv("AIRLOCK_POLICIES", str(tmp_path / "policies"))
+    flight = back(promoted, "cafe-live-2")
+    assert recompute(flight.carry_out({}), [PUBLIC]).ok
+    assert flight.release.latest("outcome")["outcome"] == "promoted"
+    assert flight.release.target.inspect().stable == "1.0"
+    forward = flown.Flight(Release(cafe, "cafe-live-3", "test"), ())
+    with pytest.raises(InvalidInput, match="nothing new begins until it is mended"):
+        forward.request(forward.release, FORM)
 
 
 def test_nobody_approves_their_own_return(promoted: flown.Flight) -> None:

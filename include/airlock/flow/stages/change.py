@@ -31,7 +31,7 @@ from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.past.facts import risk_facts
 from airlock.past.standing import standing
 from airlock.schedule.asking import Asked, ask, planned
-from airlock.services import check_deep
+from airlock.services import check_deep, require_declared
 from airlock.touched import touched
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def validate(
     :param train: the departure of the release train that asks
     :raises InvalidInput: the form, the service file or the artifact is wrong
     """
+    require_declared(release.environment)
     check_deep(release.environment)
     rfc = rfc_from_form(form, requester, release.environment)
     return accept(release, Rfc.model_validate({**rfc.model_dump(), "digest": digest, "train": train}))
@@ -106,7 +107,7 @@ def assess(release: Release) -> Plan:
     safety = migrate.examine(release, artifact)
     if why := refuses(rfc, safety):
         raise GateRefused(f"{release.id}: {why}")
-    now, policy = utc_now(), load_risk_policy()
+    now, policy = utc_now(), _risk_policy(release, rfc)
     if rfc.change_type == "standard":
         _allow_standard(release, rfc, state.stable, now)
     calendar, asked = _calendar(release, rfc, max(now, rfc.start_after or now))
@@ -135,6 +136,18 @@ def assess(release: Release) -> Plan:
     conflicts.note(release, plan, now)
     log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
     return plan
+
+
+def _risk_policy(release: Release, rfc: Rfc) -> RiskPolicy:
+    """Return the risk policy; for the way back, while its file is wrong, the one that what is taken back had."""
+    try:
+        return load_risk_policy()
+    except InvalidInput as error:
+        taken_back = None if rfc.undoes is None else release.ledger.latest(rfc.undoes, "plan")
+        if taken_back is None:
+            raise
+        log.warning("the risk policy is wrong, so that of %s is used for the way back: %s", rfc.undoes, error)
+        return Basis.model_validate(taken_back.data["basis"]).risk_policy
 
 
 def _calendar(release: Release, rfc: Rfc, start: datetime) -> tuple[PlannedCalendar, Asked]:

@@ -1,4 +1,4 @@
-"""The safety net: bring back, and seal, every release whose DAG run is over or gone. Knows no Airflow.
+"""The safety net: bring back, and seal, every release whose DAG run is over, gone or stranded. Knows no Airflow.
 
 Level-triggered: it compares what is on record with the state of the runs, so that it may run at any time, be killed at
 any time, and need not know what happened. A release whose run still works is left to it.
@@ -21,6 +21,8 @@ from airlock.flow.stages import backup, close, rollback, tickets
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
 PACK_LIMIT = timedelta(hours=1)
+STRANDED_LIMIT = timedelta(minutes=2)
+"""How long a DAG may be away: while Airlock itself is updated, it may come back."""
 NEWEST = 5
 
 
@@ -31,6 +33,8 @@ class RunState(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"
     GONE = "gone"
+    STRANDED = "stranded"
+    """It is at work, and Airflow has its DAG no more: no further task of it begins."""
 
 
 def to_settle(ledger: Ledger) -> tuple[str, ...]:
@@ -55,9 +59,35 @@ def settle(release: Release, own_airflow: str, state_of: Callable[[str, str], Ru
         return f"{release.id}: belongs to another Airflow: left alone"
     state = state_of(run["dag_id"], run["run_id"])
     if state is RunState.ALIVE:
+        _note_return(release)
         _ask_for_help_if_quiet(release, now)
         return f"{release.id}: its run works: left alone"
+    if state is RunState.STRANDED and (waits := _may_come_back(release, run["dag_id"], now)):
+        return f"{release.id}: {waits}: left alone"
     return _land(release, state, run["run_id"])
+
+
+def _may_come_back(release: Release, dag_id: str, now: datetime) -> str:
+    """Return what a stranded *release* waits for; empty when it is to be landed now."""
+    if landed(release.records()):
+        return f"the DAG {dag_id} has vanished, but nothing is under way: it goes on when the DAG is back"
+    seen = release.latest("stranded", dag_id)
+    if seen is None or seen["back"]:
+        release.record("stranded", dag_id, since=now.isoformat(), back=False)
+        seen = {"since": now.isoformat()}
+    back_at = datetime.fromisoformat(seen["since"]) + STRANDED_LIMIT
+    if now < back_at:
+        log.warning("%s: the DAG %s has vanished; next: it is brought back if the DAG is not there again by %s UTC",
+                    release.id, dag_id, f"{back_at:%H:%M:%S}")
+        return f"the DAG {dag_id} has vanished a moment ago"
+    return ""
+
+
+def _note_return(release: Release) -> None:
+    run = release.latest("run") or {}
+    seen = release.latest("stranded", str(run.get("dag_id")))
+    if seen is not None and not seen["back"]:
+        release.record("stranded", str(run["dag_id"]), since=seen["since"], back=True)
 
 
 def _land(release: Release, state: RunState, run_id: str) -> str:
@@ -97,7 +127,8 @@ def _record_why(release: Release, state: RunState, run_id: str) -> None:
     records, damaged = release.ledger.read_undamaged(release.id)
     back = bool(way_back_needed(records, damaged))
     where = "it had not landed" if back else "it has landed" if acted(records) else "nothing was changed"
-    how = "is gone" if state is RunState.GONE else f"ended as {state}"
+    how = {RunState.GONE: "is gone", RunState.STRANDED: "cannot go on, since Airflow has its DAG no more,"}.get(
+        state, f"ended as {state}")
     message = f"the DAG run {run_id} {how} before the release was sealed, and {where}"
     log.warning("%s: %s; next: %s", release.id, message, "bring all traffic back" if back else "seal it")
     if release.latest("fault", "settle") is None:

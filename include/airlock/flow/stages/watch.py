@@ -151,6 +151,33 @@ def _tell(watch: Release, watched: Watched, tick: datetime, now: datetime) -> No
     watch.record("missed", moment, noticed=now.isoformat(), why=why)
 
 
+def look_at_open(
+    environment: ServiceEnvironment, wrong: str, own_airflow: str, state_of: StateOf, actor: str
+) -> tuple[str, ...]:
+    """Return a sentence for every open release that goes on under alarm, of which people are told once: while its
+    service file is *wrong* (empty: it is right), or after Airflow dropped its DAG."""
+    said = []
+    for identity in ledgers.releases(environment).unsettled():
+        release = Release(environment, identity, actor)
+        run = release.latest("run")
+        if run is None or run["airflow"] != own_airflow:
+            continue
+        if wrong:
+            said.append(_alarm(release, f"{identity} is open while its service file is wrong",
+                               f"{wrong}; it goes on by the last good version of the file: mend the file"))
+        if state_of(run["dag_id"], run["run_id"]) is RunState.STRANDED:
+            said.append(_alarm(release, f"{identity}: Airflow has its DAG no more",
+                               f"the DAG {run['dag_id']} has vanished, so the run {run['run_id']} cannot go on: look "
+                               "at Airflow's import errors; what is in mid-release is brought back by the DAG settle"))
+    return tuple(said)
+
+
+def _alarm(release: Release, title: str, text: str) -> str:
+    log.error("%s: %s", title, text)
+    release.notify("alarm", title, text)
+    return f"{title}: {text}"
+
+
 def end_leftovers(
     environment: ServiceEnvironment,
     own_airflow: str,
@@ -166,7 +193,7 @@ def end_leftovers(
             of = run.latest("run")
             if of is None or of["airflow"] != own_airflow:
                 continue
-            if (state := state_of(of["dag_id"], of["run_id"])) is RunState.ALIVE:
+            if (state := state_of(of["dag_id"], of["run_id"])) in (RunState.ALIVE, RunState.STRANDED):
                 continue
             run.record("fault", "watch", error="RunOver", attempt=1,
                        message=f"the DAG run {of['run_id']} {'is gone' if state is RunState.GONE else 'ended'} before "
