@@ -1,33 +1,41 @@
 """Back up one PostgreSQL database with ``pg_dump``, and prove it by restoring it into a scratch database beside it.
 
+A restore always fills a new database made for it. A restore test ends there; a way back then puts it in the origin's
+place. So what was tested is what will be used, and until the last moment the origin is as it was.
+
 The dump and the facts that a proof compares with see the same moment: both use one exported snapshot. Knows PostgreSQL
-and the driver contract; the programs' processes and the catalog's queries live in the two modules beside this one.
+and the driver contract; programs, catalogs, databases as wholes and errors live in the modules beside this one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place, StreamDriver, Write
+from airlock.backup.drivers.databases import postgres_database as whole
+from airlock.backup.drivers.databases import postgres_errors as errors
 from airlock.backup.drivers.databases import postgres_facts as measure
 from airlock.backup.drivers.databases import postgres_programs as programs
+from airlock.backup.drivers.databases import postgres_schema as schema
 from airlock.connections import connection as airflow_connection
 from airlock.connections import postgres_parameters
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import AirlockError, InvalidInput, PermanentError
 from airlock.identity import server_identity
-from airlock.models import Check, Inspection, Kind, RecoveryPoint, StoredObject, canonical_json, digest_of
+from airlock.models import Check, Inspection, Kind, RecoveryPoint, canonical_json, digest_of
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
-_COMPARED = ("tables", "constraints", "grants", "owners", "roles", "database")
-# Settings that are lists: the server keeps them as quoted text already.
-_LISTS = frozenset({"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"})
+_COMPARED = ("tables", "materialized views", "large_objects", "constraints", "storage", "extensions", "grants",
+             "owners", "roles", "database", "settings")  # fmt: skip
 
 
 class PostgresOptions(DriverOptions):
@@ -42,13 +50,15 @@ class PostgresOptions(DriverOptions):
 
 
 class PostgresDriver(StreamDriver):
-    """One database of a PostgreSQL server, version 12 or later."""
+    """One database of a PostgreSQL server, version 13 or later: all that it holds, and what is set on it."""
 
     kind: ClassVar[Kind] = Kind.DATABASES
     Options = PostgresOptions
     options: PostgresOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="one snapshot of the whole database; sequences (never part of a snapshot) during the dump",
+        consistent="one snapshot of the whole database; sequences (never part of a snapshot) during the dump. "
+        "Materialized views are computed anew, subscriptions come back disabled, logical replication slots not at all; "
+        "the way back ends all sessions in the database",
         needs_programs=("pg_dump", "pg_restore", "pg_dumpall", "psql"),
     )
 
@@ -61,6 +71,8 @@ class PostgresDriver(StreamDriver):
             database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             facts = measure.read_facts(database)
             version = database.execute("SHOW server_version").fetchone()[0]
+        with self._connect("") as server:
+            facts |= whole.read_facts(server, self.options.database, "")
         detail = {"database": self.options.database, "tables": len(facts["tables"]), "server_version": version}
         return Inspection(present=True, size_bytes=found, fingerprint=digest_of(facts), detail=detail)
 
@@ -76,25 +88,23 @@ class PostgresDriver(StreamDriver):
         return None if row is None else int(row[0])
 
     def take(self, write: Write) -> dict[str, Any]:
-        with self._connect(self.options.database) as database:
-            database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            snapshot = database.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()[0]
+        name, key = self.options.database, secrets.token_hex(32)
+        with self._connect("") as server:
+            if not whole.exists(server, name):
+                raise InvalidInput(f"{self.label}: the server has no database {name}; check the driver's options")
+            sealed = whole.sealed_properties(server, name, key)
+        with self._connect(name) as database:
+            snapshot = self._snapshot(database)
             begun = time.monotonic()
             before = measure.next_values(database)
-            dump = self._dump(self.options.database, "--format=custom", "--compress=none", f"--snapshot={snapshot}")
+            dump = self._dump(database, name, "--format=custom", "--compress=none", snapshot)
             stored = write("database.dump", dump)
-            log.info(
-                "%s: database %s dumped at snapshot %s: %d bytes, %.1f s",
-                self.label,
-                self.options.database,
-                snapshot,
-                stored.plain_bytes,
-                time.monotonic() - begun,
-            )
-            facts = self._facts(database, self.options.database, f"--snapshot={snapshot}")
+            log.info("%s: database %s dumped (%s): %d bytes, %.1f s", self.label, name, snapshot.lstrip("-"),
+                     stored.plain_bytes, time.monotonic() - begun)  # fmt: skip
+            facts = self._facts(database, name, snapshot, key)
             # the dump read each sequence at a moment between these two
             facts["sequences"] = {
-                name: sorted((before.get(name, value), value)) for name, value in facts["sequences"].items()
+                sequence: sorted((before.get(sequence, value), value)) for sequence, value in facts["sequences"].items()
             }
             moment = database.execute(
                 "SELECT pg_catalog.pg_is_in_recovery(), current_setting('server_version')"
@@ -102,76 +112,61 @@ class PostgresDriver(StreamDriver):
             position = "pg_catalog.pg_last_wal_replay_lsn()" if moment[0] else "pg_catalog.pg_current_wal_lsn()"
             facts["wal_position"] = str(database.execute(f"SELECT {position}").fetchone()[0])
             facts["server_version"] = moment[1]
-            grants = [list(row) for row in database.execute(measure.GRANTS_OF_DATABASE)]
         write(
             "roles.sql",
             programs.read_from(
                 [self._program("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password"],
-                self._environment(self.options.database),
+                self._environment(name),
                 self.label,
             ),
         )
-        write("grants.json", [canonical_json(grants)])
+        write("database.json", [canonical_json(sealed)])
         return facts
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
-        name = self._database_of(place)
-        database_facts = point.facts["database"]
         objects = {stored.name: stored for stored in point.objects}
+        if "database.json" not in objects:
+            raise PermanentError(f"{self.label}: recovery point {point.id} was taken by an earlier version of this "
+                                 "driver; next: restore it with that version, or take the backup again")  # fmt: skip
         for _ in self.store.read(objects["roles.sql"]):
             pass  # the way back of last resort for people: a backup without it is not whole
+        sealed = whole.read_properties(b"".join(self.store.read(objects["database.json"])), self.label)
         self._refuse_missing_roles(point)
-        if not place.origin:
-            self._create(name, database_facts)
         begun = time.monotonic()
-        run = programs.ScriptRun(
-            [
-                self._program("pg_restore"),
-                "--file=-",
-                "--exit-on-error",
-                *(("--clean", "--if-exists") if place.origin else ()),
-            ],
-            [self._program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"],
-            self._environment(name),
-            self.label,
-        )
-        # PostgreSQL itself rolls back everything when a statement fails or the stream turns out to be damaged
-        run.run(
-            measure.DROP_EVERYTHING if place.origin else "",
-            self.store.read(objects["database.dump"]),
-            self._closing(name, database_facts, objects["grants.json"]),
-        )
-        log.info(
-            "%s: recovery point %s restored into database %s, %.1f s",
-            self.label,
-            point.id,
-            name,
-            time.monotonic() - begun,
-        )
+        name = self._database_of(place)
+        with self._filling(place) as target:
+            with self._connect("") as server:
+                whole.create(server, target, point.facts)
+            programs.ScriptRun(
+                [self._program("pg_restore"), "--file=-", "--exit-on-error"],
+                [self._program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
+                 "--set=VERBOSITY=verbose", "--set=SHOW_CONTEXT=never", "--file=-"],
+                self._environment(target),
+                self.label,
+            ).run(self.store.read(objects["database.dump"]), errors.known_names(point.facts))  # fmt: skip
+            with self._connect("") as server:
+                whole.apply_properties(server, target, point.facts["database"]["owner"], sealed)
+                if place.origin:
+                    names = (target, name, self._beside("old"))
+                    whole.take_the_place(server, self._connect, names, point.facts["standing"], self.label)
+        log.info("%s: recovery point %s restored into database %s, %.1f s", self.label, point.id, name,
+                 time.monotonic() - begun)  # fmt: skip
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         name = self._database_of(place)
+        sealed = {stored.name: stored for stored in point.objects}["database.json"]
+        key = whole.read_properties(b"".join(self.store.read(sealed)), self.label)["digest_key"]
         with self._connect(name) as database:
-            database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            snapshot = database.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()[0]
-            found = self._facts(database, name, f"--snapshot={snapshot}")
-        checks = [
-            self._check("schema", point.facts["schema"], found["schema"]),
-            self._check("large objects", point.facts["large_objects"], found["large_objects"]),
-        ]
+            found = self._facts(database, name, self._snapshot(database), key)
+        checks = [self._check("schema", point.facts["schema"], found["schema"])]
         ranges: Mapping[str, list[int]] = point.facts["sequences"]
         checks.append(self._check("names of sequences", sorted(ranges), sorted(found["sequences"])))
-        for key, (least, most) in sorted(ranges.items()):
-            value = found["sequences"].get(key)
-            checks.append(
-                Check(
-                    name=f"sequences {key}",
-                    expected={"least": least, "most": most},
-                    found=value,
-                    ok=value is not None and least <= value <= most,
-                )
-            )
-        for part in _COMPARED:
+        for sequence, (least, most) in sorted(ranges.items()):
+            value = found["sequences"].get(sequence)
+            ok = value is not None and least <= value <= most
+            bounds = {"least": least, "most": most}
+            checks.append(Check(name=f"sequences {sequence}", expected=bounds, found=value, ok=ok))
+        for part in (*_COMPARED, *(("standing",) if place.origin else ())):
             expected: Mapping[str, Any] = point.facts[part]
             checks.append(self._check(f"names of {part}", sorted(expected), sorted(found[part])))
             checks.extend(
@@ -180,13 +175,11 @@ class PostgresDriver(StreamDriver):
         return tuple(checks)
 
     def discard(self, place: Place) -> None:
-        from psycopg import sql
-
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         name = self._database_of(place)
         with self._connect("") as server:
-            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            whole.drop(server, self._connect, name, self.label)
         log.info("%s: scratch database %s dropped", self.label, name)
 
     # --- parts --------------------------------------------------------------------------------------------------------
@@ -203,37 +196,92 @@ class PostgresDriver(StreamDriver):
     def _program(self, name: str) -> str:
         return programs.find_program(name, self.options.programs, self.label)
 
+    def _beside(self, part: str) -> str:
+        """Return the name of the database that is filled (``new``), or was put away (``old``), by a way back."""
+        return f"airlock_{part}_{hashlib.sha256(self.options.database.encode()).hexdigest()[:20]}"
+
+    @contextmanager
+    def _filling(self, place: Place) -> Iterator[str]:
+        """Yield the name of the database to make and fill; what a try before left of it is gone."""
+        target = self._beside("new") if place.origin else self._database_of(place)
+        with self._connect("") as server:
+            for left in (target, self._beside("old")) if place.origin else (target,):
+                whole.drop(server, self._connect, left, self.label)
+        try:
+            yield target
+        except BaseException:
+            if place.origin:  # a scratch place is discarded by who asked for it
+                with suppress(AirlockError), self._connect("") as server:
+                    whole.drop(server, self._connect, target, self.label)
+            raise
+
     def _environment(self, database: str) -> dict[str, str]:
-        return programs.client_environment(airflow_connection(self.options.connection), database)
+        given = airflow_connection(self.options.connection)
+        return programs.client_environment(given, database, self._session_options)
 
-    def _dump(self, database: str, *arguments: str) -> Iterator[bytes]:
+    def _dump(self, database: Any, name: str, *arguments: str) -> Iterator[bytes]:
+        # in the database's own encoding: whatever it holds passes unchanged
+        encoding = database.execute("SHOW server_encoding").fetchone()[0]
         return programs.read_from(
-            [self._program("pg_dump"), "--no-password", *arguments], self._environment(database), self.label
-        )
+            [self._program("pg_dump"), "--no-password", f"--encoding={encoding}", *arguments],
+            self._environment(name), self.label,
+        )  # fmt: skip
 
-    def _facts(self, database: Any, name: str, snapshot: str) -> dict[str, Any]:
+    @staticmethod
+    def _snapshot(database: Any) -> str:
+        """Begin a transaction and return the argument by which ``pg_dump`` sees the same moment."""
+        database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return f"--snapshot={database.execute('SELECT pg_catalog.pg_export_snapshot()').fetchone()[0]}"
+
+    def _facts(self, database: Any, name: str, snapshot: str, key: str) -> dict[str, Any]:
         facts = measure.read_facts(database)
-        facts["schema"] = measure.schema_digest(self._dump(name, "--schema-only", snapshot))
-        return facts
+        facts["schema"] = schema.schema_digest(self._dump(database, name, *schema.ARGUMENTS, snapshot))
+        with self._connect("") as server:
+            return facts | whole.read_facts(server, name, key)
+
+    @cached_property
+    def _session_options(self) -> str:
+        """What every session asks for, whatever the database and the role default to: to write, and no trigger on
+        login, which would write into what is read. Servers before 17 have none, and only some roles may ask."""
+        import psycopg
+
+        always = "-c default_transaction_read_only=off"
+        try:
+            psycopg.connect(**self._parameters(""), options=f"{always} -c event_triggers=off").close()
+        except psycopg.OperationalError as error:
+            if "event_triggers" in str(error):
+                return always
+        return f"{always} -c event_triggers=off"
+
+    def _parameters(self, database: str) -> dict[str, Any]:
+        found = postgres_parameters(self.options.connection, database)
+        if not database and found["dbname"] == self.options.database:
+            # a database can neither be renamed nor dropped from within
+            found["dbname"] = "postgres" if self.options.database != "postgres" else "template1"
+        return found | {"client_encoding": "utf8"}
 
     @contextmanager
     def _connect(self, database: str) -> Iterator[Any]:
-        """Yield a psycopg connection in autocommit mode; the errors of its body are put in our words."""
+        """Yield a psycopg connection in autocommit mode (an empty name: to a database beside the origin); the errors
+        of its body are put in our words."""
         import psycopg
 
-        parameters = postgres_parameters(self.options.connection, database)
+        parameters = self._parameters(database)
         try:
-            with psycopg.connect(**parameters, autocommit=True) as opened:
+            with psycopg.connect(**parameters, autocommit=True, options=self._session_options) as opened:
+                if opened.info.parameter_status("server_encoding") == "SQL_ASCII":
+                    opened.execute("SET client_encoding = 'LATIN1'")  # each byte is a character, and back again
                 for setting in measure.SETTINGS:
                     opened.execute(setting)
                 yield opened
         except psycopg.Error as error:
-            raise programs.failure(
+            # the cause is left out: its words may quote a row
+            raise errors.error_failure(
                 self.label,
                 f"PostgreSQL at {parameters['host']}:{parameters['port']}, database {parameters['dbname']}, "
                 f"connection {self.options.connection}",
-                str(error),
-            ) from error
+                error,
+            ) from None
 
     def _refuse_missing_roles(self, point: RecoveryPoint) -> None:
         wanted = sorted(point.facts["roles"])
@@ -248,44 +296,3 @@ class PostgresDriver(StreamDriver):
                 f"{self.label}: the server has no role {', '.join(missing)}, which recovery point {point.id} "
                 f"needs; create it (its definition is in roles.sql of the recovery point), then restore again"
             )
-
-    def _create(self, name: str, facts: Mapping[str, Any]) -> None:
-        from psycopg import sql
-
-        create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-            sql.Identifier(name),
-            sql.Identifier(facts["owner"]),
-            sql.Literal(facts["encoding"]),
-            sql.Literal(facts["collate"]),
-            sql.Literal(facts["ctype"]),
-        )
-        with self._connect("") as server:
-            # a place half filled by a try before is worth nothing; the same call must succeed again
-            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-            server.execute(create)
-        log.info("%s: scratch database %s created", self.label, name)
-
-    def _closing(self, name: str, facts: Mapping[str, Any], stored: StoredObject) -> str:
-        """Return the SQL for what belongs to the database itself and is not in its dump: settings and grants."""
-        from psycopg import sql
-
-        database = sql.Identifier(name)
-        # the dump's header leaves an empty search_path; nothing below depends on it
-        lines = [sql.SQL("ALTER DATABASE {} RESET ALL;").format(database)]
-        for setting in facts["settings"]:
-            key, _, value = setting.partition("=")
-            text = sql.SQL(value) if key in _LISTS else sql.Literal(value)
-            lines.append(sql.SQL("ALTER DATABASE {} SET {} TO {};").format(database, sql.SQL(key), text))
-        rows = measure.grants_in(b"".join(self.store.read(stored)), self.label)
-        if rows and not rows[0][4]:
-            lines.append(
-                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {};").format(database, sql.Identifier(facts["owner"]))
-            )
-            for public, role, privilege, grantable, _ in rows:
-                grantee = sql.SQL("PUBLIC") if public else sql.Identifier(role)
-                lines.append(
-                    sql.SQL("GRANT {} ON DATABASE {} TO {}{};").format(
-                        sql.SQL(privilege), database, grantee, sql.SQL(" WITH GRANT OPTION" if grantable else "")
-                    )
-                )
-        return "\n".join(line.as_string(None) for line in lines)

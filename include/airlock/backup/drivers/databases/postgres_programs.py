@@ -1,7 +1,7 @@
 """Run PostgreSQL's own programs as streams. Knows processes and pipes; knows nothing of stores, facts or points.
 
 Passwords travel in the environment of the child only, never in its arguments. What a program says on its error output
-is part of the error raised, so that on-call need not look elsewhere.
+is part of the error raised as far as it quotes no row.
 """
 
 from __future__ import annotations
@@ -16,28 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from airlock.errors import PermanentError, TemporaryError
+from airlock.backup.drivers.databases.postgres_errors import archive_failure, failure
+from airlock.errors import PermanentError
 
 log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
-_TEMPORARY_SIGNS = (
-    "connection refused",
-    "could not connect",
-    "server closed the connection",
-    "starting up",
-    "shutting down",
-    "too many clients",
-    "too many connections",
-    "timeout expired",
-    "connection timed out",
-    "lock timeout",
-    "terminating connection",
-    "in recovery mode",
-    "could not translate host name",
-    "connection reset",
-    "deadlock detected",
-    "remaining connection slots",
-)
 
 
 def find_program(name: str, folder: str, label: str) -> str:
@@ -53,14 +36,6 @@ def find_program(name: str, folder: str, label: str) -> str:
             f"(of the server's version or newer), or set the option 'programs' to their folder"
         )
     return found
-
-
-def failure(label: str, what: str, text: str) -> TemporaryError | PermanentError:
-    """Return the error for what a server or program said: temporary when it names a state that passes."""
-    text = " | ".join(line.strip() for line in text.strip().splitlines()[-8:]) or "it said nothing"
-    if any(sign in text.lower() for sign in _TEMPORARY_SIGNS):
-        return TemporaryError(f"{label}: {what}: {text}; try again when the server answers")
-    return PermanentError(f"{label}: {what}: {text}")
 
 
 def _said(errors: IO[bytes]) -> str:
@@ -100,28 +75,28 @@ def read_from(command: list[str], environment: Mapping[str, str], label: str) ->
 
 
 class ScriptRun:
-    """An archive that is turned into SQL by ``pg_restore`` and carried out by ``psql`` in one transaction.
+    """An archive that is turned into SQL by ``pg_restore`` and carried out by ``psql`` in a database made for it.
 
-    ``COMMIT`` is sent only after the whole archive was read and verified and ``pg_restore`` ended well; whatever
-    happens before that, ``psql`` sees the end of its input inside an open transaction and the server rolls back.
+    ``psql`` stops at the first statement that fails. Not one transaction: an archive with large objects brings
+    transactions of its own, and one for everything needs a lock for each object. Whoever calls drops the database.
     """
 
     def __init__(self, pg_restore: list[str], psql: list[str], environment: Mapping[str, str], label: str) -> None:
         self._pg_restore, self._psql = pg_restore, psql
         self._environment, self._label = dict(environment), label
 
-    def run(self, preamble: str, archive: Iterable[bytes], closing: str) -> None:
-        """Carry out *preamble*, the archive and *closing*, all or nothing.
+    def run(self, archive: Iterable[bytes], known: Iterable[str]) -> None:
+        """Carry out the *archive*; *known* are the names that an error may show.
 
         :raises TemporaryError: the server cannot be reached, or a lock could not be had in time
-        :raises PermanentError: a statement failed; nothing was changed
+        :raises PermanentError: a statement failed, or the archive is none
         """
         with tempfile.TemporaryFile() as psql_errors, tempfile.TemporaryFile() as restore_errors:
             psql = subprocess.Popen(
                 self._psql, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=psql_errors
             )
             try:
-                self._feed(psql, preamble, archive, closing, restore_errors)
+                self._feed(psql, archive, restore_errors)
             except BrokenPipeError:
                 psql.wait()
             except BaseException:
@@ -132,14 +107,9 @@ class ScriptRun:
                     with contextlib.suppress(OSError):
                         psql.stdin.close()
             if psql.wait() != 0:
-                raise failure(self._label, "the restore was rolled back, psql said", _said(psql_errors))
+                raise failure(self._label, "the restore stopped, psql said", _said(psql_errors), known)
 
-    def _feed(
-        self, psql: subprocess.Popen[bytes], preamble: str, archive: Iterable[bytes], closing: str, errors: IO[bytes]
-    ) -> None:
-        assert psql.stdin is not None  # noqa: S101 - for the type checker; it is a pipe
-        psql.stdin.write(f"BEGIN;\n{preamble}\n".encode())
-        psql.stdin.flush()
+    def _feed(self, psql: subprocess.Popen[bytes], archive: Iterable[bytes], errors: IO[bytes]) -> None:
         restore = subprocess.Popen(
             self._pg_restore, env=self._environment, stdin=subprocess.PIPE, stdout=psql.stdin, stderr=errors
         )
@@ -157,17 +127,15 @@ class ScriptRun:
             code = restore.wait()
         finally:
             _stop(restore)
-        if psql.poll() is not None:
-            raise BrokenPipeError
         if code != 0:
+            assert psql.stdin is not None  # noqa: S101 - for the type checker; it is a pipe
             psql.stdin.close()
-            psql.wait()
-            raise failure(self._label, f"pg_restore ended with code {code}, nothing was changed", _said(errors))
-        psql.stdin.write(f"\n{closing}\nCOMMIT;\n".encode())
-        psql.stdin.flush()
+            if psql.wait() != 0:
+                raise BrokenPipeError  # it was psql that stopped
+            raise archive_failure(self._label, f"pg_restore ended with code {code}", _said(errors))
 
 
-def client_environment(connection: Any, database: str) -> dict[str, str]:
+def client_environment(connection: Any, database: str, options: str = "") -> dict[str, str]:
     """Return the environment for libpq: where to connect, as whom, with what password. Never log it."""
     extra = connection.extra_dejson
     names = {
@@ -176,6 +144,7 @@ def client_environment(connection: Any, database: str) -> dict[str, str]:
         "PGUSER": connection.login,
         "PGPASSWORD": connection.password,
         "PGDATABASE": database,
+        "PGOPTIONS": options,
         "PGSSLMODE": extra.get("sslmode"),
         "PGSSLROOTCERT": extra.get("sslrootcert"),
         "PGSSLCERT": extra.get("sslcert"),
@@ -186,6 +155,5 @@ def client_environment(connection: Any, database: str) -> dict[str, str]:
         "LC_ALL": "C",
         "PGCONNECT_TIMEOUT": "10",
         "PGAPPNAME": "airlock",
-        "PGCLIENTENCODING": "UTF8",
         **{name: str(value) for name, value in names.items() if value not in (None, "")},
     }
