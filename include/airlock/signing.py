@@ -5,7 +5,6 @@ Knows keys and envelopes. Must not know what is signed. Private keys stay inside
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -110,7 +109,7 @@ class Keyring:
         signer = signed_by(envelope)
         try:
             # The library alters what it parses, and reads base64 in more than one spelling: only one is accepted here.
-            parsed = Envelope.from_dict(copy.deepcopy(dict(envelope)))
+            parsed = Envelope.from_dict({**envelope, "signatures": [dict(one) for one in envelope["signatures"]]})
             same = parsed.to_dict() == dict(envelope)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvidenceInvalid(f"the signature's envelope is malformed: {type(error).__name__}") from error

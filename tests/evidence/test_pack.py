@@ -19,6 +19,7 @@ from airlock.errors import EvidenceInvalid, InvalidInput, UnknownName
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify, write_pack
 from airlock.evidence.seal import anchored, seal
+from airlock.evidence.zipped import zip_of
 from airlock.models import Record, canonical_json
 from airlock.signing import Signer, generate_pem
 
@@ -67,9 +68,7 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 def write(files: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
+    path.write_bytes(zip_of(files))
     return path
 
 

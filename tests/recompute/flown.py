@@ -12,17 +12,33 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airlock.analysis.judge import judge
 from airlock.analysis.metrics import MetricSource
 from airlock.change.planning import resolve_artifact
-from airlock.deploy.strategy import CanaryProgress, Decision, Move
+from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_look, look_policy
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
+from airlock.evidence.ledger import Ledger
+from airlock.evidence.pack import write_pack
+from airlock.evidence.seal import seal
+from airlock.evidence.stored import record_name, stored_bytes, tags
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
 from airlock.flow.stages import approval, backup, change, close, conflicts, deploy, migrate, observe, rollback
-from airlock.models import ArmSample, Artifact, Handle, Sample, TargetState, VersionState, Vote, utc_now
+from airlock.models import (
+    ArmSample,
+    Artifact,
+    Handle,
+    Plan,
+    Record,
+    Sample,
+    TargetState,
+    VersionState,
+    Vote,
+    utc_now,
+)
 from airlock.options import Options
-from airlock.signing import generate_pem
+from airlock.signing import Signer, generate_pem
 from tests import service_data
 
 KEY = generate_pem()
@@ -203,6 +219,7 @@ def prepared(
     answers: Sequence[tuple[str, str, str]],
     identity: str = "cafe-live-1",
     calendar: str = "",
+    steps: str = STEPS,
 ) -> Flight:
     """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML), and with
     *calendar* (lines of YAML) beside the window that is always open."""
@@ -212,7 +229,7 @@ def prepared(
     changes = (
         ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(folder))),
         ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
-        ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{STEPS}\n    analysis: {policy}"),
+        ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{steps}\n    analysis: {policy}"),
         ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
         ("      windows:", f"{calendar}      windows:"),
     )
@@ -246,3 +263,67 @@ def keys() -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+YES = (("olga", "approve", ""), ("bert", "approve", ""), ("cleo", "approve", "fine"))
+FORM = {
+    "version": "1.1",
+    "change_type": "normal",
+    "title": "Oat milk",
+    "reason": "Guests ask for it.",
+    "impact": "high",
+    "rollback_plan": "All traffic goes back to 1.0.",
+}
+GOOD = (
+    ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20),
+    ArmSample(version="-", requests=100, errors=0, latency_p95_ms=21),
+)
+BAD = (GOOD[0], ArmSample(version="-", requests=100, errors=60, latency_p95_ms=21))
+
+
+def long_release(folder: Path, count: int) -> Path:
+    """Write the pack of a release of *count* records, most of them looks at its canary, and ``key.pem`` beside it.
+
+    The looks that are missing to *count* are put before those of a release that went through the flow, each decided on
+    by the rules; the flow itself would read all records before each look.
+    """
+    patient = STEPS.replace("observe_seconds: 5", "observe_seconds: 1000000")
+    with keys():
+        prepared(folder, "{}", (GOOD, GOOD, BAD), YES, steps=patient).carry_out(FORM)
+    records = list(Ledger(folder / "ledger", "cafe", "live").read("cafe-live-1"))
+    place = next(number for number, one in enumerate(records) if one.type == "verdict")
+    looks = _looks(records, place, count - len(records))
+    later = [one.model_copy(update={"at": one.at + timedelta(seconds=1)}) for one in records[place:]]
+    signer = Signer.from_pem(KEY)
+    ledger = Ledger(folder / "long", "cafe", "live")
+    home = Path(str(ledger.release_folder("cafe-live-1")))
+    home.mkdir(parents=True)
+    names: list[str] = []
+    for record in (*records[:place], *looks, *later):
+        (home / record_name(record)).write_bytes(stored_bytes(record, tags(names), signer))
+        names.append(record_name(record))
+    seal(ledger, "cafe-live-1", signer, later[-1].at)
+    (folder / "key.pem").write_text(signer.public_pem)
+    return Path(write_pack(ledger, "cafe-live-1", folder))
+
+
+def _looks(records: list[Record], place: int, count: int) -> list[Record]:
+    first = records[place]
+    plan = Plan.model_validate(next(one for one in records if one.type == "plan").data["plan"])
+    policy = look_policy(plan.rollout, plan.analysis)
+    sample = Sample.model_validate(first.data["sample"])
+    progress = CanaryProgress.model_validate(first.data["progress"])
+    stable, canary, found = sample.stable, sample.canary, []
+    for number in range(count):
+        at = datetime.fromisoformat(first.data["at"]) + timedelta(seconds=3 * number)
+        sample = sample.model_copy(update={"at": at, "stable": stable, "canary": canary})
+        look = Look(at=at, verdict=judge(policy, sample), sample=sample, lost=first.data["lost"])
+        decision = after_look(plan.rollout, plan.analysis, progress, look)
+        data = {**first.data, "at": at.isoformat(), "look": progress.looks + 1, "move": decision.move,
+                "progress": progress.model_dump(mode="json", exclude={"mark"}), "why": decision.why,
+                "sample": sample.model_dump(mode="json"), "verdict": look.verdict.model_dump(mode="json")}
+        written = records[place - 1].at + timedelta(microseconds=number + 1)
+        found.append(first.model_copy(update={"at": written, "data": data}))
+        progress = decision.progress
+        stable, canary = _more(stable, GOOD[0], stable.version), _more(canary, GOOD[1], canary.version)
+    return found

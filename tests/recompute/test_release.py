@@ -23,22 +23,9 @@ from airlock.models import ArmSample
 from airlock.recompute.release import Recomputation, recompute
 from airlock.signing import Signer, generate_pem
 from tests.recompute import flown
+from tests.recompute.flown import BAD, FORM, GOOD, YES
 
 SIGNER = Signer.from_pem(flown.KEY)
-GOOD = (
-    ArmSample(version="-", requests=900, errors=1, latency_p95_ms=20),
-    ArmSample(version="-", requests=100, errors=0, latency_p95_ms=21),
-)
-BAD = (GOOD[0], ArmSample(version="-", requests=100, errors=60, latency_p95_ms=21))
-YES = (("olga", "approve", ""), ("bert", "approve", ""), ("cleo", "approve", "fine"))
-FORM = {
-    "version": "1.1",
-    "change_type": "normal",
-    "title": "Oat milk",
-    "reason": "Guests ask for it.",
-    "impact": "high",
-    "rollback_plan": "All traffic goes back to 1.0.",
-}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airlock.errors import EvidenceInvalid
 from airlock.evidence import objects
 from airlock.evidence.statement import Predicate, SealedRecord, sha256
-from airlock.evidence.stored import StoredRecord, missing, parse_record, parse_stored
+from airlock.evidence.stored import Missing, check_signature, parse_content
+from airlock.models import Record
 from airlock.signing import Keyring
+
+_PLACE = re.compile(r"records/(\d{4,})-")
 
 
 @dataclass(frozen=True)
@@ -30,36 +35,92 @@ def pack_file(record: SealedRecord) -> str:
     return f"records/{record.position:04d}-{record.name}"
 
 
-def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: bool) -> list[str]:
+def place_of(file: str) -> tuple[int, str]:
+    """Return the position of a record and its own name, by the name of its file; in a ledger the position is 0."""
+    found = _PLACE.match(file)
+    return (int(found[1][:9]), file[found.end():]) if found else (0, file.removeprefix("records/"))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the record files of one release say, each read once. *records* are by their own names, in order; *faults*
+    tell of files that are no record; *problems* of records that are not rightly signed, and of those that are gone."""
+
+    records: tuple[tuple[str, Record], ...]
+    faults: Mapping[str, str]
+    problems: tuple[str, ...]
+
+
+def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: str = "", *,
+         keep: bool = False) -> Readings:
+    """Read every record file once.
+
+    :param release: the release that the records must belong to; empty for any
+    :param keep: whether the records are wanted, not only what is wrong with them
+    """
+    faults: dict[str, str] = {}
+    problems, unsigned, records = [], [], []
+    names = {file: place_of(file) for file in files}
+    gone, signed = Missing(own for _, own in names.values()), False
+    for file in sorted(files, key=names.__getitem__):
+        own = names[file][1]
+        try:
+            stored, content = parse_content(files[file] or b"", own, release)
+        except EvidenceInvalid as error:
+            faults[file] = str(error)
+            continue
+        gone.saw(own, stored)
+        if keep:
+            records.append((own, stored.record))
+        if stored.signature is None:
+            unsigned.append(own)
+            continue
+        signed = True
+        try:
+            if trusted is not None:
+                check_signature(content, stored.signature, own, trusted)
+        except EvidenceInvalid as error:
+            problems.append(f"altered: {error}")
+    if signed:
+        problems += [f"added: the record {objects.shown(name)} is not signed, as the others are" for name in unsigned]
+    return Readings(tuple(records), faults, (*problems, *gone.sentences()))
+
+
+def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: bool,
+            faults: Mapping[str, str]) -> list[str]:
     """Return a sentence for every record that was altered, removed, cut off, reordered, duplicated or added.
 
     :param files: the record files that are found, by name; ``None`` where one cannot be read
     :param packed: whether the files are named as in a pack, or as in a ledger
+    :param faults: what is wrong with the content of a file, by its name
     """
     expected = [Expected(record, pack_file(record) if packed else record.name) for record in predicate.records]
     found = {name: sha256(data) if data is not None else "" for name, data in files.items()}
     by_file = {item.file: item for item in expected}
     by_digest = {item.record.digest: item for item in expected}
     in_place = {item.file for item in expected if found.get(item.file) == item.record.digest}
+    elsewhere: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(found) - in_place):
+        elsewhere[found[name]].append(name)
     last_present = max((item.record.position for item in expected if item.file in found), default=0)
     problems: list[str] = []
     moved: set[str] = set()
     for item in expected:
         if item.file in in_place:
-            problems += _inner(item, files[item.file] or b"", predicate.release)
+            if item.file in faults:
+                problems.append(f"{item.label} was sealed although it is wrong: {faults[item.file]}")
             continue
-        elsewhere = next((name for name, digest in found.items()
-                          if digest == item.record.digest and name not in in_place), None)
-        if elsewhere is not None:
-            moved.add(elsewhere)
-            problems.append(f"reordered: {item.label} is found as {objects.shown(elsewhere)}")
+        other_places = elsewhere.get(item.record.digest, [])
+        if other_places:
+            moved.add(other_places[0])
+            problems.append(f"reordered: {item.label} is found as {objects.shown(other_places[0])}")
         if item.file in found:
             other = by_digest.get(found[item.file])
             if other is None:
                 problems.append(f"altered: {item.label} is not what was sealed")
             elif other.file in in_place:
                 problems.append(f"altered: {item.label} was replaced by a duplicate of {other.label}")
-        elif elsewhere is None:
+        elif not other_places:
             word = "cut off" if item.record.position > last_present else "removed"
             problems.append(f"{word}: {item.label} is missing; the seal counts {predicate.count} records")
     for name in sorted(set(found) - set(by_file) - moved):
@@ -70,45 +131,8 @@ def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: boo
     return problems
 
 
-def unsealed(files: Mapping[str, bytes | None]) -> list[str]:
-    """Return what can be said about records without a seal: whether each fits the digest in its own name."""
-    problems = []
-    for name, data in sorted(files.items()):
-        try:
-            parse_record(data or b"", _own_name(name))
-        except EvidenceInvalid as error:
-            problems.append(f"altered: {error}")
-    return problems
-
-
-def signatures(files: Mapping[str, bytes | None], trusted: Keyring | None) -> list[str]:
-    """Return what the records say about each other: which are not signed as the others are, or by no trusted key, and
-    which are gone although a later one saw them. Records that cannot be read are left to the other checks."""
-    stored: dict[str, StoredRecord] = {}
-    problems = []
-    for name, data in sorted(files.items()):
-        own = _own_name(name)
-        try:
-            stored[own] = parse_stored(data or b"", own)
-            if trusted is not None and stored[own].signature is not None:
-                parse_stored(data or b"", own, keyring=trusted)
-        except EvidenceInvalid as error:
-            if own in stored:
-                problems.append(f"altered: {error}")
-    if any(one.signature for one in stored.values()):
-        problems += [f"added: the record {objects.shown(name)} is not signed, as the others are"
-                     for name, one in stored.items() if one.signature is None]
-    return problems + missing(stored, stored)
-
-
-def _own_name(name: str) -> str:
-    plain = name.removeprefix("records/")
-    return plain[5:] if plain != name else plain
-
-
-def _inner(item: Expected, data: bytes, release: str) -> list[str]:
-    try:
-        parse_record(data, item.record.name, release)
-    except EvidenceInvalid as error:
-        return [f"{item.label} was sealed although it is wrong: {error}"]
-    return []
+def unsealed(files: Mapping[str, bytes | None], trusted: Keyring | None) -> list[str]:
+    """Return what can be said about records without a seal: whether each fits the digest in its own name, and what they
+    say about each other."""
+    readings = read(files, trusted)
+    return [*(f"altered: {fault}" for fault in readings.faults.values()), *readings.problems]

@@ -38,11 +38,12 @@ def _verify_environments(environments: list[UPath], trusted: Keyring | None,
             contents = container.read_folder(folder)
             if SEAL not in contents.files:
                 notes.append(f"{label}/{folder.name} is not sealed: under way, or left behind by a crash")
-                found = comparison.unsealed(contents.files) + comparison.signatures(contents.files, trusted)
+                found = comparison.unsealed(contents.files, trusted)
                 problems += [f"{label}/{folder.name}: {text}" for text in found]
                 count += len(contents.files)
                 continue
-            report, opened = check_release(contents, False, trusted, folder)
+            checked = check_release(contents, False, trusted, folder)
+            report, opened = checked.report, checked.seal
             problems += [f"{label}/{folder.name}: {text}" for text in report.problems]
             count += report.records
             if opened is not None:

@@ -259,5 +259,7 @@ def _clear_errors(done: str, path: UPath) -> Iterator[None]:
 
 def shown(name: str) -> str:
     """Return *name* as it may appear in a message: printable and at most 160 characters."""
+    if len(name) <= 160 and name.isprintable():
+        return name
     printable = "".join(character if character.isprintable() else "?" for character in name)
     return printable if len(printable) <= 160 else printable[:157] + "..."

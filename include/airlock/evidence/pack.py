@@ -6,9 +6,7 @@ Knows ledger, seals and zip files. Must not need Airflow, a network or a clock: 
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,12 @@ from pathlib import Path
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import chain, comparison, container, objects
+from airlock.evidence import chain, comparison, container, objects, zipped
 from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import SEAL, Ledger
 from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, check_release
 from airlock.evidence.report import Report
 from airlock.evidence.statement import open_seal
-from airlock.evidence.stored import parse_record
 from airlock.models import Record
 from airlock.signing import Keyring
 
@@ -46,14 +43,15 @@ def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
         raise EvidenceInvalid(f"release {release} is not sealed: seal it before its pack is written")
     opened = open_seal(data, f"the seal of {release}", None)
     records = {name: objects.read(source / name) for name in ledger.record_names(release)}
-    problems = comparison.compare(opened.predicate, records, packed=False)
+    faults = comparison.read(records, None, release).faults
+    problems = comparison.compare(opened.predicate, records, False, faults)
     if problems:
         raise EvidenceInvalid(f"release {release} differs from its seal, no pack is written: {'; '.join(problems[:5])}")
     said = opened.predicate
     files = {README: said.how_to_verify.encode(), PUBLIC_KEY: said.public_key.encode(), SEAL: data}
     files |= {comparison.pack_file(record): records[record.name] or b"" for record in said.records}
     path = pack_path(folder, release)
-    packed = _zip(files)
+    packed = zipped.zip_of(files)
     objects.replace(path, packed)
     log.info("release %s: evidence pack %s written: %d records, %d bytes", release, path, len(records), len(packed))
     return str(path)
@@ -74,7 +72,7 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     found = _contents(path)
     if found is not None:
         contents, packed, folder = found
-        return _named(path, check_release(contents, packed, trusted, folder)[0], packed)
+        return _named(path, check_release(contents, packed, trusted, folder).report, packed)
     return verify_history(objects.root_path(path), trusted, anchor)
 
 
@@ -100,19 +98,11 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
     if found is None:
         raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
     contents, packed, place = found
-    report, opened = check_release(contents, packed, Keyring(keys) if keys else None, place)
-    report = _named(path, report, packed)
-    records = []
-    for name, data in sorted(contents.files.items()):
-        own = name.removeprefix(f"{RECORDS}/")[5:] if packed else name
-        if name != SEAL and name.startswith(f"{RECORDS}/") == packed:
-            try:
-                records.append((own, parse_record(data or b"", own)))
-            except EvidenceInvalid:
-                continue  # the report names it
+    checked = check_release(contents, packed, Keyring(keys) if keys else None, place, keep=True)
     seal = contents.files.get(SEAL)
-    digest = f"sha256:{hashlib.sha256(seal).hexdigest()}" if seal else ""
-    return OpenRelease(report, tuple(records), opened.predicate.public_key if opened else "", digest)
+    return OpenRelease(_named(path, checked.report, packed), checked.records,
+                       checked.seal.predicate.public_key if checked.seal else "",
+                       f"sha256:{hashlib.sha256(seal).hexdigest()}" if seal else "")
 
 
 def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath | None] | None:
@@ -127,7 +117,7 @@ def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath
         here = objects.local(place)
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
-        return container.read_zip(here), True, None
+        return zipped.read_zip(here), True, None
     if set(objects.names(place)) & {RECORDS, README, PUBLIC_KEY}:
         return container.read_folder(place, (RECORDS,)), True, None
     if chain.is_release(place):
@@ -142,14 +132,3 @@ def _named(path: str | Path | UPath, report: Report, packed: bool) -> Report:
         return report
     note = f"{objects.shown(name)} holds the evidence of the release {report.release}: is this the one you asked for?"
     return report.model_copy(update={"notes": (*report.notes, note)})
-
-
-def _zip(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()

@@ -70,16 +70,32 @@ def is_stored(data: bytes, record: Record) -> bool:
         return False
 
 
+class Missing:
+    """The records that others saw and that are not there. Takes one record after another and keeps none."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Take the names of all records that are there."""
+        self._there = {found[1] for name in names if (found := _TAG.search(name))}
+        self._gone: dict[str, str] = {}
+
+    def saw(self, name: str, stored: StoredRecord) -> None:
+        """Note what the record *stored*, called *name*, saw."""
+        for tag in stored.seen:
+            if tag not in self._there:
+                self._gone.setdefault(tag, name)
+
+    def sentences(self) -> list[str]:
+        """Return a sentence for every record that is gone."""
+        return [f"removed: the record ...-{objects.shown(tag)}.json is missing, which was there when "
+                f"{objects.shown(name)} was written" for tag, name in self._gone.items()]
+
+
 def missing(stored: Mapping[str, StoredRecord], names: Iterable[str]) -> list[str]:
     """Return a sentence for every record that one of *stored* (by name) saw and that is not among *names*."""
-    there = {found[1] for name in names if (found := _TAG.search(name))}
-    gone: dict[str, str] = {}
+    gone = Missing(names)
     for name, one in stored.items():
-        for tag in one.seen:
-            if tag not in there:
-                gone.setdefault(tag, name)
-    return [f"removed: the record ...-{tag}.json is missing, which was there when {objects.shown(name)} was written"
-            for tag, name in gone.items()]
+        gone.saw(name, one)
+    return gone.sentences()
 
 
 def record_bytes(record: Record) -> bytes:
@@ -103,9 +119,13 @@ def record_bytes(record: Record) -> bytes:
 
 def record_name(record: Record) -> str:
     """Return the object name of *record*: its time to the microsecond, type, subject and the start of its digest."""
+    return _name(record, record_bytes(record))
+
+
+def _name(record: Record, plain: bytes) -> str:
     at = _in_utc(record).at
     moment = f"{at.year:04d}{at:%m%dT%H%M%S}.{at.microsecond:06d}Z"
-    digest = hashlib.sha256(record_bytes(record)).hexdigest()[:16]
+    digest = hashlib.sha256(plain).hexdigest()[:16]
     return f"{moment}-{slug(record.type)}-{slug(record.subject)}-{digest}.json"
 
 
@@ -122,35 +142,47 @@ def parse_stored(data: bytes, name: str, release: str = "", keyring: Keyring | N
     :raises EvidenceInvalid: it is no record, of another release, not the one that *name* was given to, or not signed
         by a trusted key
     """
+    stored, content = parse_content(data, name, release)
+    if keyring is not None:
+        check_signature(content, stored.signature, name, keyring)
+    return stored
+
+
+def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredRecord, dict[str, Any]]:
+    """Return the same, and what its signature is over; says nothing about the signature."""
     shown = objects.shown(name)
     value = objects.parse_json(data, f"record {shown}")
     try:
         fields = dict(value) if isinstance(value, dict) else {"": value}
         more = {field: fields.pop(field) for field in ("seen", "signature") if field in fields}
         stored = StoredRecord.model_validate({"record": fields, **more})
-        plain = json.loads(record_bytes(stored.record))
-        fits = record_name(stored.record) == name and canonical_json({**plain, **more}) == data
-    except (ValidationError, InvalidInput) as error:
+        # Each is compared as text, because 1, 1.0 and True are equal to Python but are signed differently.
+        plain = canonical_json(_in_utc(stored.record))
+        fits = (_name(stored.record, plain) == name and canonical_json(fields) == plain
+                and canonical_json({**fields, **more}) == data)
+    except (ValidationError, InvalidInput, ValueError, RecursionError) as error:
         raise EvidenceInvalid(f"record {shown} was altered: it is not a record any more") from error
     if not fits or (stored.signature is None and more):
         raise EvidenceInvalid(f"record {shown} was altered or renamed: its content does not fit its name")
     if release and stored.record.release != release:
         raise EvidenceInvalid(
             f"record {shown} belongs to the release {stored.record.release[:80]!r}, not to {release!r}")
-    if keyring is not None:
-        _check_signature({**plain, "seen": list(stored.seen)}, stored.signature, shown, keyring)
-    return stored
+    return stored, {**fields, "seen": list(stored.seen)}
 
 
-def _check_signature(content: dict[str, Any], signature: Signature | None, shown: str, keyring: Keyring) -> None:
+def check_signature(content: dict[str, Any], signature: Signature | None, name: str, keyring: Keyring) -> None:
+    """Check that a trusted key signed *content*, which was stored as *name*.
+
+    :raises EvidenceInvalid: none did
+    """
     if signature is None:
-        raise EvidenceInvalid(f"record {shown} is not signed: it was not written by Airlock with its key")
+        raise EvidenceInvalid(f"record {objects.shown(name)} is not signed: it was not written by Airlock with its key")
     payload = b64encode(canonical_json(content)).decode()
     envelope = {"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature.model_dump()]}
     try:
         keyring.verify(envelope, PAYLOAD_TYPE)
     except EvidenceInvalid as error:
-        raise EvidenceInvalid(f"record {shown}: {error}") from error
+        raise EvidenceInvalid(f"record {objects.shown(name)}: {error}") from error
 
 
 def _in_utc(record: Record) -> Record:
