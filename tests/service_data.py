@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from airlock.change.content import ContentPast
 from airlock.services import ServiceEnvironment, load_file
 
 TUESDAY_NOON = datetime(2026, 11, 24, 11, tzinfo=UTC)
@@ -76,4 +77,5 @@ def known_facts(service: ServiceEnvironment) -> dict[str, Any]:
         "way_back": {"verdict": "reversible", "reason": "no schema changes"},
         "restore_drills": {f"{one.kind}.{one.name}": TUESDAY_NOON.isoformat() for one in service.resources},
         "history": [],
+        "content": ContentPast(digest=f"sha256:{0:064}", here=service.environment).model_dump(mode="json"),
     }

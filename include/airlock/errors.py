@@ -7,6 +7,7 @@ AirlockError
  |- PermanentError            stop; a human or another input is needed
  |   |- InvalidInput          an RFC, service file or command line is wrong
  |   |   `- UnknownName       a name that is not registered or declared
+ |   |       `- UnknownConnection  an Airflow connection that is not known where this runs
  |   |- GateRefused           a gate said no: risk, approval, calendar, permit, proof
  |   |   `- PermitInvalid     no permit, stale, expired, or signed by an unknown key
  |   |- ProofFailed           a restored backup differs from its origin, or cannot be used
@@ -38,6 +39,10 @@ class InvalidInput(PermanentError):
 
 class UnknownName(InvalidInput):
     """A name that is not registered or declared."""
+
+
+class UnknownConnection(UnknownName):
+    """An Airflow connection that is not known where this runs."""
 
 
 class GateRefused(PermanentError):

@@ -35,7 +35,7 @@ def faults_of(
         yield (), (f"service and environment have {len(service.service) + len(name)} characters together, at most "
                    f"{_LONGEST_NAMES} are allowed, because every release is named after both; shorten one")
     yield from _approvals(service, settings)
-    yield from _standard_changes(settings)
+    yield from _standard_changes(name, settings, afters)
     yield from _resources(settings)
     yield from _restored(settings)
     yield from _migrated(settings)
@@ -176,9 +176,15 @@ def _tickets(service: ServiceSettings, settings: EnvironmentSettings) -> Iterato
                                       "which log-in name here, because nobody else's approval counts")
 
 
-def _standard_changes(settings: EnvironmentSettings) -> Iterator[Fault]:
+def _standard_changes(
+    environment: str, settings: EnvironmentSettings, afters: Mapping[str, str | None]
+) -> Iterator[Fault]:
     for name, template in settings.standard_changes.items():
         place: Place = ("standard_changes", name, "may_vary")
+        source = template.promoted_in
+        if source is not None and (source not in afters or source == environment):
+            yield ("standard_changes", name, "promoted_in"), (
+                f"{source!r} is no other environment of this service; declared are {', '.join(sorted(afters))}")
         if "version" not in template.may_vary:
             yield place, "has no version, so the template could never be used; add version: {}"
         for field, variation in template.may_vary.items():

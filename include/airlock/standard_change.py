@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
-from airlock.models import Category, Frozen
+from airlock.models import Category, Frozen, Name
 from airlock.service_values import Text
 
 Varying = Literal["version", "title", "reason", "start_after"]
@@ -33,7 +33,11 @@ class SuspendAfter(Frozen):
 
 class StandardChange(Frozen):
     """A pre-approved template: what may vary and how, the risk up to which it holds, the categories that it is for, and
-    until when (a day, its end in UTC)."""
+    until when (a day, its end in UTC).
+
+    ``promoted_in``: an environment in which the content must stand as promoted, beside the one that this one is
+    ``after``.
+    """
 
     title: Text
     reason: Text
@@ -43,6 +47,7 @@ class StandardChange(Frozen):
     categories: tuple[Category, ...] = Field((Category.APPLICATION,), min_length=1)
     may_vary: dict[Varying, Variation] = Field(default_factory=lambda: dict.fromkeys(get_args(Varying), Variation()))
     valid_until: date | None = None
+    promoted_in: Name | None = None
     suspend_after: SuspendAfter = SuspendAfter()
 
 

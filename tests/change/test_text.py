@@ -21,6 +21,7 @@ PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 LINKED = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(?:\.[-\w]+)+", re.IGNORECASE)
 HEADINGS = [
     "cafe 1.1 to live",
+    "What is known of this content",
     "Risk: 46 of 100, medium",
     "Way back: reversible",
     "Rollout",

@@ -4,17 +4,21 @@ import json
 import os
 import shutil
 import zipfile
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from airlock import last_good
+from airlock import last_good, registry
 from airlock.change.conflicts import WAITS, OpenChange
 from airlock.cli import main
+from airlock.deploy.migration_database import MigrationDatabase
+from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases
 from airlock.flow.release import Release
 from airlock.models import Plan, Record, utc_now
 from airlock.services import find
+from tests.flow import kept_targets
 from tests.service_data import TEXT, write
 
 ENVOY = """target:
@@ -35,6 +39,8 @@ ENVOY = """target:
           a: {address: "http://127.0.0.1:1", cluster: a}
           b: {address: "http://127.0.0.1:1", cluster: b}"""
 WHOLE = TEXT.replace("target: {name: envoy}\n    metrics: {name: envoy}", ENVOY)
+WINDOW = '{days: [mon, tue], from: "09:00", to: "17:00"}'
+WHOLE = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
 
 
 @pytest.fixture
@@ -120,6 +126,77 @@ def test_plan_says_when_nobody_could_approve(folder, capsys):
 def test_plan_refuses_what_is_unknown(folder, capsys, arguments, sentence):
     assert main(["plan", *arguments, "--requester", "rita", "--folder", str(folder)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+PLAN = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita"]
+
+
+def test_plan_refuses_what_a_release_refuses_a_version_that_is_live(tmp_path, capsys, monkeypatch):
+    (tmp_path / "cafe-1.0.bin").write_bytes(b"tea")
+    (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
+    folder = write(tmp_path, WHOLE).parent
+    monkeypatch.setitem(registry.TARGETS, "envoy", registry.Entry("tests.flow.kept_targets:KeptTarget"))
+    kept_targets.KEPT.clear()
+    where = find(folder, "cafe", "live")
+    target = registry.resolve(registry.TARGETS, "target", "envoy")(where.target.options)
+    version = target.inspect().stable
+    assert main(["plan", "cafe", "live", "--version", version, "--requester", "rita", "--folder", str(folder)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"would be refused: cafe {version} already has all traffic in live: nothing to release" in said
+
+
+def migrating(folder, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_OWNER", json.dumps({"conn_type": "postgres", "host": "127.0.0.1", "port": 1}))
+    with zipfile.ZipFile(folder / "cafe-1.1.bin", "w") as archive:
+        archive.writestr("migrations/0001_note.up.sql", "ALTER TABLE orders ADD COLUMN note text")
+    database = "- {name: db, kind: databases, driver: postgres, options: {connection: owner, database: cafe}}"
+    more = f"    migrations: {{resource: db, connection: owner}}\n    resources:\n      {database}\n"
+    return write(folder, WHOLE.replace("    resources:\n", more, 1)).parent
+
+
+def test_plan_refuses_a_migration_under_another_category(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(MigrationDatabase, "applied", lambda _: {})
+    monkeypatch.setattr(MigrationDatabase, "check_same", lambda *_: None)
+    arguments = [*PLAN, "--folder", str(migrating(tmp_path, monkeypatch))]
+    assert main([*arguments, "--category", "application"]) == 1
+    assert "would be refused: preview: " in (said := " ".join(capsys.readouterr().out.split()))
+    assert "database_schema" in said
+    assert main([*arguments, "--category", "database_schema"]) == 0
+
+
+def test_plan_refuses_what_leads_to_another_database_than_is_backed_up(tmp_path, capsys, monkeypatch):
+    def another(*_):
+        raise PermanentError("leads to another database")
+
+    monkeypatch.setattr(MigrationDatabase, "check_same", another)
+    assert main([*PLAN, "--category", "database_schema", "--folder", str(migrating(tmp_path, monkeypatch))]) == 1
+    assert "would be refused: leads to another database" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    approvals:\n", "    approvals:\n      absent: refuse\n", "approver_absent: too few approvers are there"),
+        ('[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"',
+         '[mon], from: "09:00", to: "09:01"', "no window opens before the permit ends"),
+        ("        maximum_risk: 60", "        maximum_risk: 1", "is above 1, the most that the standard change"),
+    ],
+)
+def test_plan_refuses_what_a_later_gate_would_refuse_as_things_are(tmp_path, capsys, monkeypatch, old, new, said):
+    (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
+    (tmp_path / "people.yaml").write_text(
+        f"absences:\n  - {{person: olga, from: {date.today() - timedelta(2)}, to: {date.today() + timedelta(9)}}}\n")
+    assert old in WHOLE
+    text = WHOLE.replace(old, new)
+    if "absent" in new:
+        text = text.replace("tier: 2\n", "tier: 2\npeople: ../people.yaml\n")
+    folder = write(tmp_path, text).parent
+    change = ["--change-type", "standard"] if "risk" in new else []
+    monkeypatch.setattr("airlock.commands.plan.utc_now", lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))
+    if "absent" in new:
+        monkeypatch.undo()
+    assert main([*PLAN, *change, "--folder", str(folder)]) == 1
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_plan_asks_for_the_name_of_a_user_who_has_none(folder, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from airlock.change.approval import eligible, is_away, seated, stands_for
-from airlock.models import Absence, ApprovalRule
+from airlock.models import Absence, ApprovalRule, ApprovalTerms
 from airlock.same_person import among, may_be_same
 
 ABSENT = "approver_absent"
@@ -45,6 +45,13 @@ def attendance(
     then = ", ".join(f"{moment:%a %d %b %Y %H:%M} UTC" for moment in back) or "no moment that is known"
     return Attendance(ABSENT, people, f"too few approvers are there: {'; '.join(away)}; {missing}; enough are there "
                       f"again from {then}", back)
+
+
+def refusal(terms: ApprovalTerms, present: Attendance) -> str:
+    """Return why people are not asked now; empty where they are, or the policy waits for those who are away."""
+    if present.code != ABSENT or terms.absent != "refuse":
+        return ""
+    return f"{present.code}: {present.sentence}; ask again then, or let the absent name delegates"
 
 
 def relevant(

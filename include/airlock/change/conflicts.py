@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime
 
-from airlock.models import Frozen
+from airlock.models import ApprovalTerms, Frozen
 
 CONFLICT, CLEAR = "conflict", "clear"
 WAITS, UNDER_WAY = "waits", "under way"
@@ -74,6 +74,15 @@ def conflicts(touches: Iterable[str], release: str, others: Iterable[OpenChange]
                                   version=other.version, state=other.state, since=other.since, until=other.until,
                                   shared=shared))
     return tuple(sorted(found, key=lambda one: (one.state != UNDER_WAY, one.since, one.release)))
+
+
+def refusal(terms: ApprovalTerms, found: Sequence[Conflict]) -> str:
+    """Return why a release may not begin beside what was *found*; empty where nobody is under way, or the policy waits
+    for them."""
+    holders = [one for one in found if one.state == UNDER_WAY]
+    if not holders or terms.conflicts != "refuse":
+        return ""
+    return f"{CONFLICT}: {'; '.join(one.sentence for one in holders)}; ask again when it has ended"
 
 
 @dataclass(frozen=True)

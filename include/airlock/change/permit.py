@@ -54,6 +54,17 @@ def expiry(plan: Plan, votes: Iterable[Vote], now: datetime, valid_hours: float)
     return max(granted, plan.rfc.start_after or granted) + timedelta(hours=valid_hours)
 
 
+def waits_in_vain(until: datetime | None, why: str, ends: datetime) -> str:
+    """Return why it makes no sense to wait *until* a window opens; empty if it opens before the permit *ends*.
+
+    :param until: ``None`` where no window is known
+    """
+    if until is not None and until < ends:
+        return ""
+    return (f"no window opens before the permit ends on {ends:%d %b %Y %H:%M} UTC: {why}; ask again nearer to the "
+            "window")
+
+
 def check(envelope: Mapping[str, Any] | None, plan: Plan, now: datetime, keyring: Keyring,
           approved_plan: Plan | None = None) -> Permit:
     """Return the permit if it allows *plan* at the time *now*; called before every act that changes something.

@@ -20,12 +20,12 @@ STANDARD = "the pre-approved template of a standard change"
 
 
 def rule_for(risk: Risk, rfc: Rfc, ground: Ground) -> PolicyRule:
-    """Return the first rule of the policy that fits.
+    """Return the first rule of the policy that fits. One that asks nobody does not fit content that failed before.
 
     :raises GateRefused: none does; unknown is not allowed
     """
     for rule in ground.approval_policy.rules:
-        if fits(rule.when, risk, rfc, ground):
+        if fits(rule.when, risk, rfc, ground) and not (rule.evidence and risk.failed_before):
             return rule
     raise GateRefused(f"no rule of the approval policy {ground.approval_policy.name!r} fits a {rfc.change_type} change "
                       f"of {risk.level} risk in {ground.environment}; add a last rule without 'when'")

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airlock.change.basis import Ground
+from airlock.change.content import CONTENT, ContentPast
 from airlock.change.form import IMPACTS, QUESTIONS
 from airlock.change.history import PastChange, fail_rate
 from airlock.change.policy import suits
@@ -34,9 +35,12 @@ def assess(rfc: Rfc, ground: Ground, facts: Mapping[str, Any], policy: RiskPolic
         ``artifact_bytes`` (``{"now": bytes, "wanted": bytes}``),
         ``way_back`` (``{"verdict": "reversible|fix_forward|needs_restore", "reason": text}``),
         ``restore_drills`` (``kind.resource`` -> moment of the newest successful proof),
-        ``history`` (past changes of the service environment, newest first).
+        ``history`` (past changes of the service environment, newest first),
+        ``content`` (a ``ContentPast``: how this very content fared before).
     """
+    past = _content_past(facts.get("content"))
     factors = (
+        _content(past, rfc, policy),
         _rules_or_questionnaire(rfc, ground, policy),
         RiskFactor(name="tier", points=policy.tier[ground.tier],
                    reason=f"the service is of tier {ground.tier} (1 matters most, 4 least)"),
@@ -55,7 +59,25 @@ def assess(rfc: Rfc, ground: Ground, facts: Mapping[str, Any], policy: RiskPolic
         _history(facts.get("history"), policy),
     )
     score = max(0, min(100, sum(factor.points for factor in factors)))
-    return Risk(score=score, level=policy.level_of(score), factors=factors, policy=digest_of(policy))
+    return Risk(score=score, level=policy.level_of(score), factors=factors, policy=digest_of(policy),
+                failed_before=rfc.change_type != "rollback" and (past is None or past.failed))
+
+
+def _content_past(known: Any) -> ContentPast | None:
+    return None if known is None else ContentPast.model_validate(known)
+
+
+def _content(past: ContentPast | None, rfc: Rfc, policy: RiskPolicy) -> RiskFactor:
+    weights = policy.content
+    if past is None:
+        points, said = weights.unknown, "how this very content fared before is unknown"
+    else:
+        points = max(weights.failed_here if past.failed_here else 0, weights.failed_before if past.failed_before else 0,
+                     weights.not_promoted if past.missing else 0)
+        said = "; ".join(past.sentences())
+    if rfc.change_type == "rollback":
+        points, said = 0, f"it had all traffic here before; {said}"
+    return RiskFactor(name=CONTENT, points=points, reason=said)
 
 
 def _rules_or_questionnaire(rfc: Rfc, ground: Ground, policy: RiskPolicy) -> RiskFactor:

@@ -105,6 +105,21 @@ class WayBack(Frozen):
         return self
 
 
+class Content(Frozen):
+    """Points of the very content that is released: when it failed here, when it failed in an environment that it comes
+    from, and when it does not stand as promoted there."""
+
+    failed_here: Points = 30
+    failed_before: Points = 15
+    not_promoted: Points = 5
+    unknown: Points = 30
+
+    @model_validator(mode="after")
+    def _unknown_is_worst(self) -> Self:
+        _worst("unknown", self.unknown, (self.failed_here, self.failed_before, self.not_promoted))
+        return self
+
+
 class AgeBand(Frozen):
     """Points when the newest restore proof of some resource is older than so many days."""
 
@@ -158,6 +173,7 @@ class RiskPolicy(Frozen):
     way_back: WayBack
     restore_drills: RestoreDrills
     history: HistoryWeight
+    content: Content = Field(default_factory=Content)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from airlock.change.content import CONTENT
 from airlock.models import ApprovalRule, Plan, Reversal
 from airlock.plain_text import harmless
 
@@ -82,6 +83,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
         "",
         *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
+        *_content(plan),
         *_override(plan),
         *_facts(plan),
         *_way_back(plan),
@@ -113,6 +115,16 @@ def _afterwards(plan: Plan) -> list[tuple[str, str]]:
         return []
     return [("Afterwards", f"whoever would approve it as a normal change does so within {hours:g} h after it landed, "
              "if fewer people decide now; it is reviewed, too")]
+
+
+def _content(plan: Plan) -> list[str]:
+    """What is known of the content; loud where it failed before."""
+    known = next((factor for factor in plan.risk.factors if factor.name == CONTENT), None)
+    if known is None:
+        return []
+    if plan.risk.failed_before:
+        return ["#### THIS CONTENT FAILED BEFORE, OR NOBODY KNOWS", "", f"**{escape(known.reason, 2000)}**", ""]
+    return ["#### What is known of this content", "", f"{escape(known.reason, 2000)}.", ""]
 
 
 def _facts(plan: Plan) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock import registry
+from airlock.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.change.absence import attendance, relevant
-from airlock.change.approval import eligible, rules_for
 from airlock.change.conflicts import conflicts
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
-from airlock.change.migrations import pending, read_migrations
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import resolve_artifact
 from airlock.change.rfc import rfc_from_form
-from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
-from airlock.change.way_back import judge
+from airlock.connections import visible
 from airlock.deploy.migration_database import database_of
-from airlock.errors import AirlockError, GateRefused, InvalidInput
-from airlock.models import Artifact, Category, Plan, Reversal, Rfc, RollbackSafety, canonical_json, utc_now
-from airlock.past.facts import risk_facts
+from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
+from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.open_changes import open_changes
-from airlock.past.standing import standing
-from airlock.schedule.asking import ask, planned
+from airlock.schedule.asking import ask
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
-from airlock.touched import touched
-
-UNKNOWN = "unknown"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,40 +52,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_plan(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the plan and return 0, or 1 when nobody could approve it.
+    """Print the plan and return 0, or 1 when a gate would refuse it.
 
     :raises InvalidInput: a service file, the version or the request is wrong
-    :raises GateRefused: a standard change is asked for that its template does not allow
+    :raises GateRefused: no plan can be made
     """
     environment = find(arguments.folder or services_folder(), arguments.service, arguments.environment)
     check_deep(environment)
-    artifact = resolve_artifact(environment, arguments.version)
+    artifact, now = resolve_artifact(environment, arguments.version), utc_now()
     current, note = _current(environment)
     rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
-    safety = _way_back(environment, artifact)
-    known, policy = None if current == UNKNOWN else current, load_risk_policy()
-    facts = {**risk_facts(environment, policy, arguments.version, known, signed=False), "now": utc_now(),
-             "current_version": known, "way_back": safety.in_short}
-    risk = assess(rfc, environment, facts, policy)
-    rules = rules_for(risk, rfc, environment)
-    calendar = planned(environment.calendar)
-    plan = build_plan("preview", rfc, environment, artifact, current, rules, risk, calendar=calendar, way_back=safety,
-                      touches=_touched(environment, rfc))
-    refusal = ""
-    if rfc.change_type == "standard":
-        refusal = standing(environment, rfc, known, utc_now(), signed=False)["why"]
-    if rules:
-        try:
-            eligible(rules, rfc.requester)
-        except GateRefused as error:
-            refusal = str(error)
+    refusals: list[str] = []
+    refused = partial(_refused, refusals)
+    found = assess(Question(environment, "preview", rfc, artifact, current, now, load_risk_policy(),
+                            signed=False), partial(_way_back, environment, artifact, refused), refused)
+    refusals += later_refusals(found.plan, environment, found.calendar, now)
     if arguments.json:
-        console.out(canonical_json(plan).decode(), highlight=False)
+        console.out(canonical_json(found.plan).decode(), highlight=False)
     else:
-        _show(plan, environment, note, console)
-        if refusal:
-            console.print(f"would be refused: {escape(refusal)}", soft_wrap=True, highlight=False)
-    return 1 if refusal else 0
+        _show(found.plan, environment, note, console)
+        for why in dict.fromkeys(refusals):
+            console.print(f"would be refused: {escape(why)}", soft_wrap=True, highlight=False)
+    return 1 if refusals else 0
+
+
+def _refused(refusals: list[str], error: AirlockError) -> None:
+    if not isinstance(error, UnknownConnection) or visible():
+        refusals.append(str(error))
 
 
 def _log_in() -> str:
@@ -113,37 +100,29 @@ def _form(arguments: argparse.Namespace) -> dict[str, Any]:
     return form
 
 
-def _current(environment: ServiceEnvironment) -> tuple[str, str]:
-    """Return the stable version and a note on how it is known; ``unknown`` when the target cannot be asked."""
+def _current(environment: ServiceEnvironment) -> tuple[str | None, str]:
+    """Return the stable version and a note on how it is known; ``None`` when the target cannot be asked."""
     try:
         setting = environment.target
         state = registry.resolve(registry.TARGETS, "target", setting.name)(setting.options).inspect()
     except AirlockError as error:
-        return UNKNOWN, f"the target cannot be asked: {error}"
+        return None, f"the target cannot be asked: {error}"
     except ImportError as error:
-        return UNKNOWN, f"the target needs a package that is not installed: {error}"
+        return None, f"the target needs a package that is not installed: {error}"
     return state.stable, f"as target {setting.name} says now"
 
 
-def _way_back(environment: ServiceEnvironment, artifact: Artifact) -> RollbackSafety:
+def _way_back(environment: ServiceEnvironment, artifact: Artifact, refused: Refused) -> RollbackSafety:
     """Return the verdict on what the database lacks; the gravest one when the database cannot be asked."""
     setting = environment.migrations
     if setting is None:
         return RollbackSafety()
-    carried = read_migrations(artifact, setting.folder)
     try:
-        found = database_of(setting, environment.resources).applied().values()
+        return verdict(environment, artifact, lambda: database_of(setting, environment.resources))
     except AirlockError as error:
+        if isinstance(error, PermanentError):
+            refused(error)
         return RollbackSafety(verdict=Reversal.NEEDS_RESTORE, reason=f"the database cannot be asked: {error}")
-    return judge(*pending(carried, {one.name: one.digest for one in found if one.finished}))
-
-
-def _touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
-    """Return what the release would touch; nothing, when a connection that its address comes from is not known here."""
-    try:
-        return touched(environment, rfc)
-    except AirlockError:
-        return ()
 
 
 def _conflicts(plan: Plan, environment: ServiceEnvironment) -> str:

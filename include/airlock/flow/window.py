@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
+from airlock.change.permit import waits_in_vain
 from airlock.errors import GateRefused
 from airlock.flow.opening import ask
 from airlock.flow.operators import ReleaseOperator
@@ -47,10 +48,8 @@ class WindowOperator(ReleaseOperator):
                 return
             else:
                 until, why = decision.look_again, decision.sentence
-            if until is None or until >= permit.expires_at:
-                raise GateRefused(
-                    f"no window opens before the permit ends on {permit.expires_at:%d %b %Y %H:%M} UTC: {why}; "
-                    "ask again nearer to the window"
-                )
+            in_vain = waits_in_vain(until, why, permit.expires_at)
+            if until is None or in_vain:
+                raise GateRefused(in_vain)
             log.info("closed: %s; next: look again on %s UTC", why, f"{until:%a %d %b %Y %H:%M}")
             self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute")

@@ -63,12 +63,16 @@ class RiskFactor(Frozen):
 
 
 class Risk(Frozen):
-    """Score from 0 to 100, its level, every factor that counted, and the digest of the policy that weighed them."""
+    """Score from 0 to 100, its level, every factor that counted, and the digest of the policy that weighed them.
+
+    ``failed_before``: this very content failed before, or nobody knows, so it is never let through unseen.
+    """
 
     score: int = Field(ge=0, le=100)
     level: str
     factors: tuple[RiskFactor, ...]
     policy: Digest | None = None
+    failed_before: bool = False
 
 
 class Rfc(Frozen):

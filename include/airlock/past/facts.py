@@ -9,17 +9,20 @@ from typing import Any
 
 from upath import UPath
 
+from airlock.change.content import comes_from
 from airlock.change.planning import resolve_artifact
 from airlock.change.risk_policy import RiskPolicy
 from airlock.errors import AirlockError
+from airlock.models import Artifact
 from airlock.past import changes, debts, ledgers
+from airlock.past.content import content_past
 from airlock.services import ServiceEnvironment
 
 log = logging.getLogger(__name__)
 
 
 def risk_facts(
-    environment: ServiceEnvironment, policy: RiskPolicy, version: str, current_version: str | None, *,
+    environment: ServiceEnvironment, policy: RiskPolicy, artifact: Artifact, current_version: str | None, *,
     signed: bool = True,
 ) -> dict[str, Any]:
     """Return facts for ``change.risk.assess``, as JSON data, without those of the present moment.
@@ -40,10 +43,14 @@ def risk_facts(
         return {label: at.isoformat() for label, at in changes.newest_proofs(taken, drills, labels).items()}
 
     def sizes() -> dict[str, int] | None:
-        return _sizes(environment, version, current_version) if current_version else None
+        return _sizes(environment, artifact.version, current_version) if current_version else None
+
+    def content() -> dict[str, Any]:
+        sources = comes_from(environment.after)
+        return content_past(environment, artifact.digest, sources, signed=signed).model_dump(mode="json")
 
     gathered = {"history": _known("history", history), "restore_drills": _known("restore_drills", drills),
-                "artifact_bytes": _known("artifact_bytes", sizes)}
+                "artifact_bytes": _known("artifact_bytes", sizes), "content": _known("content", content)}
     return {name: value for name, value in gathered.items() if value is not None}
 
 

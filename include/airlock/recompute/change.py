@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from airlock.change.approval import retro_rules_for, rules_for, tally
 from airlock.change.basis import Basis, RecordedGround, ground_of
+from airlock.change.content import ContentPast, comes_from, worse
+from airlock.change.content import refusal as content_refuses
 from airlock.change.debt import Debt
 from airlock.change.debt import refusal as debts_refuse
 from airlock.change.permit import check, expiry, opened
@@ -64,11 +66,26 @@ def _risk(history: History, entry: Entry) -> tuple[str, ...]:
         earlier = history.needed("plan", entry)
         expected = Plan.model_validate(earlier.data["plan"]).risk
         kept = compared({"replaces": entry.data["replaces"]}, {"replaces": earlier.data["digest"]})
-        return kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
+        found = kept + compared(plan.risk.model_dump(mode="json"), expected.model_dump(mode="json"))
+        return found + _content_kept(plan, Plan.model_validate(earlier.data["plan"]), entry)
     facts = {**entry.data["facts"], "now": entry.moment(), "current_version": plan.current_version,
              "way_back": plan.way_back.in_short}
     risk = assess(plan.rfc, _ground(plan, entry), facts, Basis.model_validate(entry.data["basis"]).risk_policy)
-    return compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
+    found = compared(plan.risk.model_dump(mode="json"), risk.model_dump(mode="json"))
+    if facts.get("content") is None:
+        return found
+    return found + _content(ContentPast.model_validate(facts["content"]), plan.artifact.digest, plan.environment,
+                            comes_from(plan.settings.get("after")))
+
+
+def _content_kept(plan: Plan, before: Plan, entry: Entry) -> tuple[str, ...]:
+    """Return why a plan that was frozen anew may not keep the risk of the content *before*."""
+    if plan.artifact.digest == before.artifact.digest:
+        return ()
+    past = ContentPast.model_validate(entry.data["content"])
+    why = worse(past, before.risk)
+    return _content(past, plan.artifact.digest, plan.environment, comes_from(plan.settings.get("after"))) + (
+        (f"content: carried on -> refused, {why}",) if why else ())
 
 
 def _rules(_: History, entry: Entry) -> tuple[str, ...]:
@@ -87,10 +104,25 @@ def _standard(history: History, entry: Entry) -> tuple[str, ...]:
     template = StandardChange.model_validate(data["template"])
     uses = [Use.model_validate(one) for one in data["uses"]]
     restored = Restoration.model_validate(data["restored"]) if data["restored"] else None
+    content = ContentPast.model_validate(data["content"])
     why = (template_refuses(entry.record.subject, template, rfc, uses, restored, data["current_version"], now)
+           or content_refuses(entry.record.subject, rfc.version, content)
            or debts_refuse(data["owner"], [Debt.model_validate(one) for one in data["debts"]], now))
     return compared({**data, "template": rfc.template}, {"allowed": not why, "why": why,
-                                                         "template": entry.record.subject})
+                                                         "template": entry.record.subject}) + _content(
+        content, _digest_meant(history, entry), rfc.environment, comes_from(data["after"], [template]))
+
+
+def _digest_meant(history: History, entry: Entry) -> str:
+    """Return the content that was looked at: that of the plan that followed, else of the request."""
+    following = next((one for one in history.of("plan") if one.position > entry.position), None)
+    found = following.data["plan"] if following else history.needed("rfc", entry).data
+    return str(found["artifact"]["digest"])
+
+
+def _content(past: ContentPast, digest: str, here: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where what is on record of a content is not about the one that is meant."""
+    return compared(past.model_dump(mode="json"), {"digest": digest, "here": here, "comes_from": list(sources)})
 
 
 def _emergency(history: History, entry: Entry) -> tuple[str, ...]:

@@ -37,10 +37,12 @@ ORDER_COLUMNS = MappingProxyType({"1.5": ("gift_note",), "1.6": ("gift_note",)})
 """Columns of ``orders`` that a version does without no more."""
 
 
-def artifact_bytes(version: str) -> bytes:
-    """The zipapp of *version*, a key of ``TRAITS``."""
+def artifact_bytes(version: str, build: str = "") -> bytes:
+    """The zipapp of *version*, a key of ``TRAITS``; another content of it for each *build*."""
     parts = {path.name: path.read_bytes() for path in sorted(SOURCE.glob("*.py"))}
     described = {"version": version, **TRAITS[version], "order_columns": ORDER_COLUMNS.get(version, ())}
+    if build:
+        described["build"] = build
     parts["release.json"] = json.dumps(described, sort_keys=True).encode()
     for number in SCHEMA.get(version, ()):
         parts |= {f"migrations/{path.name}": path.read_bytes() for path in MIGRATIONS.glob(f"{number}_*.sql")}
@@ -60,14 +62,26 @@ def build(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for version in TRAITS:
-        content = artifact_bytes(version)
-        digests[version] = "sha256:" + hashlib.sha256(content).hexdigest()
-        path = folder / f"shop-{version}.pyz"
-        if path.exists() and path.read_bytes() == content:
-            continue
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.write_bytes(content)
-        draft.chmod(0o755)
-        draft.replace(path)
-        logger.info("built %s: %d bytes, %s", path, len(content), digests[version])
+        digests[version] = _write(folder, version, artifact_bytes(version))
     return digests
+
+
+def build_again(folder: Path, version: str, build: str) -> str:
+    """Write *version* into *folder* with the content of another *build* that does the same; return its digest.
+
+    What was rolled back is no standard change any more: whoever releases it again and again builds it anew.
+    """
+    return _write(folder, version, artifact_bytes(version, build))
+
+
+def _write(folder: Path, version: str, content: bytes) -> str:
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    path = folder / f"shop-{version}.pyz"
+    if path.exists() and path.read_bytes() == content:
+        return digest
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_bytes(content)
+    draft.chmod(0o755)
+    draft.replace(path)
+    logger.info("built %s: %d bytes, %s", path, len(content), digest)
+    return digest

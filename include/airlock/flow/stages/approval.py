@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from airlock.change.absence import ABSENT, Attendance, attendance, plain, relevant
+from airlock.change.absence import refusal as absence_refuses
 from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.asking import Asking, asking
 from airlock.change.text import Section
@@ -195,8 +196,8 @@ def _attend(
         log.warning("%s: %s", present.code, present.sentence)
         release.notify("approver_absent", f"Too few approvers for {plan.service} {plan.artifact.version}",
                        present.sentence)
-    if plan.terms.absent == "refuse":
-        raise GateRefused(f"{present.code}: {present.sentence}; ask again then, or let the absent name delegates")
+    if why := absence_refuses(plan.terms, present):
+        raise GateRefused(why)
 
 
 def _all_rules(plan: Plan) -> tuple[ApprovalRule, ...]:

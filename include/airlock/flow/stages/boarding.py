@@ -10,21 +10,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from airlock.change.approval import rules_for
+from airlock.assessment import Question, assess, verdict
 from airlock.change.planning import check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
-from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import load_risk_policy
-from airlock.change.way_back import refuses
 from airlock.errors import AirlockError
 from airlock.flow.cycle import next_version
 from airlock.flow.release import Release
-from airlock.flow.stages import migrate
 from airlock.flow.stages.train import SCHEDULER
 from airlock.flow.stream import StreamRun
 from airlock.models import Rfc
-from airlock.past.facts import risk_facts
-from airlock.past.standing import standing
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import NothingNew
 from airlock.schedule.train import Readiness, Train
@@ -80,15 +75,7 @@ def _not_allowed(where: ServiceEnvironment, form: Mapping[str, Any], digest: str
     rfc = Rfc.model_validate({**rfc_from_form(form, SCHEDULER, where).model_dump(), "digest": digest})
     artifact = resolve_artifact(where, rfc.version)
     check_content(rfc, artifact)
-    safety = migrate.verdict(preview, artifact)
-    if why := refuses(rfc, safety):
-        return why
-    stable = preview.target.inspect().stable
-    found = standing(where, rfc, stable, now)
-    if not found["allowed"]:
-        return str(found["why"])
-    policy = load_risk_policy()
-    facts = risk_facts(where, policy, rfc.version, stable)
-    present = {"current_version": stable, "now": now, "way_back": safety.in_short}
-    rules_for(assess_risk(rfc, where, {**facts, **present}, policy), rfc, where)
+    question = Question(where, preview.id, rfc, artifact, preview.target.inspect().stable, now,
+                        load_risk_policy())
+    assess(question, lambda: verdict(where, artifact, lambda: preview.migration_database))
     return ""

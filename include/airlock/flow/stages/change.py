@@ -8,31 +8,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from airlock.calendar_model import PlannedCalendar
-from airlock.change.approval import eligible, retro_rules_for, rules_for, tally
+from airlock.assessment import Question
+from airlock.assessment import assess as assess_request
+from airlock.change.approval import retro_rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
-from airlock.change.override import mended_incident
+from airlock.change.content import comes_from, worse
 from airlock.change.permit import issue
-from airlock.change.planning import build_plan, calendar_for, check_content, resolve_artifact
+from airlock.change.planning import check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
-from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
-from airlock.change.way_back import refuses
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
 from airlock.flow.stages import conflicts, migrate
-from airlock.models import Plan, Record, Rfc, Vote, utc_now
-from airlock.past.facts import risk_facts
+from airlock.models import Artifact, Plan, Record, Rfc, Vote, utc_now
+from airlock.past.content import content_past
 from airlock.past.standing import standing
-from airlock.schedule.asking import Asked, ask, planned
 from airlock.services import check_deep, require_declared
-from airlock.touched import touched
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +90,6 @@ def assess(release: Release) -> Plan:
     rfc = release.rfc
     await_earlier(release)
     state = release.target.inspect()
-    if state.stable == rfc.version:
-        raise InvalidInput(
-            f"{rfc.service} {rfc.version} already has all traffic in {rfc.environment}: nothing to release"
-        )
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
     if rfc.undoes is not None and (back := way_back(release, state.stable)).undoes != rfc.undoes:
@@ -103,29 +97,18 @@ def assess(release: Release) -> Plan:
             f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
             "trigger a new run"
         )
-    artifact = resolve_artifact(release.environment, rfc.version)
-    safety = migrate.examine(release, artifact)
-    if why := refuses(rfc, safety):
-        raise GateRefused(f"{release.id}: {why}")
-    now, policy = utc_now(), _risk_policy(release, rfc)
-    if rfc.change_type == "standard":
-        _allow_standard(release, rfc, state.stable, now)
-    calendar, asked = _calendar(release, rfc, max(now, rfc.start_after or now))
-    facts = risk_facts(release.environment, policy, rfc.version, state.stable)
-    present = {"current_version": state.stable, "now": now, "way_back": safety.in_short}
-    risk = assess_risk(rfc, release.environment, {**facts, **present}, policy)
-    rules = rules_for(risk, rfc, release.environment)
-    plan = build_plan(release.id, rfc, release.environment, artifact, state.stable, rules, risk, calendar=calendar,
-                      way_back=safety, touches=touched(release.environment, rfc))
-    if rules:
-        eligible(plan.approvals, rfc.requester)
-    if plan.terms.escalation:
-        eligible(plan.terms.escalation, rfc.requester)
-    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, basis=_basis(release, policy),
-                   facts=facts, at=now.isoformat())
-    release.record("calendar", "assess", **asked.as_record())
+    artifact, now = resolve_artifact(release.environment, rfc.version), utc_now()
+    question = Question(release.environment, release.id, rfc, artifact, state.stable, now, _risk_policy(release, rfc))
+    found = assess_request(question, lambda: migrate.examine(release, artifact), stood=partial(_stood, release, rfc))
+    plan, rules, risk = found.plan, found.plan.approvals, found.plan.risk
+    release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, facts=found.facts,
+                   basis=_basis(release, question.policy), at=now.isoformat())
+    if rfc.calendar_override is not None:
+        named = ", ".join(f"{one['code']} {one['name']}".strip() for one in plan.calendar["overridden"])
+        log.warning("the request asks to override the calendar: %s", named or "nothing closes it at that time")
+    release.record("calendar", "assess", **found.calendar.as_record())
     _owe(release, plan)
-    log.info("calendar: %s", asked.decision.sentence)
+    log.info("calendar: %s", found.calendar.decision.sentence)
     for factor in risk.factors:
         log.info("risk factor %-24s %3d  %s", factor.name, factor.points, factor.reason)
     seats = (
@@ -150,35 +133,16 @@ def _risk_policy(release: Release, rfc: Rfc) -> RiskPolicy:
         return Basis.model_validate(taken_back.data["basis"]).risk_policy
 
 
-def _calendar(release: Release, rfc: Rfc, start: datetime) -> tuple[PlannedCalendar, Asked]:
-    """Return the calendar of the plan, and what it says of the *start*; where the request asks to override it, what
-    closes it then is what people are asked to override, and nothing else."""
-    settings, incident = calendar_for(rfc, release.environment), mended_incident(rfc)
-    calendar = planned(settings)
-    asked = ask(calendar, rfc.service, rfc.environment, start, incident)
-    if rfc.calendar_override is not None:
-        calendar = planned(settings, [one.key for one in asked.decision.closures])
-        asked = ask(calendar, rfc.service, rfc.environment, start, incident)
-        named = ", ".join(f"{one.code} {one.name}".strip() for one in calendar.overridden)
-        log.warning("the request asks to override the calendar: %s", named or "nothing closes it at that time")
-    return calendar, asked
-
-
 def _basis(release: Release, policy: RiskPolicy) -> dict[str, Any]:
     return basis_of(release.environment, policy).model_dump(mode="json")
 
 
-def _allow_standard(release: Release, rfc: Rfc, current_version: str, now: datetime) -> None:
-    """Put on record whether the template, and the standing of the team, carry the standard change *rfc*.
-
-    :raises GateRefused: they do not
-    """
-    found = standing(release.environment, rfc, current_version, now)
+def _stood(release: Release, rfc: Rfc, found: Mapping[str, Any]) -> None:
+    """Put on record whether template, content and team carry the standard change *rfc*."""
     release.record("standard_change", str(rfc.template), **found)
-    if not found["allowed"]:
-        raise GateRefused(found["why"])
-    log.info("standard change %s: its template holds after %d use(s), and %s owes no overdue approval", rfc.template,
-             len(found["uses"]), release.environment.owner)
+    if found["allowed"]:
+        log.info("standard change %s: its template holds after %d use(s), nothing speaks against its content, and %s "
+                 "owes no overdue approval", rfc.template, len(found["uses"]), release.environment.owner)
 
 
 def _owe(release: Release, plan: Plan) -> None:
@@ -196,7 +160,7 @@ def _owe(release: Release, plan: Plan) -> None:
 def refreeze(release: Release) -> tuple[Plan, Plan]:
     """Freeze the plan anew where service file, artifact or policy changed; return the plan before and the one now.
 
-    :raises GateRefused: the way back became worse than the one that the risk was scored with
+    :raises GateRefused: the way back, or what is known of the content, became worse than what the risk was scored with
     """
     before = release.plan
     now = release.present_plan(before)
@@ -205,15 +169,33 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
             f"{release.id}: what the service file says about migrations has changed since the plan was made, so the "
             "way back must be judged and scored anew; trigger a new run"
         )
+    content = None
     if now.artifact.digest != before.artifact.digest:
+        content = _content_again(release, before, now.artifact)
         now = now.model_copy(update={"way_back": migrate.examine_again(release, now.artifact)})
     if now.digest != before.digest:
         policy = Basis.model_validate((release.latest("plan") or {})["basis"]).risk_policy  # that of the risk it had
         release.record("plan", plan=now.model_dump(mode="json"), digest=now.digest, basis=_basis(release, policy),
-                       replaces=before.digest)
+                       replaces=before.digest, content=content)
         _owe(release, now)
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
+
+
+def _content_again(release: Release, before: Plan, artifact: Artifact) -> dict[str, Any]:
+    """Return what is known of the *artifact* that took the place of the one that the risk was scored with.
+
+    :raises GateRefused: it is not as good, or nobody would look at it
+    """
+    known = content_past(release.environment, artifact.digest, comes_from(release.environment.after))
+    if why := worse(known, before.risk):
+        raise GateRefused(f"{release.id}: the artifact was replaced, and {why}; trigger a new run")
+    if before.rfc.change_type == "standard":
+        found = standing(release.environment, before.rfc, artifact.digest, before.current_version, utc_now())
+        _stood(release, before.rfc, found)
+        if not found["allowed"]:
+            raise GateRefused(found["why"])
+    return known.model_dump(mode="json")
 
 
 def votes_of(release: Release, request: str) -> tuple[Vote, ...]:

@@ -19,6 +19,7 @@ from airlock.change.conflicts import (
     OpenChange,
     conflicts,
     free_slots,
+    refusal,
 )
 from airlock.change.text import Section
 from airlock.errors import GateRefused, TemporaryError
@@ -100,8 +101,8 @@ def begin(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
     else:
         slots = tuple(before["slots"])
     times = "; ".join(slots) or "none is known"
-    if plan.terms.conflicts == "refuse":
-        raise GateRefused(f"{CONFLICT}: {sentence}; ask again when it has ended. Next times: {times}")
+    if why := refusal(plan.terms, found):
+        raise GateRefused(f"{why}. Next times: {times}")
     log.warning("%s: %s; next times: %s", CONFLICT, sentence, times)
     return found
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from airlock.assessment import applied
 from airlock.change.migrations import pending, read_migrations
 from airlock.change.way_back import judge
 from airlock.deploy.landing import DataWayBack, data_way_back
@@ -30,25 +31,7 @@ def examine(release: Release, artifact: Artifact) -> RollbackSafety:
     :raises PermanentError: another database would be migrated than is backed up
     :raises TemporaryError: the database cannot be asked now
     """
-    return _judged(release, artifact, _applied(release))
-
-
-def verdict(release: Release, artifact: Artifact) -> RollbackSafety:
-    """Return what ``examine`` would say now, and raise what it would, with nothing put on record."""
-    setting = release.environment.migrations
-    if setting is None:
-        return RollbackSafety()
-    return judge(*pending(read_migrations(artifact, setting.folder), _applied(release)))
-
-
-def _applied(release: Release) -> dict[str, str]:
-    """Name -> digest of what the database has; empty for a service without migrations."""
-    setting = release.environment.migrations
-    if setting is None:
-        return {}
-    resource = next(one for one in release.environment.resources if one.name == setting.resource)
-    release.migration_database.check_same(str(resource.options["connection"]))
-    return {name: one.digest for name, one in release.migration_database.applied().items() if one.finished}
+    return _judged(release, artifact, applied(release.environment, lambda: release.migration_database))
 
 
 def examine_again(release: Release, artifact: Artifact) -> RollbackSafety:
