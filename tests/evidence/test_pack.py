@@ -420,7 +420,7 @@ def test_an_altered_record_and_an_altered_seal_are_named_with_their_release(chai
 
 
 def test_an_unsealed_release_is_a_note_but_its_altered_record_is_a_problem(chain):
-    fill(Ledger(chain / "ledger", "shop", "prod"), "shop-prod-open")
+    fill(Ledger(chain / "ledger", "shop", "prod", signer=lambda: SIGNER), "shop-prod-open")
     report = verify(chain / "ledger", [SIGNER.public_pem])
     assert report.ok
     assert "shop-prod-open is not sealed" in report.notes[0]

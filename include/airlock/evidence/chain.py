@@ -9,10 +9,8 @@ from upath import UPath
 
 from airlock.errors import EvidenceInvalid
 from airlock.evidence import objects
-from airlock.evidence.seal import anchored
+from airlock.evidence.anchor import anchored
 from airlock.evidence.statement import OpenSeal
-
-_LEVELS = 3
 
 
 def is_release(folder: UPath) -> bool:
@@ -20,26 +18,12 @@ def is_release(folder: UPath) -> bool:
     return any(name.endswith(".json") and not objects.is_folder(folder / name) for name in objects.names(folder))
 
 
-def releases(environment: UPath) -> list[UPath]:
-    """Return the folders of the releases in *environment*, sorted."""
-    return [environment / name for name in objects.names(environment) if is_release(environment / name)]
-
-
-def environments(folder: UPath, levels: int = _LEVELS) -> list[UPath]:
-    """Return the folders at or below *folder* whose children are releases."""
-    if releases(folder):
-        return [folder]
-    if levels == 1:
-        return []
-    return [found for name in objects.names(folder) if objects.is_folder(folder / name)
-            for found in environments(folder / name, levels - 1)]
-
-
-def check(seals: Sequence[OpenSeal], environment: UPath, anchor: str | Path | UPath | None) -> list[str]:
+def check(
+    seals: Sequence[OpenSeal], service: str, name: str, anchor: str | Path | UPath | None
+) -> list[str]:
     """Return what is wrong with the chain of *seals*, all of which have a fitting signature."""
     problems: list[str] = []
     before: OpenSeal | None = None
-    service, name = environment.parent.name, environment.name
     for seal in sorted(seals, key=lambda item: (item.predicate.sequence, item.predicate.release)):
         said = seal.predicate
         if (said.service, said.environment) != (service, name):

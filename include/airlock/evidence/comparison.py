@@ -52,10 +52,12 @@ class Readings:
 
 
 def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: str = "", *,
-         keep: bool = False) -> Readings:
+         keep: bool = False, home: str = "") -> Readings:
     """Read every record file once.
 
     :param release: the release that the records must belong to; empty for any
+    :param home: where the records of a release without a seal must have been written: as nothing else shows who wrote
+        them, each must be signed if any key is trusted
     :param keep: whether the records are wanted, not only what is wrong with them
     """
     faults: dict[str, str] = {}
@@ -72,10 +74,12 @@ def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: st
         gone.saw(own, stored)
         if keep:
             records.append((own, stored.record))
-        if stored.signature is None:
+        if home and stored.ledger not in ("", home):
+            problems.append(f"moved: the record {objects.shown(own)} was written for {objects.shown(stored.ledger)}")
+        if stored.signature is None and not (home and trusted):
             unsigned.append(own)
             continue
-        signed = True
+        signed = signed or stored.signature is not None
         try:
             if trusted is not None:
                 check_signature(content, stored.signature, own, trusted)
@@ -129,10 +133,3 @@ def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: boo
             f"added: {objects.shown(name)} is not among the sealed records"
         problems.append(what)
     return problems
-
-
-def unsealed(files: Mapping[str, bytes | None], trusted: Keyring | None) -> list[str]:
-    """Return what can be said about records without a seal: whether each fits the digest in its own name, and what they
-    say about each other."""
-    readings = read(files, trusted)
-    return [*(f"altered: {fault}" for fault in readings.faults.values()), *readings.problems]

@@ -1,55 +1,151 @@
-"""The check of a ledger's folders: every release of every environment, and the chain of their seals.
+"""The check of a ledger's folders: every release of every environment that must be there, and the chain of their seals.
 
-Knows ledger folders and the anchor. Must not know packs, Airflow, a network or a clock.
+What must be there is what the anchor knows and what whoever asks has named; what is there besides is named. Knows
+ledger folders and the anchor. Must not know packs, Airflow, a network or a clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upath import UPath
 
-from airlock.evidence import chain, comparison, container
-from airlock.evidence.ledger import SEAL
+from airlock.errors import InvalidInput
+from airlock.evidence import chain, comparison, container, objects, tree
+from airlock.evidence.anchor import Anchor, known
+from airlock.evidence.container import Contents
+from airlock.evidence.ledger import SEAL, place_of, unmarked
 from airlock.evidence.release_check import UNTRUSTED, check_release
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal
+from airlock.evidence.tree import Name
 from airlock.signing import Keyring
 
 
-def verify_history(place: UPath, trusted: Keyring | None, anchor: str | Path | UPath | None) -> Report:
-    """Check every release at or below *place*, a folder of a ledger, and the chain of their seals."""
-    environments = chain.environments(place)
-    if not environments:
-        return make_report([f"{place} holds no evidence: no seal and no record"])
-    return _verify_environments(environments, trusted, anchor)
+@dataclass
+class Findings:
+    """What was found so far. A ``place`` is put before each sentence."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    signers: set[str] = field(default_factory=set)
+    count: int = 0
+    homes: dict[str, list[str]] = field(default_factory=dict)
+
+    def wrong(self, place: str, sentences: Collection[str]) -> None:
+        self.problems += [f"{place}: {text}" for text in sentences]
 
 
-def _verify_environments(environments: list[UPath], trusted: Keyring | None,
-                         anchor: str | Path | UPath | None) -> Report:
-    problems: list[str] = []
-    notes: list[str] = []
-    signers: set[str] = set()
-    count = 0
-    for environment in environments:
-        label = f"{environment.parent.name}/{environment.name}"
-        seals: list[OpenSeal] = []
-        for folder in chain.releases(environment):
-            contents = container.read_folder(folder)
-            if SEAL not in contents.files:
-                notes.append(f"{label}/{folder.name} is not sealed: under way, or left behind by a crash")
-                found = comparison.unsealed(contents.files, trusted)
-                problems += [f"{label}/{folder.name}: {text}" for text in found]
-                count += len(contents.files)
-                continue
-            checked = check_release(contents, False, trusted, folder)
-            report, opened = checked.report, checked.seal
-            problems += [f"{label}/{folder.name}: {text}" for text in report.problems]
-            count += report.records
-            if opened is not None:
-                seals.append(opened)
-                signers.add(opened.signed_by)
-        problems += [f"{label}: {text}" for text in chain.check(seals, environment, anchor)]
+def verify_history(place: UPath, trusted: Keyring | None, anchor: str | Path | UPath | None,
+                   expected: Collection[str] = ()) -> Report:
+    """Check every release at or below *place*, a folder of a ledger, and the chain of their seals.
+
+    :param anchor: the folder that knows what began; everything in it must be there
+    :param expected: ``service/environment`` of each that must be there; nothing else may be, but what the anchor knows
+    :raises InvalidInput: a name of *expected* is none
+    """
+    named = {_name(text) for text in expected}
+    by_anchor = _known(anchor)
+    level = tree.level_of(place, named | by_anchor)
+    found = tree.read_tree(place, level)
+    wanted = {name for name in named | by_anchor if tree.in_scope(place, level, name)}
+    findings = Findings()
+    findings.problems += found.strange
+    for name in sorted(wanted - set(found.environments)):
+        who = "the anchor knows" if name in by_anchor else "was asked for"
+        findings.problems.append(f"removed: nothing is in the ledger of {name}, which {who}")
+    for name in sorted(wanted | set(found.environments)):
+        if named and name not in wanted and not name.stream:
+            findings.problems.append(f"added: {name} lies in the ledger, and was not asked for")
+        root = None if anchor is None else _stream_of(anchor, name.stream)
+        _check_environment(name, found.environments.get(name) or place / str(name), trusted, root, findings)
+    findings.problems += [f"duplicated: the release {release} lies in {' and in '.join(homes)}"
+                          for release, homes in findings.homes.items() if len(homes) > 1]
+    if not findings.count and not wanted:
+        findings.problems.insert(0, f"{place} holds no evidence: no seal and no record")
     if trusted is None:
-        notes += [UNTRUSTED.format(key=key) for key in sorted(signers)]
-    return make_report(problems, notes, records=count, signed_by=", ".join(sorted(signers)))
+        findings.notes += [UNTRUSTED.format(key=key) for key in sorted(findings.signers)]
+    return make_report(findings.problems, findings.notes, records=findings.count,
+                       signed_by=", ".join(sorted(findings.signers)))
+
+
+def _name(text: str) -> Name:
+    service, separator, environment = text.partition("/")
+    if not (service and separator and environment) or "/" in environment:
+        raise InvalidInput(f"{text[:80]!r} names no environment: write it as service/environment, say shop/prod")
+    return Name("", service, environment)
+
+
+def _known(anchor: str | Path | UPath | None) -> set[Name]:
+    if anchor is None:
+        return set()
+    root = objects.root_path(anchor)
+    streams = ["", *(name[1:] for name in objects.names(root) if name.startswith("_"))]
+    return {Name(stream, *pair) for stream in streams for pair in known(_stream_of(root, stream))}
+
+
+def _stream_of(anchor: str | Path | UPath, stream: str) -> UPath:
+    root = objects.root_path(anchor)
+    return root / f"_{stream}" if stream else root
+
+
+def _check_environment(
+    name: Name, folder: UPath, trusted: Keyring | None, root: UPath | None, findings: Findings
+) -> None:
+    anchor = None if root is None else Anchor(root, name.service, name.environment)
+    began = () if anchor is None else anchor.releases()  # before the ledger is read: what begins meanwhile is in it
+    places, strange = tree.releases(folder)
+    findings.wrong(str(name), strange)
+    seals: list[OpenSeal] = []
+    for place in places:
+        findings.homes.setdefault(place.name, []).append(str(name))
+        marked = () if anchor is None else anchor.records(place.name)
+        contents = container.read_folder(place)
+        findings.wrong(f"{name}/{place.name}", tree.hidden(place))
+        if SEAL not in contents.files:
+            _check_open(name, place, contents, trusted, marked, findings)
+            if anchor is not None and contents.files:
+                _compare_open(name, place.name, anchor, findings)
+            continue
+        checked = check_release(contents, False, trusted, place)
+        findings.wrong(f"{name}/{place.name}", checked.report.problems)
+        findings.count += checked.report.records
+        if checked.seal is not None:
+            seals.append(checked.seal)
+            findings.signers.add(checked.seal.signed_by)
+    broken = chain.check(seals, name.service, name.environment, root)
+    findings.wrong(str(name), broken)
+    for release in sorted(set(began) - {place.name for place in places}):
+        if anchor is not None and not (anchor.sealed(release) and broken):  # then the chain's gap tells
+            findings.problems.append(f"{name}: removed: the release {objects.shown(release)} is not in the ledger, and "
+                                     "the anchor knows that it began")
+
+
+def _check_open(name: Name, place: UPath, contents: Contents, trusted: Keyring | None, marked: Collection[str],
+                findings: Findings) -> None:
+    """Check a release without a seal: then only signatures show who wrote its records."""
+    label = f"{name}/{place.name}"
+    files = contents.files
+    findings.count += len(files)
+    if not files and not contents.problems:
+        findings.notes.append(f"{label} holds no record: a writer was killed before its first one")
+    else:
+        findings.notes.append(f"{label} is not sealed: under way, or left behind by a crash")
+    home = place_of(place.parent.parent.parent, name.service, name.environment)
+    read = comparison.read(files, trusted, place.name, home=home)
+    findings.wrong(label, [*contents.problems, *(f"altered: {fault}" for fault in read.faults.values()), *read.problems,
+                           *unmarked(marked, files)])
+
+
+def _compare_open(name: Name, release: str, anchor: Anchor, findings: Findings) -> None:
+    """Compare what the anchor knows of a release without a seal."""
+    label = f"{name}/{release}"
+    if anchor.sealed(release):
+        findings.wrong(label, ["removed: its seal is missing, which the anchor knows"])
+    elif not anchor.records(release):
+        if anchor.releases() or anchor.newest() is None:
+            findings.wrong(label, ["added: the anchor does not know that it began"])
+        else:
+            findings.notes.append(f"{label}: the anchor knows only ends of releases here: it is of a former version")

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput
+from airlock.errors import AirlockError, EvidenceInvalid, GateRefused, InvalidInput, TemporaryError
 from airlock.evidence import objects
+from airlock.evidence.anchor import Anchor
+from airlock.evidence.links import links
 from airlock.evidence.stored import (
     StoredRecord,
     is_stored,
@@ -24,7 +26,6 @@ from airlock.evidence.stored import (
     record_name,
     slug,
     stored_bytes,
-    tags,
 )
 from airlock.models import Record
 from airlock.signing import Keyring, Signer
@@ -42,12 +43,14 @@ class Ledger:
     """The records of one service in one environment."""
 
     def __init__(self, root: str | Path | UPath, service: str, environment: str, *,
-                 signer: Callable[[], Signer] | None = None, keyring: Callable[[], Keyring] | None = None) -> None:
+                 signer: Callable[[], Signer] | None = None, keyring: Callable[[], Keyring] | None = None,
+                 anchor: str | Path | UPath | None = None) -> None:
         """Point to ``<root>/<service>/<environment>/``; nothing is created before the first record.
 
         :param signer: gives the key that signs each record; asked for when the first is written
         :param keyring: gives the keys that are trusted: then a record without a fitting signature is refused when it is
             read. Without it nothing is said about signatures.
+        :param anchor: folder in another place that learns of each record at once, so that none can be removed unnoticed
         :raises InvalidInput: a name is not safe in a path
         """
         for what, name in (("service", service), ("environment", environment)):
@@ -55,7 +58,9 @@ class Ledger:
                 raise InvalidInput(f"{what} {name!r} is not a name of lower case letters, digits, '_' and '-'")
         self.service = service
         self.environment = environment
+        self.place = place_of(root, service, environment)
         self.folder = objects.root_path(root) / service / environment
+        self._anchor = None if anchor is None else Anchor(anchor, service, environment)
         self._signer = signer
         self._keyring = keyring
         self._checked: dict[tuple[str, str], tuple[tuple[int, ...], StoredRecord]] = {}
@@ -70,8 +75,7 @@ class Ledger:
         """
         folder = self.release_folder(record.release)
         name = record_name(record)
-        seen = tags(self.record_names(record.release))
-        data = stored_bytes(record, seen, self._signer() if self._signer else None)
+        data = self._signed(record)
         path = folder / name
         # Writers share the lock: they never wait for each other, only for a seal. An object store has no locks, so a
         # seal may be set there between the look and the write: such a late record is taken back.
@@ -83,6 +87,7 @@ class Ledger:
             if self.sealed(record.release) and name.encode() not in _payload(objects.read(folder / SEAL)):
                 objects.withdraw(path)
                 raise GateRefused(_sealed_message(record))
+        self._mark(record.release, name)
         log.debug("ledger: release %s: recorded %s %s by %s as %s", record.release, record.type, record.subject or "-",
                  record.actor, name)
         return name
@@ -91,11 +96,13 @@ class Ledger:
         """Return the records of *release* in order of time; empty if there are none.
 
         :raises EvidenceInvalid: a record was altered, renamed, or not signed by a trusted key; or one that a later
-            record saw is gone; it is named
+            record saw, or the anchor, is gone; it is named
+        :raises TemporaryError: ledger or anchor cannot be reached
         """
+        marked = self._marked(release)
         names = self.record_names(release)
         found = [self._stored(release, name) for name in names]
-        gone = missing(dict(zip(names, found, strict=True)), self.record_names(release))
+        gone = missing(dict(zip(names, found, strict=True)), self.record_names(release)) + unmarked(marked, names)
         if gone:
             raise EvidenceInvalid(f"release {release}: {'; '.join(gone[:5])}")
         return tuple(one.record for one in found)
@@ -104,12 +111,18 @@ class Ledger:
         """Return the records of *release* that can be read and trusted, and what is wrong with, or gone of, others."""
         found: dict[str, StoredRecord] = {}
         damaged: list[str] = []
+        try:
+            marked = self._marked(release)
+        except TemporaryError as error:
+            log.error("what the anchor knows of %s is not compared now: %s", release, error)
+            marked = ()
         for name in self.record_names(release):
             try:
                 found[name] = self._stored(release, name)
             except EvidenceInvalid as error:
                 damaged.append(str(error))
-        gone = missing(found, self.record_names(release))
+        names = self.record_names(release)
+        gone = missing(found, names) + unmarked(marked, names)
         return tuple(one.record for one in found.values()), (*damaged, *gone)
 
     def latest(self, release: str, type: str, subject: str = "") -> Record | None:
@@ -129,7 +142,7 @@ class Ledger:
 
     def releases(self) -> tuple[str, ...]:
         """Return the ids of all releases, sorted."""
-        return tuple(name for name in objects.names(self.folder) if _is_release(name))
+        return tuple(name for name in objects.names(self.folder) if is_release_id(name))
 
     def unsettled(self) -> tuple[str, ...]:
         """Return the releases that are not sealed: still under way, or left behind by a crash."""
@@ -158,12 +171,38 @@ class Ledger:
 
         :raises InvalidInput: the id is not safe in a path
         """
-        if not _is_release(release):
+        if not is_release_id(release):
             raise InvalidInput(
                 f"release id {release[:80]!r} is not safe in a path: use 1 to {_RELEASE_LENGTH} letters, digits, "
                 "'_', '-' and single dots, for example shop-prod-20261122T210000-ab12cd"
             )
         return self.folder / release
+
+    def _signed(self, record: Record) -> bytes:
+        if self._signer is None:
+            return stored_bytes(record, (), None)
+        names, folder = self.record_names(record.release), self.release_folder(record.release)
+        seen, reached = links(names, lambda name: self._undamaged(record.release, name), lambda: objects.latest(folder))
+        return stored_bytes(record, seen, self._signer(), reached=reached, ledger=self.place)
+
+    def _undamaged(self, release: str, name: str) -> StoredRecord | None:
+        try:
+            return self._stored(release, name)
+        except EvidenceInvalid:
+            return None
+
+    def _mark(self, release: str, name: str) -> None:
+        """Tell the anchor of a record. One that cannot be reached keeps no release from going back; what goes forward
+        reads what the anchor knows, and stops there."""
+        if self._anchor is None:
+            return
+        try:
+            self._anchor.mark(release, name)
+        except AirlockError as error:
+            log.error("release %s: the anchor has not learned of the record %s: %s", release, name, error)
+
+    def _marked(self, release: str) -> tuple[str, ...]:
+        return () if self._anchor is None else self._anchor.records(release)
 
     def _check_repeated(self, record: Record, path: UPath, sealed: bool) -> None:
         found = objects.read(path)
@@ -181,6 +220,9 @@ class Ledger:
         if kept is not None and state is not None and kept[0] == state:
             return kept[1]
         found = parse_stored(self._bytes(path), name, release, self._keyring() if self._keyring else None)
+        if found.ledger not in ("", self.place):
+            raise EvidenceInvalid(f"record {objects.shown(name)} was moved here: it was written for "
+                                  f"{objects.shown(found.ledger)}, not for {self.place}")
         if state is not None:
             self._checked[release, name] = (state, found)
         return found
@@ -192,7 +234,21 @@ class Ledger:
         return data
 
 
-def _is_release(name: str) -> bool:
+def place_of(root: str | Path | UPath, service: str, environment: str) -> str:
+    """Return what a record says of where it was written: service and environment, and the stream that *root* is of."""
+    name = objects.root_path(root).name
+    return "/".join((*((name,) if name.startswith("_") else ()), service, environment))
+
+
+def unmarked(marked: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return a sentence for every record that the anchor has *marked* and that is not among *names*."""
+    there = frozenset(names)
+    return [f"removed: the record {objects.shown(name)} is missing, which the anchor knows"
+            for name in marked if name not in there]
+
+
+def is_release_id(name: str) -> bool:
+    """Return whether a release may be called *name*."""
     return len(name) <= _RELEASE_LENGTH and _RELEASE.fullmatch(name) is not None
 
 

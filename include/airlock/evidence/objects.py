@@ -118,8 +118,8 @@ def withdraw(path: UPath) -> None:
         path.unlink(missing_ok=True)
 
 
-def names(folder: UPath) -> tuple[str, ...]:
-    """Return the sorted names in *folder*, without hidden ones; empty if it is no folder.
+def names(folder: UPath, *, hidden: bool = False) -> tuple[str, ...]:
+    """Return the sorted names in *folder*, *hidden* ones only if asked for; empty if it is no folder.
 
     :raises TemporaryError: the store cannot be reached
     """
@@ -130,7 +130,23 @@ def names(folder: UPath) -> tuple[str, ...]:
             found = sorted(entry.name for entry in folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return ()
-    return tuple(name for name in found if not name.startswith("."))
+    return tuple(name for name in found if hidden or not name.startswith("."))
+
+
+def latest(folder: UPath) -> tuple[str, ...]:
+    """Return the names in the local *folder* in the order in which the system, not a writer's clock, says they were
+    written; empty where the store does not tell at once."""
+    here = local(folder)
+    if here is None:
+        return ()
+    found = []
+    with _clear_errors("listed", folder), os.scandir(here) as entries:
+        for entry in entries:
+            try:
+                found.append((entry.stat(follow_symlinks=False).st_ctime_ns, entry.name))
+            except FileNotFoundError:
+                continue  # a part that another writer has just renamed
+    return tuple(name for _, name in sorted(found))
 
 
 def exists(path: UPath) -> bool:

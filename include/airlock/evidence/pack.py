@@ -14,7 +14,7 @@ from pathlib import Path
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import chain, comparison, container, objects, zipped
+from airlock.evidence import chain, comparison, container, objects, tree, zipped
 from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import SEAL, Ledger
 from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, check_release
@@ -118,6 +118,8 @@ def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
         return zipped.read_zip(here), True, None
+    if tree.is_above_releases(place, (RECORDS,)):
+        return None
     if set(objects.names(place)) & {RECORDS, README, PUBLIC_KEY}:
         return container.read_folder(place, (RECORDS,)), True, None
     if chain.is_release(place):

@@ -10,11 +10,11 @@ import logging
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput, UnknownName
 from airlock.evidence import objects
+from airlock.evidence.anchor import Anchor, anchored
 from airlock.evidence.ledger import OUTCOME, SEAL, Ledger
 from airlock.evidence.statement import (
     PAYLOAD_TYPE,
@@ -29,6 +29,7 @@ from airlock.evidence.statement import (
 from airlock.models import Outcome, canonical_json
 from airlock.signing import Signer
 
+__all__ = ["anchored", "seal"]
 log = logging.getLogger(__name__)
 
 _README = """Evidence pack of the release {release}
@@ -70,21 +71,6 @@ def seal(ledger: Ledger, release: str, signer: Signer, now: datetime, anchor: st
         if anchor is not None:
             _move_anchor(anchor, ledger, open_seal(present, f"the seal of {release}", None))
         return sha256(present)
-
-
-def anchored(anchor: str | Path | UPath, service: str, environment: str) -> PreviousSeal | None:
-    """Return the newest seal that the anchor folder knows of, or ``None``.
-
-    :raises EvidenceInvalid: the anchor cannot be read
-    """
-    path = _anchor_path(anchor, service, environment)
-    data = objects.read(path)
-    if data is None:
-        return None
-    try:
-        return PreviousSeal.model_validate(objects.parse_json(data, str(path)))
-    except ValidationError as error:
-        raise EvidenceInvalid(f"the anchor {path} was altered: it is not a seal's digest") from error
 
 
 def _predicate(ledger: Ledger, release: str, signer: Signer, now: datetime,
@@ -134,17 +120,10 @@ def _previous(ledger: Ledger, anchor: str | Path | UPath | None) -> PreviousSeal
 
 def _move_anchor(anchor: str | Path | UPath, ledger: Ledger, newest: OpenSeal) -> None:
     try:
-        known = anchored(anchor, ledger.service, ledger.environment)
+        Anchor(anchor, ledger.service, ledger.environment).move(_as_previous(newest))
     except EvidenceInvalid as error:
         log.error("%s; it is not moved to the seal of %s", error, newest.predicate.release)
-        return
-    if known is None or known.sequence < newest.predicate.sequence:
-        objects.replace(_anchor_path(anchor, ledger.service, ledger.environment), canonical_json(_as_previous(newest)))
 
 
 def _as_previous(seal_: OpenSeal) -> PreviousSeal:
     return PreviousSeal(release=seal_.predicate.release, sequence=seal_.predicate.sequence, digest=seal_.digest)
-
-
-def _anchor_path(anchor: str | Path | UPath, service: str, environment: str) -> UPath:
-    return objects.root_path(anchor) / service / f"{environment}.json"

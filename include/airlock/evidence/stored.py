@@ -24,16 +24,19 @@ from airlock.signing import Keyring, Signer
 
 PAYLOAD_TYPE = "application/vnd.airlock.record+json"
 SEEN = 64
-"""How many of the records before it a record names: more than write at once, so that every one is named by later ones.
-"""
+"""How many of the records before it a record names: more than write at once. Which ones: see ``links``."""
 _TAG = re.compile(r"-([0-9a-f]{16})\.json$")
 
 
 class Signature(Frozen):
-    """One DSSE signature: over the canonical JSON of the record with what it saw, as ``PAYLOAD_TYPE``."""
+    """One DSSE signature: over the canonical JSON of the record with what it saw and, as a signature's own signed
+    attributes, the digest of all records that were there (``reached``, empty if not all are reached through what it
+    saw) and where it was written (``ledger``). Former versions signed no attributes."""
 
     keyid: str
     sig: str
+    reached: str = ""
+    ledger: str = ""
 
 
 class StoredRecord(Frozen):
@@ -43,13 +46,31 @@ class StoredRecord(Frozen):
     seen: tuple[str, ...] = Field((), max_length=SEEN)
     signature: Signature | None = None
 
+    @property
+    def reached(self) -> str:
+        """Return the digest of the set of records that it and those that it saw reach; empty if it says nothing."""
+        return self.signature.reached if self.signature else ""
+
+    @property
+    def ledger(self) -> str:
+        """Return where it was written; empty if it does not say."""
+        return self.signature.ledger if self.signature else ""
+
+
+def tag_of(name: str) -> str:
+    """Return the tag of the record that is called *name*; empty if no record is called so."""
+    found = _TAG.search(name)
+    return found[1] if found else ""
+
 
 def tags(names: Iterable[str]) -> tuple[str, ...]:
     """Return the tags of the newest ``SEEN`` of *names* (sorted, oldest first)."""
-    return tuple(found[1] for name in list(names)[-SEEN:] if (found := _TAG.search(name)))
+    return tuple(tag for name in list(names)[-SEEN:] if (tag := tag_of(name)))
 
 
-def stored_bytes(record: Record, seen: Sequence[str], signer: Signer | None) -> bytes:
+def stored_bytes(
+    record: Record, seen: Sequence[str], signer: Signer | None, *, reached: str = "", ledger: str = ""
+) -> bytes:
     """Return what is stored of *record*, signed if there is a *signer*.
 
     :raises InvalidInput: the data is not JSON, or larger than 16 MiB
@@ -57,9 +78,10 @@ def stored_bytes(record: Record, seen: Sequence[str], signer: Signer | None) -> 
     plain = record_bytes(record)
     if signer is None:
         return plain
+    attributes = {name: text for name, text in (("reached", reached), ("ledger", ledger)) if text}
     content = {**json.loads(plain), "seen": list(seen)}
-    signature = signer.sign(PAYLOAD_TYPE, canonical_json(content))["signatures"][0]
-    return canonical_json({**content, "signature": signature})
+    signature = signer.sign(PAYLOAD_TYPE, canonical_json({**content, **attributes}))["signatures"][0]
+    return canonical_json({**content, "signature": {**signature, **attributes}})
 
 
 def is_stored(data: bytes, record: Record) -> bool:
@@ -75,7 +97,7 @@ class Missing:
 
     def __init__(self, names: Iterable[str]) -> None:
         """Take the names of all records that are there."""
-        self._there = {found[1] for name in names if (found := _TAG.search(name))}
+        self._there = {tag_of(name) for name in names}
         self._gone: dict[str, str] = {}
 
     def saw(self, name: str, stored: StoredRecord) -> None:
@@ -177,8 +199,10 @@ def check_signature(content: dict[str, Any], signature: Signature | None, name: 
     """
     if signature is None:
         raise EvidenceInvalid(f"record {objects.shown(name)} is not signed: it was not written by Airlock with its key")
-    payload = b64encode(canonical_json(content)).decode()
-    envelope = {"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature.model_dump()]}
+    attributes = signature.model_dump(exclude_unset=True)
+    bare = {part: attributes.pop(part) for part in ("keyid", "sig")}
+    payload = b64encode(canonical_json({**content, **attributes})).decode()
+    envelope = {"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [bare]}
     try:
         keyring.verify(envelope, PAYLOAD_TYPE)
     except EvidenceInvalid as error:

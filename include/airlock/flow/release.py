@@ -91,7 +91,8 @@ class Release:
         """Return the ledger of the service environment: every record is signed, and read only with its signature."""
         where = self.environment
         return Ledger(
-            where.ledger, where.service, where.environment, signer=lambda: self.signer, keyring=lambda: self.keyring
+            where.ledger, where.service, where.environment, signer=lambda: self.signer, keyring=lambda: self.keyring,
+            anchor=where.anchor,
         )
 
     def record(self, kind: str, subject: str = "", **data: Any) -> None:

@@ -16,7 +16,7 @@ from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal as sign_seal
 from airlock.flow.release import Attempt, Release, release_id
 from airlock.models import Outcome, utc_now
-from airlock.past.ledgers import BACKUPS, DRILLS
+from airlock.past.ledgers import BACKUPS, DRILLS, anchor_of, root_of
 from airlock.services import ServiceEnvironment
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class StreamRun(Release):
     def ledger(self) -> Ledger:
         """Return the ledger of the stream."""
         where = self.environment
-        return Ledger(f"{where.ledger}/_{self.stream}", where.service, where.environment,
-                      signer=lambda: self.signer, keyring=lambda: self.keyring)
+        return Ledger(root_of(where, self.stream), where.service, where.environment, signer=lambda: self.signer,
+                      keyring=lambda: self.keyring, anchor=anchor_of(where, self.stream))
 
     def end(self, outcome: Outcome, why: str) -> Path:
         """Record how the run ended, seal it, and write its evidence pack; idempotent."""
@@ -50,9 +50,7 @@ class StreamRun(Release):
             if outcome is Outcome.FAILED:
                 self.notify("alarm", f"{self.stream} of {self.environment.service} {self.environment.environment}", why)
             self.record("outcome", outcome=outcome, why=why)
-            anchor = self.environment.anchor
-            sign_seal(self.ledger, self.id, self.signer, utc_now(),
-                      anchor=None if anchor is None else f"{anchor}/_{self.stream}")
+            sign_seal(self.ledger, self.id, self.signer, utc_now(), anchor_of(self.environment, self.stream))
         return Path(write_pack(self.ledger, self.id, Path(self.environment.evidence) / self.stream))
 
 

@@ -16,17 +16,29 @@ BACKUPS, DRILLS, FOLLOW_UP, STANDARD_CHANGES = "backups", "drills", "follow_up",
 
 def releases(environment: ServiceEnvironment, *, signed: bool = True) -> Ledger:
     """Return the ledger of releases; *signed*: whether records without a trusted signature are refused."""
-    return _ledger(environment, environment.ledger, signed=signed)
+    return _ledger(environment, "", signed=signed)
 
 
 def stream(environment: ServiceEnvironment, name: str, *, signed: bool = True) -> Ledger:
     """Return the ledger of the stream *name*."""
-    return _ledger(environment, f"{environment.ledger}/_{name}", signed=signed)
+    return _ledger(environment, name, signed=signed)
 
 
-def _ledger(environment: ServiceEnvironment, root: str, *, signed: bool) -> Ledger:
+def root_of(environment: ServiceEnvironment, stream: str = "") -> str:
+    """Return the folder that the ledger of releases, or of a *stream*, lies in."""
+    return f"{environment.ledger}/_{stream}" if stream else environment.ledger
+
+
+def anchor_of(environment: ServiceEnvironment, stream: str = "") -> str | None:
+    """Return the folder of the anchor of that ledger; ``None`` if the service has none."""
+    anchor = environment.anchor
+    return f"{anchor}/_{stream}" if stream and anchor is not None else anchor
+
+
+def _ledger(environment: ServiceEnvironment, stream: str, *, signed: bool) -> Ledger:
     key = environment.signing_connection
     return Ledger(
-        root, environment.service, environment.environment, signer=lambda: signer_from_connection(key),
-        keyring=(lambda: keyring_from_connection(key)) if signed else None,
+        root_of(environment, stream), environment.service, environment.environment,
+        signer=lambda: signer_from_connection(key),
+        keyring=(lambda: keyring_from_connection(key)) if signed else None, anchor=anchor_of(environment, stream),
     )

@@ -1,0 +1,90 @@
+"""What a second place knows of a ledger: which releases began, which records they have, and the newest seal.
+
+Exists because whoever can write a ledger can also remove its end, or all of it: what is gone is told only by a place
+that they cannot write. Objects are created and never removed, but for the one that points to the newest seal::
+
+    <anchor>/<service>/<environment>.json                  the newest seal
+    <anchor>/<service>/<environment>/<release>/<record>    one for each record, from the first on
+    <anchor>/<service>/<environment>/<release>/seal.json   once the release is sealed
+
+Knows names and digests. Must not know what a record means, nor where the ledger lies.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+from upath import UPath
+
+from airlock.errors import EvidenceInvalid
+from airlock.evidence import objects
+from airlock.evidence.statement import PreviousSeal
+from airlock.models import canonical_json
+
+_SEAL = "seal.json"
+_PART = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+class Anchor:
+    """What is known of one service in one environment."""
+
+    def __init__(self, root: str | Path | UPath, service: str, environment: str) -> None:
+        """Point to it; nothing is created before the first record."""
+        self._newest = objects.root_path(root) / service / f"{environment}.json"
+        self._folder = objects.root_path(root) / service / environment
+
+    def newest(self) -> PreviousSeal | None:
+        """Return the newest seal, or ``None``.
+
+        :raises EvidenceInvalid: it cannot be read
+        """
+        data = objects.read(self._newest)
+        if data is None:
+            return None
+        try:
+            return PreviousSeal.model_validate(objects.parse_json(data, str(self._newest)))
+        except ValidationError as error:
+            raise EvidenceInvalid(f"the anchor {self._newest} was altered: it is not a seal's digest") from error
+
+    def move(self, newest: PreviousSeal) -> None:
+        """Say that *newest* is the newest seal, and that its release is sealed."""
+        objects.create(self._folder / newest.release / _SEAL, canonical_json(newest))
+        known = self.newest()
+        if known is None or known.sequence < newest.sequence:
+            objects.replace(self._newest, canonical_json(newest))
+
+    def mark(self, release: str, record: str) -> None:
+        """Say that the *record* of *release*, an object's name, was written."""
+        objects.create(self._folder / release / record, canonical_json({"release": release, "record": record}))
+
+    def releases(self) -> tuple[str, ...]:
+        """Return the releases that began."""
+        return objects.names(self._folder)
+
+    def records(self, release: str) -> tuple[str, ...]:
+        """Return the names of the records of *release* that were written."""
+        return tuple(name for name in objects.names(self._folder / release) if name != _SEAL)
+
+    def sealed(self, release: str) -> bool:
+        """Return whether *release* was sealed."""
+        return objects.exists(self._folder / release / _SEAL)
+
+
+def anchored(root: str | Path | UPath, service: str, environment: str) -> PreviousSeal | None:
+    """Return the newest seal that the anchor folder *root* knows of, or ``None``.
+
+    :raises EvidenceInvalid: the anchor cannot be read
+    """
+    return Anchor(root, service, environment).newest()
+
+
+def known(root: str | Path | UPath) -> frozenset[tuple[str, str]]:
+    """Return every service and environment that the anchor folder *root* knows something of."""
+    folder = objects.root_path(root)
+    return frozenset(
+        (service, name.removesuffix(".json"))
+        for service in objects.names(folder) if _PART.fullmatch(service)
+        for name in objects.names(folder / service) if _PART.fullmatch(name.removesuffix(".json"))
+    )
