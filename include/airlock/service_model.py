@@ -15,9 +15,9 @@ from airlock.approval_model import ApprovalPolicy, Approvals
 from airlock.calendar_model import Calendar, Cycle, cycle_from
 from airlock.models import Absence, AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout, Seconds
 from airlock.service_values import (
-    Cron,
     Folder,
     Person,
+    PlainCron,
     Seats,
     Text,
     TimeZone,
@@ -43,7 +43,7 @@ class RollbackPolicy(Frozen):
 class Schedule(Frozen):
     """When something is done outside releases. People are told when it has not begun ``late_after_minutes`` later."""
 
-    cron: Cron
+    cron: PlainCron
     timezone: TimeZone = "UTC"
     late_after_minutes: int = Field(60, ge=1, le=7 * 24 * 60)
 

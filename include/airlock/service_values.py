@@ -28,12 +28,50 @@ def _zone(name: str) -> str:
     return name
 
 
+_CRON_FIELDS = (
+    ("minute", 0, 59, ()), ("hour", 0, 23, ()), ("day of month", 1, 31, ()),
+    ("month", 1, 12, ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    ("day of week", 0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)  # fmt: skip
+_CRON_ITEM = re.compile(r"(?:\*|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([0-9]{1,2}))?")
+
+
 @lru_cache(maxsize=256)
 def _cron(line: str) -> str:
-    from croniter import croniter  # only services with a cycle pay for it
-
-    if len(line.split()) != 5 or not croniter.is_valid(line):
+    """Accept what every cron reads alike: five fields of numbers, names, ranges, lists and steps. What libraries add
+    (``L``, ``#``, ``?``, ``H``, ranges that wrap around) is refused, because cron does not know it."""
+    fields = line.lower().split()
+    if len(fields) != len(_CRON_FIELDS):
         raise ValueError(f"{line!r} is no cron line; write five fields, for example '0 6 * * 2'")
+    for text, (name, least, most, names) in zip(fields, _CRON_FIELDS, strict=True):
+        for item in text.split(","):
+            if fault := _cron_fault(item, least, most, names):
+                raise ValueError(f"{line!r} is no cron line: {item!r} as {name} {fault}")
+    return line
+
+
+def _cron_fault(item: str, least: int, most: int, names: tuple[str, ...]) -> str:
+    found = _CRON_ITEM.fullmatch(item)
+    if found is None:
+        return "is no number, name, range or step of cron"
+    first, last, step = found.groups()
+    numbers = [names.index(part) if part in names and part else int(part) if part.isdigit() else -1
+               for part in (first, last) if part is not None]
+    if any(not least <= number <= most for number in numbers):
+        return f"is none from {least} to {most}"
+    if len(numbers) == 2 and numbers[0] > numbers[1]:
+        return "goes backwards; write two ranges with a comma"
+    if step is not None and (len(numbers) == 1 or not 1 <= int(step) <= most - least):
+        return "has a step that cron reads otherwise; write */5 or 0-30/5"
+    return ""
+
+
+def _plain_cron(line: str) -> str:
+    """Accept a line that Airflow's own timetable reads as cron does: it always joins the fields for days by *or*."""
+    _, _, day, _, weekday = _cron(line).split()
+    if day != "*" and weekday != "*" and "*" in (day[0], weekday[0]):
+        raise ValueError(f"{line!r} limits both days of the month and days of the week, one of them with a step: cron "
+                         "runs when both fit, Airflow when one does; write one of the two as *")
     return line
 
 
@@ -79,6 +117,7 @@ def _time(text: str) -> str:
 Person = Annotated[str, AfterValidator(_person)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
+PlainCron = Annotated[str, AfterValidator(_plain_cron)]
 Clock = Annotated[str, AfterValidator(_clock)]
 TimeOfDay = Annotated[str, AfterValidator(_time)]
 Day = Annotated[str, known(DAYS, "day")]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airlock.calendar_model import Calendar, Cycle, cycle_from
 from airlock.schedule.calendar import decide
 from airlock.schedule.cycle import described, due_times, next_run, too_late
+from airlock.service_model import Schedule
 from airlock.service_values import DAYS
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Havana"]
@@ -140,3 +141,40 @@ def test_runs_begin_only_when_the_calendar_is_open_and_do_not_depend_on_where_on
         assert next_run(one, when, runs[0] - timedelta(seconds=1)) == runs[0]
         between = after + (runs[0] - after) / 2
         assert next_run(one, when, between) == runs[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 6 */2 * 1", ["Mon 05", "Mon 19"]),
+        ("0 6 1 * */2", ["Thu 01", "Sun 01"]),
+        ("0 6 * * 1", ["Mon 05", "Mon 12"]),
+        ("0 6 2 * 1", ["Fri 02", "Mon 05"]),
+        ("0 6 1-7 * 1", ["Thu 01", "Fri 02"]),
+        ("0 6 */9 * *", ["Thu 01", "Sat 10"]),
+        ("0 6 * jan,FEB MON-tue", ["Mon 05", "Tue 06"]),
+        ("0 6 * * 7", ["Sun 04", "Sun 11"]),
+    ],
+)
+def test_days_of_the_month_and_of_the_week_are_joined_as_cron_does(line, expected):
+    found = local(due_times(cycle(line), always(), datetime(2026, 1, 1, tzinfo=UTC), 2))
+    assert [moment[:6] for moment in found] == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["R * * * *", "H 6 * * *", "0 0 L * *", "0 0 * * 5#2", "0 0 ? * *", "0 22-2 * * *", "0 0 * * fri-mon",
+     "5/10 * * * *", "*/70 * * * *", "*/0 * * * *", "0 0 15w * *", "@daily", "0 0 1,, * *", "0 0 * jan-feb-mar *",
+     "0 0 * * mon/2",
+     "0 0 0 * *", "60 * * * *", "0 0 * 13 *", "0 0 * mon *", "٠ 0 * * *", "0 6 * * * *"],
+)  # fmt: skip
+def test_what_cron_does_not_know_is_refused(line):
+    with pytest.raises(ValueError, match="is no cron line"):
+        cycle({"cron": line})
+
+
+@pytest.mark.parametrize("line", ["0 6 */2 * 1", "0 6 1 * */2"])
+def test_what_airflow_reads_otherwise_is_refused_where_airflow_reads_it(line):
+    with pytest.raises(ValueError, match="Airflow when one does"):
+        Schedule(cron=line)
+    assert Schedule(cron="0 6 1 * 1").cron == "0 6 1 * 1"

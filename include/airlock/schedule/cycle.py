@@ -128,7 +128,9 @@ def _walls(cycle: Cycle, start: datetime, direction: int) -> Iterator[datetime]:
         from croniter.croniter import CroniterBadDateError
 
         # A moment before, so that the start itself is found too. Without a zone: the clock on the wall, and only that.
-        lines = croniter(cycle.cron, start - timedelta(seconds=direction > 0))
+        # Days of the month and of the week: cron runs on both kinds of days, or, where one field begins with *, on days
+        # that are both (crontab(5), and the source of cron); the library calls that cron's bug.
+        lines = croniter(cycle.cron, start - timedelta(seconds=direction > 0), implement_cron_bug=True)
         with suppress(CroniterBadDateError, OverflowError):
             while True:
                 yield (lines.get_next if direction > 0 else lines.get_prev)(datetime)

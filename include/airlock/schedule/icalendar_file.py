@@ -1,7 +1,7 @@
 """iCalendar files (RFC 5545): recurring events, whole days, exceptions and time zones, as entries of a calendar.
 
-Which event means what, the settings of the file say. An event that nobody can make sense of is an error, because it
-could be a freeze. Knows no decision.
+Which event means what, the settings of the file say. What cannot be read surely is an error, because it could be a
+freeze: see ``icalendar_rules``. Knows no decision.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 from airlock.calendar_model import CalendarFile, Meaning
 from airlock.errors import InvalidInput, TemporaryError
-from airlock.plain_text import harmless
+from airlock.schedule import event_length, icalendar_rules
 from airlock.schedule.entries import Entry, EntryCode
+from airlock.schedule.icalendar_text import text_of, title_of
 from airlock.schedule.local_time import day_bounds, moment_of
 
 _LARGEST = 4 << 20
-_MOST_EVENTS = 5000
 _LINES_UP_TO = 200
 _PERIOD = timedelta(days=32)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,8 +32,6 @@ _CODES: dict[Meaning, EntryCode] = {
 _WORDS: dict[str, Meaning] = {
     "window": "window", "freeze": "freeze", "blackout": "blackout", "maintenance": "maintenance",
 }
-_TOO_OFTEN = ("SECONDLY", "MINUTELY", "HOURLY")
-_TOO_FINE = ("BYSECOND", "BYMINUTE", "BYHOUR")
 # What the parsers raise for a file that is none, besides their own errors, which are ValueErrors.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError)
 
@@ -71,10 +69,10 @@ class ReadFile:
         :raises InvalidInput: as ``entries``
         """
         meanings = _meanings(self.setting)
-        events = _parsed(self.digest, _Raw(self.raw))[1]
+        events = _sure(self.digest, _Raw(self.raw), meanings, self.setting.events)[1]
         if len(events) > _LINES_UP_TO:
             return {}
-        return {f"{_title(event)} [{_text(event.get('UID', ''))[:60]} {_text(event.get('RECURRENCE-ID', ''))}]"
+        return {f"{title_of(event)} [{text_of(event.get('UID', ''))[:60]} {text_of(event.get('RECURRENCE-ID', ''))}]"
                 .replace(" ]", "]"): _in_words(event, meanings, self.setting.events) for event in events}
 
 
@@ -119,35 +117,51 @@ def _parsed(digest: str, raw: _Raw) -> tuple[Any, tuple[Any, ...]]:
     import recurring_ical_events
 
     try:
+        icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]  # forgets zones that another file defined
         calendar: Any = icalendar.Calendar.from_ical(raw.content)
         events = tuple(calendar.walk("VEVENT"))
-        _refuse(calendar, events)
+        icalendar_rules.refuse_file(raw.content, calendar, events)
+        event_length.keep_lengths(raw.content, events)
         return recurring_ical_events.of(calendar), events
-    except InvalidInput:
-        raise
     except _UNREADABLE as error:
-        raise InvalidInput(f"calendar file with digest {digest[:19]} is no iCalendar file that can be read: "
-                           f"{_text(error)[:160]}; export it again") from error
+        raise _refusal(digest, error) from error
 
 
-def _refuse(calendar: Any, events: tuple[Any, ...]) -> None:
-    if calendar.name != "VCALENDAR":
-        raise InvalidInput("a calendar file does not begin with BEGIN:VCALENDAR; export it again")
-    if len(events) > _MOST_EVENTS:
-        raise InvalidInput(f"a calendar file has {len(events)} events, at most {_MOST_EVENTS} are read; split it")
-    for component in calendar.walk():
-        rules = component.get("RRULE") or []
-        for rule in rules if isinstance(rules, list) else [rules]:
-            if any(str(one).upper() in _TOO_OFTEN for one in rule.get("FREQ", ())) or any(part in rule
-                                                                                       for part in _TOO_FINE):
-                raise InvalidInput(f"the event {_title(component)} recurs more often than daily; write it as one event "
-                                   "of each day")
-    for event in events:
-        if event.errors or "DTSTART" not in event:
-            what = "; ".join(f"{name}: {fault}" for name, fault in event.errors) or "it has no DTSTART"
-            raise InvalidInput(f"the event {_title(event)} cannot be made sense of ({_text(what)[:160]}); correct it")
-        if event.decoded("DTSTART").year < 1900:
-            raise InvalidInput(f"the event {_title(event)} begins before 1900; correct it")
+@lru_cache(maxsize=32)
+def _sure(
+    digest: str, raw: _Raw, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return what ``_parsed`` does, where every event that counts can be read surely."""
+    query, events = _parsed(digest, raw)
+    masters = {str(event.get("UID")): event for event in events if "RECURRENCE-ID" not in event}
+    try:
+        for event in events:
+            meaning = _meaning(event, meanings, otherwise)
+            if meaning != "ignore":
+                icalendar_rules.refuse_event(event, meaning)
+            if meaning == "window" and "RECURRENCE-ID" in event and str(event["UID"]) in masters:
+                _refuse_lost_change(event, masters[str(event["UID"])])
+    except _UNREADABLE as error:
+        raise _refusal(digest, error) from error
+    return query, events
+
+
+def _refuse_lost_change(change: Any, master: Any) -> None:
+    """Refuse a change of an occurrence that there is not: the window would open as it was, and changed besides."""
+    import icalendar
+    import recurring_ical_events
+
+    alone, at = icalendar.Calendar(), change.decoded("RECURRENCE-ID")
+    alone.add_component(master)
+    around = recurring_ical_events.of(alone).between(at - timedelta(days=1), at + timedelta(days=2))
+    if at not in [one.decoded("DTSTART") for one in around]:
+        raise InvalidInput(f"the event {title_of(change)} changes an occurrence that there is not (RECURRENCE-ID "
+                           f"{text_of(change['RECURRENCE-ID'])[:40]}); correct it")
+
+
+def _refusal(digest: str, error: Exception) -> InvalidInput:
+    return InvalidInput(f"calendar file with digest {digest[:19]} is no iCalendar file that can be read: "
+                        f"{text_of(error)[:160]}; export it again")
 
 
 @lru_cache(maxsize=512)
@@ -158,26 +172,28 @@ def _period(
     zone, since = ZoneInfo(zone_name), _EPOCH + number * _PERIOD
     found: list[Entry] = []
     try:
-        query, _ = _parsed(digest, raw)
+        query, _ = _sure(digest, raw, meanings, events)
         for event in query.between(since - _MARGIN, since + _PERIOD + _MARGIN):
             meaning = _meaning(event, meanings, events)
             if meaning == "ignore":
                 continue
-            start, end = _bounds(event, zone)
+            start, end = _bounds(event, zone, closes=meaning != "window")
             if start < end and start < since + _PERIOD and end > since:
-                found.append(Entry(code=_CODES[meaning], name=_title(event), start=start, end=end))
+                found.append(Entry(code=_CODES[meaning], name=title_of(event), start=start, end=end))
     except _UNREADABLE as error:
         raise InvalidInput(f"calendar file with digest {digest[:19]} has an event that cannot be spelled out: "
-                           f"{_text(error)[:160]}; correct it") from error
+                           f"{text_of(error)[:160]}; correct it") from error
     return tuple(found)
 
 
-def _bounds(event: Any, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def _bounds(event: Any, zone: ZoneInfo, *, closes: bool) -> tuple[datetime, datetime]:
     start, end = event.decoded("DTSTART"), event.decoded("DTEND", None)
     if end is None and "DURATION" in event:
         end = start + event.decoded("DURATION")
     if end is None:
-        end = start if isinstance(start, datetime) else start + timedelta(days=1)
+        end = start + timedelta(days=1)
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return _moment(start, zone), event_length.ends(event, start, end, zone, closes=closes)
     return _moment(start, zone), _moment(end, zone)
 
 
@@ -199,7 +215,7 @@ def _meaning(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: M
     known = dict(meanings)
     given = event.get("CATEGORIES", ())
     lists = given if isinstance(given, list) else [given]
-    words = [str(word).casefold() for one in lists for word in getattr(one, "cats", ())]
+    words = [str(word).strip().casefold() for one in lists for word in getattr(one, "cats", ())]
     found = [known[word] for word in words if word in known]
     closing = [one for one in found if one not in ("window", "ignore")]
     return (closing or found or [otherwise])[0]
@@ -210,7 +226,7 @@ def _in_words(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: 
     for name in ("DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE"):
         values = event.get(name)
         if values is not None:
-            texts = [_text(one.to_ical().decode("utf-8", "replace")) + _zone_of(one)
+            texts = [text_of(one.to_ical().decode("utf-8", "replace")) + _zone_of(one)
                      for one in (values if isinstance(values, list) else [values])]
             parts.append(f"{name} {', '.join(texts)}")
     return " ".join(parts)[:1000]
@@ -218,14 +234,4 @@ def _in_words(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: 
 
 def _zone_of(value: Any) -> str:
     zone = getattr(value, "params", {}).get("TZID")
-    return f" {_text(zone)}" if zone else ""
-
-
-def _title(event: Any) -> str:
-    return _text(event.get("SUMMARY", ""))[:80] or "without a title"
-
-
-def _text(value: object) -> str:
-    text = value.to_ical().decode("utf-8", "replace") if hasattr(value, "to_ical") and not isinstance(value, str) \
-        else str(value)
-    return " ".join(harmless(text).split())
+    return f" {text_of(zone)}" if zone else ""
