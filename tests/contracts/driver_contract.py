@@ -5,16 +5,22 @@
         def case(self, store, scratch_root) -> Case: ...
 
 The fixtures ``store``, ``scratch_root`` and ``place`` come with the class. The test of secrets runs when
-``Case.secrets`` has any.
+``Case.secrets`` has any. What a case says of ``DAMAGES`` and ``FORMS`` is how to do it, or why it does not apply; a
+name that it leaves out fails.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import itertools
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import pprint
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +31,11 @@ from upath import UPath
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
-from airlock.errors import BackupDamaged, InvalidInput
+from airlock.errors import AirlockError, BackupDamaged, InvalidInput, ProofFailed, TemporaryError
 from airlock.models import RecoveryPoint, Resource
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
+from tests.contracts.driver_forms import DAMAGES, FORMS, ActingStore, Damage, Form
 from tests.contracts.killed import DyingStore, killed
 
 TOKEN = "2026-01-01-0001.contract"
@@ -68,13 +75,33 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def digest_of_folder(folder: Path) -> str:
-    """Return a digest of all that is below *folder*: names, modes, times, links and bytes."""
+def without(value: Any, *names: str) -> Any:
+    """Return what a server answered without the fields of these *names*, at any depth; lists in one order."""
+    if isinstance(value, Mapping):
+        return {key: without(one, *names) for key, one in value.items() if key not in names}
+    if isinstance(value, list | tuple):
+        found = [without(one, *names) for one in value]
+        return sorted(found, key=lambda one: json.dumps(one, default=str, sort_keys=True))
+    return value
+
+
+def differing(before: object, now: object) -> str:
+    """Return the lines in which two looks differ."""
+    lines = difflib.unified_diff(pprint.pformat(before).splitlines(), pprint.pformat(now).splitlines(), lineterm="")
+    return "\n".join(itertools.islice(lines, 40))
+
+
+def digest_of_folder(folder: Path, *, times: bool = True) -> str:
+    """Return a digest of all that is below *folder*: names, modes, owners, times, links, attributes and bytes."""
     found = []
     for path in sorted(folder.rglob("*")):
         seen = path.lstat()
-        content = path.read_bytes().hex() if path.is_file() and not path.is_symlink() else str(path.is_symlink())
-        found.append([str(path.relative_to(folder)), seen.st_mode, seen.st_mtime_ns, content])
+        content = path.read_bytes().hex() if path.is_file() and not path.is_symlink() else ""
+        target = str(path.readlink()) if path.is_symlink() else ""
+        named = os.listxattr(path, follow_symlinks=False)
+        attributes = sorted([name, os.getxattr(path, name, follow_symlinks=False).hex()] for name in named)
+        about = [seen.st_mode, seen.st_uid, seen.st_gid, attributes, seen.st_mtime_ns if times else 0]
+        found.append([ascii(path.relative_to(folder)), about, content, target])
     return digest(found)
 
 
@@ -89,6 +116,9 @@ class Case:
     useless: backups that are intact and yet must not be proven
     left_over: what a scratch place still holds (empty when all is gone); a look at its folder is done for every driver
     secrets: values that must never be in logs, facts or errors
+    restored: ``origin`` without what a restore sets anew (versions, times, ids of the server), where there is any
+    damages: for each of ``DAMAGES``, how to do it, or why it does not apply; ``changed`` is ``change`` when left out
+    forms: for each of ``FORMS``, how to give it to the resource, or why it does not apply
     """
 
     driver: Driver
@@ -98,6 +128,13 @@ class Case:
     useless: tuple[Useless, ...]
     left_over: Callable[[Place], list[str]] = lambda place: []
     secrets: tuple[str, ...] = ()
+    restored: Callable[[], object] | None = None
+    damages: Mapping[str, Damage | str] = field(default_factory=dict)
+    forms: Mapping[str, Form | str] = field(default_factory=dict)
+
+    def look(self) -> object:
+        """Return what the origin is, asked from outside, as far as a restore must bring it back."""
+        return (self.restored or self.origin)()
 
 
 def make_store(folder: Path) -> BackupStore:
@@ -355,14 +392,83 @@ class DriverContract:
 
     # --- the way back -------------------------------------------------------------------------------------------------
 
-    def test_restoring_the_origin_brings_the_content_back(self, case: Case) -> None:
+    @pytest.mark.parametrize("name", DAMAGES)
+    def test_the_way_back_undoes_damage(self, case: Case, name: str) -> None:
+        given = case.damages.get(name, Damage(case.change) if name == "changed" else None)
+        assert given is not None, f"the case says nothing of {name!r}"
+        if isinstance(given, str):
+            pytest.skip(f"{name}: {given}")
         if not case.driver.capabilities.restores_origin:
             pytest.skip("the driver says that it does not restore the origin")
-        before = case.driver.inspect().fingerprint
+        look = given.origin or case.look
+        before, fingerprint = look(), case.driver.inspect().fingerprint
+        point = self.taken(case)
+        given.act()
+        if given.origin is None:
+            assert look() != before, "no damage was done"
+        for _ in ("once", "and again"):
+            proof = restore_origin(case.driver, point)
+            assert proof.ok
+            assert proof.place == "origin"
+            assert all(check.ok for check in case.driver.prove(point, Place(origin=True)))
+            now = look()
+            assert now == before, differing(before, now)
+        if given.origin is None and case.restored is None:
+            assert case.driver.inspect().fingerprint == fingerprint
+
+    def test_a_way_back_that_leaves_a_difference_says_so(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The restore itself reports success, as one does whose server keeps what was there."""
+        if not case.driver.capabilities.restores_origin:
+            pytest.skip("the driver says that it does not restore the origin")
         point = self.taken(case)
         case.change()
-        case.driver.restore(point, Place(origin=True))
-        assert case.driver.inspect().fingerprint == before
+        monkeypatch.setattr(type(case.driver), "restore", lambda *_: None)
+        with pytest.raises(ProofFailed, match=re.escape(case.driver.label)) as caught:
+            restore_origin(case.driver, point)
+        assert "the origin differs from recovery point" in str(caught.value)
+
+    def test_a_scratch_place_is_replaced_as_the_origin_is(self, case: Case, place: Place) -> None:
+        """One path for both: what is restored over something else is tested in every restore test's own place."""
+        point = self.taken(case)
+        case.driver.restore(point, place)
+        case.spoil(place)
+        case.driver.restore(point, place)
+        failed = [check for check in case.driver.prove(point, place) if not check.ok]
+        assert failed == []
+
+    @pytest.mark.parametrize("name", FORMS)
+    def test_every_form_is_proven_and_comes_back_or_is_refused(self, case: Case, place: Place, name: str) -> None:
+        form = case.forms.get(name)
+        assert form is not None, f"the case says nothing of {name!r}"
+        if isinstance(form, str):
+            pytest.skip(f"{name}: {form}")
+        driver = case.driver
+        form.make()
+        if form.refused:
+            with pytest.raises(AirlockError, match=re.escape(form.refused)) as caught:
+                self.taken(case)
+            assert driver.label in str(caught.value)
+            return
+        if form.during is not None:
+            acting = type(driver)(driver.resource, ActingStore(driver.store, form.during))
+            try:
+                take(acting, "2026-01-02-0001.meanwhile", poll_seconds=0.05)
+            except TemporaryError as error:
+                assert driver.label in str(error)
+            else:
+                point = driver.store.load_point("2026-01-02-0001.meanwhile")
+                assert point is not None
+                proof = prove(driver, point, place)
+                assert proof.ok, proof.reason
+        point = self.taken(case)
+        proof = prove(driver, point, place)
+        assert proof.ok, proof.reason
+        if not driver.capabilities.restores_origin:
+            return
+        before = case.look()
+        case.change()
+        restore_origin(driver, point)
+        assert case.look() == before
 
     def test_the_way_back_uses_the_replica_and_nothing_damaged(self, case: Case) -> None:
         if not case.driver.capabilities.restores_origin:

@@ -59,12 +59,17 @@ Write = Callable[[str, Iterable[bytes]], StoredObject]
 
 
 class Capabilities(Frozen):
-    """What a driver can and cannot do, as data, so that a plan can be refused before anything is touched."""
+    """What a driver can and cannot do, as data, so that a plan can be refused before anything is touched.
+
+    leaves_out: what belongs to such a resource and is never taken, in words for people; what a driver finds that it
+        leaves out of one backup is the fact ``left_out`` (a list of such words) of its recovery point
+    """
 
     restore_proof: bool = True
     restores_origin: bool = True
     consistent: str = "the moment of reading"
     needs_programs: tuple[str, ...] = ()
+    leaves_out: tuple[str, ...] = ()
 
 
 class Place(Frozen):
@@ -104,7 +109,8 @@ class Driver(ABC):
         """Return what would be taken and where it would go; the same again while the resource does not change."""
         seen = self.inspect()
         return {"resource": self.label, "driver": self.resource.driver, "present": seen.present,
-                "size_bytes": seen.size_bytes, "store": self.store.location}
+                "size_bytes": seen.size_bytes, "store": self.store.location,
+                "leaves_out": [*self.capabilities.leaves_out, *seen.detail.get("left_out", ())]}
 
     @abstractmethod
     def start(self, token: str) -> Handle: ...

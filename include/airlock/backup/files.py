@@ -12,13 +12,18 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
+from pydantic import Field
+
+from airlock.backup.attributes import LEFT_OUT, RIGHTS, Attributes, attributes_of, give
 from airlock.backup.driver import Place
-from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
+from airlock.errors import AirlockError, BackupDamaged, InvalidInput, PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
+FILE_LEAVES_OUT = ("the time of the last change", "attributes of the user name space", LEFT_OUT)
+Owners = Annotated[bool, Field(description="whether owners come back, which only root can do for those of others")]
 _LASTING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
     errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY,
@@ -28,6 +33,8 @@ _LASTING = frozenset({
 def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockError:
     """Return *error* as a permanent or temporary error that names the resource, the act and the path."""
     reason = error.strerror or type(error).__name__
+    if error.errno == errno.EPERM and os.geteuid() != 0:
+        reason += "; only root may give a file to another owner: run as root, or set the option 'owners: false'"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         reason += "; free space there, then run this task again"
     kind = PermanentError if error.errno in _LASTING else TemporaryError
@@ -63,6 +70,17 @@ def read_whole(path: Path, label: str) -> Iterator[bytes]:
     yield from read_exactly(path, regular(path, label), label)
 
 
+def present(path: Path, label: str) -> bool:
+    """Return whether something is at *path* (links are followed)."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise fault(error, label, "look at", path) from error
+    return True
+
+
 def regular(path: Path, label: str) -> os.stat_result:
     """Return what the system says of a regular file (links are followed).
 
@@ -79,6 +97,28 @@ def regular(path: Path, label: str) -> os.stat_result:
     return seen
 
 
+def rights_of(path: Path, seen: os.stat_result, label: str, *, owners: bool) -> dict[str, Any]:
+    """Return, as facts, who may do what with a file whose status is *seen*; links are followed, as in ``regular``.
+
+    :param owners: whether its owner is recorded
+    """
+    try:
+        return attributes_of(path.resolve(), seen, owners=owners, names=RIGHTS).facts()
+    except OSError as error:
+        raise fault(error, label, "look at", path) from error
+
+
+def recorded(facts: object, label: str) -> Attributes:
+    """Return the attributes that ``rights_of`` recorded.
+
+    :raises BackupDamaged: they are something else
+    """
+    try:
+        return Attributes.of_facts(cast(dict[str, Any], facts))
+    except ValueError as error:
+        raise BackupDamaged(f"{label}: the recovery point holds {error}; next: take the backup again") from error
+
+
 def sha256_of(path: Path, label: str) -> str:
     """Return the hex digest of a file; errors as in ``read_whole``."""
     found = hashlib.sha256()
@@ -87,10 +127,11 @@ def sha256_of(path: Path, label: str) -> str:
     return found.hexdigest()
 
 
-def replace_file(path: Path, chunks: Iterable[bytes], mode: int, label: str) -> None:
+def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label: str) -> None:
     """Write *chunks* to *path*, which keeps its old content until all of them are on the disk.
 
-    The owner of the file that is replaced is kept, when this process may. A link stays a link: its end is replaced.
+    It gets the attributes that are *wanted*; without an owner among them, that of the file that is replaced is kept,
+    when this process may. A link stays a link: its end is replaced.
     """
     end = path.resolve()
     # of a fixed name, so that a retry finds what a try that was killed left
@@ -107,10 +148,10 @@ def replace_file(path: Path, chunks: Iterable[bytes], mode: int, label: str) -> 
                 _write(file, chunk, label, path)
             try:
                 file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), mode & 0o7777)
-                if os.geteuid() == 0 and end.exists():
+                if wanted.owner is None and os.geteuid() == 0 and end.exists():
                     os.fchown(file.fileno(), end.stat().st_uid, end.stat().st_gid)
+                give(file.fileno(), wanted)
+                os.fsync(file.fileno())
                 beside.replace(end)
             except OSError as error:
                 raise fault(error, label, "write", path) from error

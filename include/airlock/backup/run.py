@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from airlock.backup.driver import Driver, Place
 from airlock.backup.store import BackupStore
-from airlock.errors import BackupDamaged, InvalidInput, PermanentError
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError, ProofFailed
 from airlock.models import Check, Frozen, Progress, Proof, RecoveryPoint, Resource
 from airlock.registry import DRIVERS, resolve
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _TOKEN_LENGTH = 128
 _PLACE_LENGTH = 24
+ORIGIN = "origin"
+"""Names the place of a proof that is no restore test: scratch places begin with ``al``."""
 OnProgress = Callable[[Progress], object]
 
 
@@ -153,29 +155,66 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
     )
 
 
-def restore_origin(driver: Driver, point: RecoveryPoint) -> None:
-    """Restore *point* into the origin: from the first copy or, when that is damaged, from the replica.
+def restore_origin(driver: Driver, point: RecoveryPoint) -> Proof:
+    """Restore *point* into the origin: from the first copy or, when that is damaged, from the replica. Return the proof
+    that the origin is what was taken, compared as a restore test compares its scratch place.
 
     A damaged copy changes nothing in the origin, so the second can be tried. What is restored is the recovery point on
     record, never another one.
 
     :raises BackupDamaged: no copy is whole; every reason is named
+    :raises ProofFailed: it was restored, and yet the origin differs from the recovery point
     """
     stores = [driver.store, *([driver.store.from_replica()] if driver.store.replica is not None else [])]
     reasons: list[str] = []
+    left = "as it was"
     for store in stores:
+        one = type(driver)(driver.resource, store)
+        begun = time.monotonic()
         try:
             store.confirm(point)
-            type(driver)(driver.resource, store).restore(point, Place(origin=True))
+            one.restore(point, Place(origin=True))
+            left = "restored in part"
+            seconds = round(time.monotonic() - begun, 3)
+            checks = one.prove(point, Place(origin=True))
         except BackupDamaged as error:
             log.error("%s: the copy of %s in %s cannot be restored: %s", driver.label, point.id, store.location, error)
             reasons.append(str(error))
         else:
-            log.info("%s: origin restored from the copy of %s in %s", driver.label, point.id, store.location)
-            return
+            return _proven_origin(one, point, checks, seconds)
     raise BackupDamaged(
-        f"{driver.label}: no copy of recovery point {point.id} is whole: {'; '.join(reasons)}; the origin is as it "
-        "was; next: restore it by hand from an earlier recovery point"
+        f"{driver.label}: no copy of recovery point {point.id} is whole: {'; '.join(reasons)}; the origin is {left}; "
+        "next: restore it by hand from an earlier recovery point"
+    )
+
+
+def _proven_origin(driver: Driver, point: RecoveryPoint, checks: tuple[Check, ...], seconds: float) -> Proof:
+    """Return the proof of a way back.
+
+    :raises ProofFailed: *checks* do not agree
+    """
+    reason = _reason(checks)
+    if reason:
+        raise ProofFailed(
+            f"{driver.label}: restored, but the origin differs from recovery point {point.id}: {reason}; next: mend "
+            "that at the origin, then run this task again"
+        )
+    log.info(
+        "%s: origin restored from the copy of %s in %s in %.1f s, %d check(s) agree",
+        driver.label,
+        point.id,
+        driver.store.location,
+        seconds,
+        len(checks),
+    )
+    return Proof(
+        recovery_point=point.id,
+        kind=driver.resource.kind,
+        resource=driver.resource.name,
+        place=ORIGIN,
+        checks=checks,
+        restore_seconds=seconds,
+        ok=True,
     )
 
 

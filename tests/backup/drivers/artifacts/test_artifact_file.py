@@ -13,6 +13,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.driver_forms import DAMAGES, FORMS
 from tests.contracts.killed import killed
 
 PROGRAM = """
@@ -103,12 +104,15 @@ class TestArtifactFile(DriverContract):
                 ),
             ),
             left_over=lambda place: running_in(Path(place.folder)),
+            restored=lambda: digest_of_folder(path.parent, times=False),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     def test_the_restored_artifact_is_started_asked_and_ended_with_its_children(self, case: Case, place: Place) -> None:
         proof = prove(case.driver, self.taken(case), place)
         assert {check.name for check in proof.checks} == {
-            "size", "mode", "digest", "starts and answers /health", "digest that it states",
+            "size", "rights", "digest", "starts and answers /health", "digest that it states",
         }  # fmt: skip
         pids = [int(pid) for pid in (Path(place.folder) / "artifact" / "pids.txt").read_text().split()]
         deadline = time.monotonic() + 60

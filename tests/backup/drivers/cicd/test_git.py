@@ -14,6 +14,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.driver_forms import DAMAGES, FORMS
 
 
 def run(*arguments: str, folder: Path) -> str:
@@ -84,6 +85,9 @@ class TestGit(DriverContract):
                 Useless("half of it", "git", "repository.bundle", lambda content: content[: len(content) // 2]),
                 Useless("no bundle", "git clone", "repository.bundle", lambda _: b"nothing"),
             ),
+            restored=lambda: run("for-each-ref", folder=bare) + run("symbolic-ref", "HEAD", folder=bare),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     def test_refs_and_pipelines_are_compared(self, case: Case, place: Place) -> None:

@@ -12,6 +12,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents
+from tests.contracts.driver_forms import DAMAGES, FORMS
 
 CONTENT = """# settings of the shop
 export DATABASE_PASSWORD="hunter2-very-secret"
@@ -54,10 +55,16 @@ class TestEnvFile(DriverContract):
                 ),
                 Useless("no file", "cannot be used", "documents.json", documents(dict.clear)),
                 Useless(
-                    "no assignment", "line", "documents.json", lambda content: content.replace(b"EMPTY=", b"EMPTY ")
+                    "no assignment",
+                    "names of documents",
+                    "documents.json",
+                    lambda content: content.replace(b"EMPTY=", b"EMPTY!"),
                 ),
             ),
             secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"),
+            restored=lambda: digest_of_folder(path.parent, times=False),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     def test_every_key_is_compared(self, case: Case, place: Place) -> None:
@@ -91,12 +98,15 @@ def test_a_missing_file_is_named(store_at, tmp_path: Path) -> None:
         take(driver, "t.1")
 
 
-def test_a_malformed_line_is_named_without_its_content(store_at, tmp_path: Path) -> None:
+def test_a_dialect_of_its_own_is_kept_as_a_whole_and_nothing_of_it_shown(store_at, tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("A=1\nsupersecret without equals\n")
-    with pytest.raises(InvalidInput, match="line 2") as caught:
-        take(driver_for(path, store_at), "t.1")
+    with pytest.raises(ValueError, match="line 2") as caught:
+        parse_env(path.read_text())
     assert "supersecret" not in str(caught.value)
+    point = take(driver_for(path, store_at), "t.1")
+    assert "supersecret" not in point.model_dump_json()
+    assert set(point.facts["documents"]) == {"whole text", "mode", "owner", "attributes"}
 
 
 @pytest.fixture

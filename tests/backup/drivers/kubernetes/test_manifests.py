@@ -16,10 +16,12 @@ from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import kubernetes_api, reach
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
+from tests.contracts.driver_forms import DAMAGES, FORMS
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
+SET_BY_THE_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields", "status")
 SCRATCH = Place(name="proof1")
 ORIGIN = Place(origin=True)
 
@@ -246,10 +248,10 @@ class TestContract(DriverContract):
             names = [found["metadata"]["name"] for found in ask(kubernetes_server, "GET", root)["items"]]
             return [name for name in names if name == f"airlock-{place.name}"]
 
-        def origin() -> str:
+        def held() -> list[Any]:
             core = [f"{root}/shop-staging/{plural}" for plural in ("configmaps", "secrets", "services")]
             apps = "/apis/apps/v1/namespaces/shop-staging/deployments"
-            return digest([ask(kubernetes_server, "GET", path)["items"] for path in (*core, apps)])
+            return [ask(kubernetes_server, "GET", path)["items"] for path in (*core, apps)]
 
         stream = "documents.json"
         useless = (
@@ -266,8 +268,11 @@ class TestContract(DriverContract):
             driver=driver(store, namespace="shop-staging"),
             change=change,
             spoil=spoil,
-            origin=origin,
+            origin=lambda: digest(held()),
+            restored=lambda: without(held(), *SET_BY_THE_SERVER),
             useless=useless,
             left_over=left_over,
             secrets=(password,),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )

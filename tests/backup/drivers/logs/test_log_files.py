@@ -14,6 +14,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.driver_forms import DAMAGES, FORMS
 
 
 def logs(folder: Path) -> Path:
@@ -65,6 +66,8 @@ class TestLogFiles(DriverContract):
                 Useless("nothing", "empty file", "logs.tar", lambda _: b""),
                 Useless("no archive", "cannot be unpacked", "logs.tar", lambda _: b"x" * 2000),
             ),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     def test_lines_and_offsets_are_recorded(self, case: Case) -> None:

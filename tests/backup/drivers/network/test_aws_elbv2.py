@@ -15,10 +15,12 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
+from tests.contracts.driver_forms import DAMAGES, FORMS
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
+SET_BY_THE_SERVER = ("RuleArn", "Priority", "ForwardConfig", "TargetGroupArn", "LoadBalancerArns")
 ORIGIN = Place(origin=True)
 
 
@@ -66,7 +68,7 @@ class TestContract(DriverContract):
             copy = driver(store)._scratch_name("shop-prod", place)
             change_rules(elbv2, listener_of(elbv2, copy))
 
-        def origin() -> str:
+        def held() -> list[Any]:
             found: list[Any] = []
             for balancer in elbv2.describe_load_balancers(Names=["shop-prod"])["LoadBalancers"]:
                 arn = balancer["LoadBalancerArn"]
@@ -75,7 +77,7 @@ class TestContract(DriverContract):
                 rules = [elbv2.describe_rules(ListenerArn=one["ListenerArn"])["Rules"] for one in listeners]
                 tags = elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
                 found += [balancer, listeners, groups, rules, tags]
-            return digest(found)
+            return found
 
         def group(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
             return documents(lambda d: change(d["target-group/shop-prod-stable"]))
@@ -94,11 +96,14 @@ class TestContract(DriverContract):
         )  # fmt: skip
         return Case(
             driver=driver(store),
-            origin=origin,
+            origin=lambda: digest(held()),
+            restored=lambda: without(held(), *SET_BY_THE_SERVER),
             useless=useless,
             change=lambda: change_rules(elbv2, listener_of(elbv2, "shop-prod")),
             spoil=spoil,
             left_over=lambda place: scratch_names(elbv2),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
 

@@ -18,10 +18,12 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
+from tests.contracts.driver_forms import DAMAGES, FORMS
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
+SET_BY_THE_SERVER = ("CreateDate", "UpdateDate", "RoleId", "VersionId", "DefaultVersionId")
 ORIGIN = Place(origin=True)
 SCRATCH = Place(name="proof1")
 COUNTER = itertools.count(1)
@@ -49,6 +51,14 @@ def connection(moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch) -> None:
     aws_connection(monkeypatch, moto_server.url)
 
 
+def in_lists(value: Any) -> Any:
+    """Return what IAM answered with lists where a policy may have a single value instead."""
+    if isinstance(value, dict):
+        single = {key for key in ("Action", "Resource", "Service", "AWS") if isinstance(value.get(key), str)}
+        return {key: [one] if key in single else in_lists(one) for key, one in value.items()}
+    return [in_lists(one) for one in value] if isinstance(value, list) else value
+
+
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, store: BackupStore, moto_server: moto.Moto) -> Case:
@@ -68,14 +78,14 @@ class TestContract(DriverContract):
             names += [found["PolicyName"] for found in iam.list_policies(Scope="Local")["Policies"]]
             return [name for name in names if name.startswith("airlock-")]
 
-        def origin() -> str:
+        def held() -> list[Any]:
             roles = iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"]
             arns = [one["Arn"] for one in iam.list_policies(Scope="Local")["Policies"] if "/airlock-" not in one["Arn"]]
-            return digest([
+            return [
                 [one for one in roles if not one["RoleName"].startswith("airlock-")],
                 [iam.get_policy(PolicyArn=arn)["Policy"] for arn in arns],
                 [iam.list_policy_versions(PolicyArn=arn)["Versions"] for arn in arns],
-            ])
+            ]
 
         stream = "documents.json"
         useless = (
@@ -91,7 +101,15 @@ class TestContract(DriverContract):
                     documents(lambda d: d["role/shop-app"]["inline"].update(parameters={"Statement": "none"}))),
         )  # fmt: skip
         return Case(
-            driver=driver(store), change=change, spoil=spoil, origin=origin, useless=useless, left_over=left_over
+            driver=driver(store),
+            change=change,
+            spoil=spoil,
+            origin=lambda: digest(held()),
+            useless=useless,
+            left_over=left_over,
+            restored=lambda: without(in_lists(held()), *SET_BY_THE_SERVER),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
 

@@ -16,6 +16,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.driver_forms import DAMAGES, FORMS
 
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
@@ -89,6 +90,9 @@ class TestTlsCertificate(DriverContract):
                 Useless("another name", "subject", "certificate.pem", lambda _: certificate("other", stranger)),
             ),
             secrets=(body,),
+            restored=lambda: digest_of_folder(folder, times=False),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     def test_files_come_back_with_their_modes(self, case: Case, place: Place, tmp_path: Path) -> None:
@@ -127,7 +131,7 @@ def test_a_certificate_that_cannot_be_used_is_no_proof(
     proof = prove(driver, take(driver, "t.1"), place)
     assert not proof.ok
     assert [check.name for check in proof.checks if not check.ok] == [failing]
-    assert f"security.shop_tls: the backup t.1 is not proven: 1 of 8 checks failed: {failing}" in proof.reason
+    assert f"security.shop_tls: the backup t.1 is not proven: 1 of 9 checks failed: {failing}" in proof.reason
 
 
 def test_a_chain_that_does_not_hold_is_found(tmp_path: Path, place: Place) -> None:

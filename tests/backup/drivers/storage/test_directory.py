@@ -16,6 +16,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
+from tests.contracts.driver_forms import DAMAGES, FORMS
 
 
 def fill(root: Path) -> Path:
@@ -74,6 +75,9 @@ class TestDirectory(DriverContract):
                 Useless("half of it", "cannot be unpacked", "files.tar", lambda content: content[: len(content) // 2]),
                 Useless("another list", "'Empty'", "manifest.jsonl", lambda lines: lines.replace(b"empty", b"Empty")),
             ),
+            restored=lambda: digest_of_folder(root, times=False),
+            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
+            forms=dict.fromkeys(FORMS, "not tried yet"),
         )
 
     @pytest.mark.parametrize(

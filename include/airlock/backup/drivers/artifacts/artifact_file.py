@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,19 @@ from pydantic import Field
 from airlock.backup import driver as contract
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.artifacts.trial import Health, free_port, try_out
-from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder, sha256_of
+from airlock.backup.files import (
+    FILE_LEAVES_OUT,
+    Owners,
+    discard_folder,
+    present,
+    read_exactly,
+    recorded,
+    regular,
+    replace_file,
+    rights_of,
+    scratch_folder,
+    sha256_of,
+)
 from airlock.connections import connection
 from airlock.errors import BackupDamaged, InvalidInput
 from airlock.identity import file_identity
@@ -32,7 +45,7 @@ class ArtifactFileDriver(StreamDriver):
     writes to the end of those links as it was when the backup was taken."""
 
     kind = Kind.ARTIFACTS
-    capabilities = contract.Capabilities(consistent="one reading of the file")
+    capabilities = contract.Capabilities(consistent="one reading of the file", leaves_out=FILE_LEAVES_OUT)
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the installed artifact; links are followed")
@@ -47,6 +60,7 @@ class ArtifactFileDriver(StreamDriver):
         database_connection: str | None = Field(None, description="Airflow connection, given as DATABASE_URL")
         database: str | None = Field(None, description="database name, instead of that of the connection")
         start_seconds: float = Field(30, gt=0, le=600)
+        owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:
             return (file_identity(self.path),)
@@ -55,7 +69,7 @@ class ArtifactFileDriver(StreamDriver):
 
     def inspect(self) -> Inspection:
         path = Path(self.options.path)
-        if not path.exists():
+        if not present(path, self.label):
             return Inspection(present=False)
         seen = regular(path, self.label)
         return Inspection(
@@ -75,14 +89,15 @@ class ArtifactFileDriver(StreamDriver):
             "file": end.name,
             "digest": f"sha256:{stored.plain_sha256}",
             "size": seen.st_size,
-            "mode": f"{seen.st_mode & 0o7777:04o}",
+            "rights": rights_of(end, seen, self.label, owners=self.options.owners),
         }
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
             scratch_folder(place, self.label)
         path = self._path(point, place)
-        replace_file(path, self.store.read(point.objects[0]), int(point.facts["mode"], 8), self.label)
+        rights = recorded(point.facts.get("rights"), self.label)
+        replace_file(path, self.store.read(point.objects[0]), rights, self.label)
         log.info("%s: wrote %s (%s)", self.label, path, point.facts["digest"])
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
@@ -91,14 +106,17 @@ class ArtifactFileDriver(StreamDriver):
             return (Check(name="the artifact", expected="present", found="missing", ok=False),)
         seen = regular(path, self.label)
         facts = point.facts
-        found = {"size": seen.st_size, "mode": f"{seen.st_mode & 0o7777:04o}", "digest": self._digest(path)}
+        rights = rights_of(path, seen, self.label, owners=self.options.owners)
+        found = {"size": seen.st_size, "rights": rights, "digest": self._digest(path)}
         checks = [
-            Check(name=name, expected=facts[name], found=value, ok=value == facts[name])
+            Check(name=name, expected=facts.get(name), found=value, ok=value == facts.get(name))
             for name, value in found.items()
         ]
         if not checks[-1].ok:
             return tuple(checks)  # never start what is not the file that was backed up
-        health = self._start(path)
+        with tempfile.TemporaryDirectory(prefix="airlock-trial-") as elsewhere:
+            # in the origin nothing is written beside the artifact
+            health = self._start(path, Path(elsewhere) if place.origin else path.parent)
         checks.append(
             Check(
                 name=f"starts and answers {self.options.health_path}",
@@ -133,7 +151,7 @@ class ArtifactFileDriver(StreamDriver):
             digest.update(chunk)
         return f"sha256:{digest.hexdigest()}"
 
-    def _start(self, path: Path) -> Health:
+    def _start(self, path: Path, folder: Path) -> Health:
         port = free_port()
         words = {"{python}": sys.executable, "{artifact}": str(path), "{port}": str(port)}
         # only what the options name: the environment of this process holds Airflow's own secrets
@@ -146,7 +164,7 @@ class ArtifactFileDriver(StreamDriver):
             environment["DATABASE_URL"] = self._database_url(self.options.database_connection)
         command = [_filled(part, words) for part in self.options.command]
         log.info("%s: starting the restored artifact on 127.0.0.1:%d", self.label, port)
-        return try_out(command, environment, (port, self.options.health_path), path.parent, self.options.start_seconds)
+        return try_out(command, environment, (port, self.options.health_path), folder, self.options.start_seconds)
 
     def _database_url(self, connection_id: str) -> str:
         found = connection(connection_id)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from airlock.backup import driver as contract
+from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.cicd.git_program import git, stream
 from airlock.backup.files import discard_folder, fault, replace_file, scratch_folder
@@ -110,7 +111,7 @@ class GitDriver(StreamDriver):
     def _clone(self, point: RecoveryPoint, folder: Path) -> Path:
         """Return a mirror made from the bundle, in *folder*."""
         bundle, mirror = folder / "repository.bundle", folder / "repository.git"
-        replace_file(bundle, self.store.read(point.objects[0]), 0o600, self.label)
+        replace_file(bundle, self.store.read(point.objects[0]), Attributes(0o600), self.label)
         try:
             shutil.rmtree(mirror, ignore_errors=True)
             self._git("clone", "--quiet", "--mirror", str(bundle), str(mirror))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,18 @@ from pydantic import Field
 
 from airlock.backup import driver as contract
 from airlock.backup.driver import Place
-from airlock.backup.files import discard_folder, read_whole, regular, replace_file, scratch_folder
+from airlock.backup.files import (
+    FILE_LEAVES_OUT,
+    Owners,
+    discard_folder,
+    present,
+    read_exactly,
+    recorded,
+    regular,
+    replace_file,
+    rights_of,
+    scratch_folder,
+)
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.errors import InvalidInput
 from airlock.identity import file_identity
@@ -21,19 +32,28 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(.*)", re.DOTALL)
+_BARE_NAME = re.compile(r"\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_.-]*\s*")
+_ENCODED = re.compile(r"\s*[A-Za-z0-9+/]{16,}={1,2}\s*")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _LIMIT = 16 << 20
+_NO_NAME = "\ufeff"
 
 
 def parse_env(text: str) -> dict[str, str]:
     """Return the values of a ``.env`` file by key: comments, ``export``, quotes, and quoted values over several lines.
 
+    A name without a value, which takes it from the host, has none here either. Of a key that comes twice the last value
+    counts.
+
     :raises ValueError: a line is no assignment, or a quote does not end; names the line, never its content
     """
     values: dict[str, str] = {}
-    for number, line in _statements(text):
+    for number, line in _statements(text.removeprefix(_NO_NAME)):
         match = _ASSIGNMENT.fullmatch(line)
-        if match is None:
+        if _ENCODED.fullmatch(line) or (match is None and not _BARE_NAME.fullmatch(line)):
             raise ValueError(f"line {number} is no assignment KEY=value")
+        if match is None:
+            continue
         key, value = match.groups()
         if value[:1] in {"'", '"'}:
             end = _closing(value)
@@ -48,19 +68,28 @@ def parse_env(text: str) -> dict[str, str]:
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield each assignment with the number of its first line; comments and blank lines are left out."""
-    lines = iter(enumerate(text.splitlines(), start=1))
-    for number, first in lines:
+    lines = _LINE_END.split(text)
+    number = 0
+    while number < len(lines):
+        first, begun = lines[number], number
+        number += 1
         if not first.strip() or first.lstrip().startswith("#"):
             continue
-        line = first
-        match = _ASSIGNMENT.fullmatch(line)
-        while match is not None and match[2][:1] in {"'", '"'} and _closing(match[2]) is None:
-            following = next(lines, None)
-            if following is None:
-                break
-            line = f"{line}\n{following[1]}"
-            match = _ASSIGNMENT.fullmatch(line)
-        yield number, line
+        match = _ASSIGNMENT.fullmatch(first)
+        if match is not None and match[2][:1] in {"'", '"'}:
+            number = _end_of_quote(lines, begun, match[2])
+        yield begun + 1, "\n".join(lines[begun:number])
+
+
+def _end_of_quote(lines: Sequence[str], begun: int, value: str) -> int:
+    """Return the number of the line after the one in which the quote that *value* begins with ends, or the next one
+    where it never does."""
+    quote, end = value[0], _closing(value)
+    for number in range(begun + 1, len(lines)):
+        if end is not None:
+            return number
+        end = _closing(quote + lines[number])
+    return len(lines) if end is not None else begun + 1
 
 
 def _closing(value: str) -> int | None:
@@ -79,10 +108,11 @@ class EnvFileDriver(SecretDocumentDriver):
     """One ``.env`` file, restored byte for byte; every key is compared by a keyed digest."""
 
     kind = Kind.CONFIGURATION
-    capabilities = contract.Capabilities(consistent="one reading of the file")
+    capabilities = contract.Capabilities(consistent="one reading of the file", leaves_out=FILE_LEAVES_OUT)
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the file")
+        owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:
             return (file_identity(self.path),)
@@ -92,30 +122,44 @@ class EnvFileDriver(SecretDocumentDriver):
 
     def export(self, place: Place) -> Mapping[str, Any]:
         path = self._path(place)
-        if not path.exists():
+        if not present(path, self.label):
             return {}
         seen = regular(path, self.label)
         if seen.st_size > _LIMIT:
             raise InvalidInput(f"{self.label}: {path} has {seen.st_size} bytes; that is no .env file")
+        content = b"".join(read_exactly(path, seen, self.label))
+        if b"\0" in content:
+            raise InvalidInput(
+                f"{self.label}: {path} holds bytes of value 0, as UTF-16 does: no reader of .env files takes it; "
+                "save it as UTF-8"
+            )
         try:
-            text = b"".join(read_whole(path, self.label)).decode()
-            values = parse_env(text)
+            text, encoding = content.decode(), "utf-8"
         except UnicodeDecodeError:
-            raise InvalidInput(f"{self.label}: {path} is not UTF-8") from None
+            text, encoding = content.decode("latin-1"), "latin-1"  # any byte has a character there
+        rights = rights_of(path, seen, self.label, owners=self.options.owners)
+        return {self._NAME: {"text": text, "encoding": encoding, "rights": rights, "values": self._values(path, text)}}
+
+    def _values(self, path: Path, text: str) -> dict[str, str]:
+        """Return the values by key, for a comparison one by one; none where the text is a dialect of its own, whose
+        names cannot be told from values: then the whole text is compared only."""
+        try:
+            return parse_env(text)
         except ValueError as error:
-            raise InvalidInput(f"{self.label}: {path}: {error}") from None
-        return {self._NAME: {"text": text, "mode": f"{seen.st_mode & 0o7777:04o}", "values": values}}
+            log.info("%s: %s: %s; it is compared as a whole, not key by key", self.label, path, error)
+            return {}
 
     def parts(self, name: str, document: Any) -> Mapping[str, Any]:  # noqa: ARG002 - part of the hook
         keys = {f"key {key}": value for key, value in document["values"].items()}
-        return {**keys, "whole text": document["text"], "mode": document["mode"]}
+        return {**keys, "whole text": [document["encoding"], document["text"]], **document["rights"]}
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         if not place.origin:
             scratch_folder(place, self.label)
         document = documents[self._NAME]
         path = self._path(place)
-        replace_file(path, [document["text"].encode()], int(document["mode"], 8), self.label)
+        content = document["text"].encode(document["encoding"])
+        replace_file(path, [content], recorded(document["rights"], self.label), self.label)
         log.info("%s: wrote %s with %d key(s)", self.label, path, len(document["values"]))
 
     def discard(self, place: Place) -> None:

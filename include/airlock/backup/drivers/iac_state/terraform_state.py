@@ -1,11 +1,13 @@
-"""Driver ``terraform_state``: a Terraform or OpenTofu state file, local or in any object storage. Knows the state
-format (version 4); its attributes may hold secrets, so only addresses and digests are shown."""
+"""Driver ``terraform_state``: a Terraform or OpenTofu state file, local or in any object storage. Knows where it lies
+and who may read it, not what is in it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+import fcntl
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,69 +16,45 @@ from upath import UPath
 
 from airlock.backup import driver as contract
 from airlock.backup import objects
+from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.files import discard_folder, scratch_folder
-from airlock.errors import InvalidInput
+from airlock.backup.drivers.iac_state.state_format import facts_of
+from airlock.backup.files import (
+    FILE_LEAVES_OUT,
+    Owners,
+    discard_folder,
+    present,
+    recorded,
+    regular,
+    replace_file,
+    rights_of,
+    scratch_folder,
+)
+from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
-from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
-_FORMAT = 4
 _LIMIT = 1 << 30
-_FACTS = ("lineage", "serial", "resource addresses", "JSON content", "bytes")
-
-
-def addresses(state: dict[str, Any]) -> list[str]:
-    """Return the address of every resource instance of a state, sorted, the way ``terraform state list`` shows them."""
-    found: list[str] = []
-    for resource in state.get("resources", []):
-        parts = [resource["module"]] if resource.get("module") else []
-        parts += ["data"] if resource.get("mode") == "data" else []
-        base = ".".join([*parts, resource["type"], resource["name"]])
-        found += [base + _index(instance.get("index_key")) for instance in resource.get("instances", [])]
-    return sorted(found)
-
-
-def _index(key: Any) -> str:
-    return "" if key is None else f"[{json.dumps(key)}]"
-
-
-def facts_of(content: bytes) -> dict[str, Any]:
-    """Return what a proof compares of a state.
-
-    :raises ValueError: it is no state; the message holds nothing of the content
-    """
-    try:
-        state = json.loads(content)
-    except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
-    if not isinstance(state, dict) or state.get("version") != _FORMAT:
-        raise ValueError(f"it is no Terraform state of format version {_FORMAT}")
-    if not isinstance(state.get("lineage"), str) or not state["lineage"] or not isinstance(state.get("serial"), int):
-        raise ValueError("it has no lineage and serial")
-    try:
-        values = (
-            state["lineage"],
-            state["serial"],
-            addresses(state),
-            digest_of(state),
-            "sha256:" + hashlib.sha256(content).hexdigest(),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError("its list of resources is malformed") from None
-    return dict(zip(_FACTS, values, strict=True))
+_PRIVATE = Attributes(0o600).facts()
+"""Of an object that is restored into a file: it may hold secrets."""
+_SHOWN = ("format", "lineage", "serial", "resource addresses", "bytes")
 
 
 class TerraformStateDriver(StreamDriver):
     """One state file. It is read in one go, as Terraform does."""
 
     kind = Kind.IAC_STATE
-    capabilities = contract.Capabilities(consistent="one reading of the state file")
+    capabilities = contract.Capabilities(
+        consistent="one reading of the state file, under the lock of Terraform where it is local",
+        leaves_out=("other workspaces and the .backup beside the state", *FILE_LEAVES_OUT),
+    )
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="local path, or URL of an object storage, of the state file")
         connection: str | None = Field(None, description="Airflow connection of the object storage")
+        owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:
             return (file_identity(self.path),)
@@ -88,25 +66,26 @@ class TerraformStateDriver(StreamDriver):
         size = objects.size(path)
         if size is None:
             return Inspection(present=False)
-        facts = self._facts(path)
+        facts = self._facts(Place(origin=True))
         return Inspection(
             present=True,
             size_bytes=size,
             fingerprint=str(facts["bytes"]),
-            detail={"serial": facts["serial"], "resources": len(facts["resource addresses"])},
+            detail={"serial": facts["serial"], "resources": len(facts["resource addresses"] or ())},
         )
 
     def take(self, write: Write) -> dict[str, Any]:
         path = self._origin()
         content = self._read(path)
-        facts = self._parse(path, content)
+        facts = {**self._parse(path, content), "rights": self._rights(Place(origin=True))}
         write("terraform.tfstate", [content])
         log.info(
-            "%s: read %s: serial %d, %d resource(s)",
+            "%s: read %s: format %s, serial %s, %s resource(s)",
             self.label,
             path,
+            facts["format"],
             facts["serial"],
-            len(facts["resource addresses"]),
+            "unknown" if facts["resource addresses"] is None else len(facts["resource addresses"]),
         )
         return facts
 
@@ -115,24 +94,60 @@ class TerraformStateDriver(StreamDriver):
         if not place.origin:
             scratch_folder(place, self.label)
         path = self._path(place)
-        objects.put(path, content)
+        local = self._local(place)
+        if local is None:
+            objects.put(path, content)
+        else:
+            with self._lock(local, fcntl.LOCK_EX):
+                replace_file(local, [content], recorded(point.facts.get("rights") or _PRIVATE, self.label), self.label)
         log.info("%s: wrote %s, %d bytes", self.label, path, len(content))
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         try:
-            found: dict[str, Any] = self._facts(self._path(place))
+            found: dict[str, Any] = self._facts(place)
         except InvalidInput as error:
             return (Check(name="a Terraform state", expected="readable", found=str(error), ok=False),)
+        rights = point.facts.get("rights")
+        names = (*_SHOWN, "rights") if rights is not None and self._local(place) is not None else _SHOWN
         return tuple(
             Check(name=name, expected=point.facts.get(name), found=found[name], ok=point.facts.get(name) == found[name])
-            for name in _FACTS
+            for name in names
         )
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)
 
-    def _facts(self, path: UPath) -> dict[str, Any]:
-        return self._parse(path, self._read(path))
+    def _facts(self, place: Place) -> dict[str, Any]:
+        path = self._path(place)
+        return {**self._parse(path, self._read(path)), "rights": self._rights(place)}
+
+    def _rights(self, place: Place) -> dict[str, Any] | None:
+        """Return who may do what with the file; ``None`` for an object, whose rights are its storage's."""
+        local = self._local(place)
+        if local is None:
+            return None
+        return rights_of(local, regular(local, self.label), self.label, owners=self.options.owners)
+
+    def _local(self, place: Place) -> Path | None:
+        """Return where the file is on this machine; ``None`` for an object."""
+        path = self._path(place)
+        return Path(path.path) if objects.is_local(path) else None
+
+    @contextmanager
+    def _lock(self, path: Path, how: int) -> Iterator[None]:
+        """Hold the lock that Terraform itself takes on a local state.
+
+        :raises TemporaryError: Terraform is at work on it
+        """
+        if not present(path, self.label):
+            yield
+            return
+        try:
+            with path.open("r+b" if how == fcntl.LOCK_EX else "rb") as held:
+                fcntl.lockf(held, how | fcntl.LOCK_NB)
+                yield
+        except BlockingIOError as error:
+            raise TemporaryError(f"{self.label}: Terraform is at work on {path} and holds its lock") from error
 
     def _parse(self, path: UPath, content: bytes) -> dict[str, Any]:
         try:
@@ -146,8 +161,10 @@ class TerraformStateDriver(StreamDriver):
             raise InvalidInput(f"{self.label}: {path} is not there; check 'path' in the service file")
         if size > _LIMIT:
             raise InvalidInput(f"{self.label}: {path} has {size} bytes; that is no Terraform state")
-        with objects.opened(path) as source:
-            return source.read()
+        with contextlib.ExitStack() as held:
+            if objects.is_local(path):
+                held.enter_context(self._lock(Path(path.path), fcntl.LOCK_SH))
+            return held.enter_context(objects.opened(path)).read()
 
     def _path(self, place: Place) -> UPath:
         return self._origin() if place.origin else UPath(Path(place.folder) / "restored.tfstate")

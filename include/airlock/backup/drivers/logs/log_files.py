@@ -111,7 +111,9 @@ class LogFilesDriver(StreamDriver):
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
-            self._unpack(point, scratch_folder(place, self.label) / "files")
+            files = scratch_folder(place, self.label) / "files"
+            shutil.rmtree(files, ignore_errors=True)
+            self._unpack(point, files)
             return
         root = Path(self.options.path)
         fresh = root / ".airlock-restore"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,24 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from pydantic import Field
 
 from airlock.backup import driver as contract
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.files import discard_folder, read_exactly, regular, replace_file, scratch_folder
+from airlock.backup.files import (
+    FILE_LEAVES_OUT,
+    Owners,
+    discard_folder,
+    present,
+    read_exactly,
+    recorded,
+    regular,
+    replace_file,
+    rights_of,
+    scratch_folder,
+)
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -27,6 +40,7 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _LIMIT = 1 << 20
+_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,14 +61,18 @@ class Pair:
         leaf = self.leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return leaf == self.public_of_key
 
-    def broken_link(self) -> str:
-        """Return which certificate of the chain is not issued by the next one; empty when all are."""
-        for lower, upper in zip(self.chain, self.chain[1:], strict=False):
-            try:
-                lower.verify_directly_issued_by(upper)
-            except (ValueError, TypeError, InvalidSignature):
-                return f"{lower.subject.rfc4514_string()} is not issued by {upper.subject.rfc4514_string()}"
-        return ""
+    def broken_issuer(self) -> str:
+        """Return what is wrong with the issuer of the leaf; empty where nothing is.
+
+        Clients find the way to a root themselves: a bundle may hold several issuers of one name, others besides, in any
+        order, or none. Names are not compared, because one name can be written in several types of string. What helps
+        no client is a bundle in which nothing signed the leaf.
+        """
+        others = self.chain[1:]
+        if not others or any(_signed(self.leaf, upper) for upper in self.chain):
+            return ""
+        upper = others[0].subject.rfc4514_string()
+        return f"{self.leaf.subject.rfc4514_string()} is not issued by {upper} or any other of the file"
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded: digests and public fields only."""
@@ -71,28 +89,75 @@ def parse(certificate: bytes, key: bytes) -> Pair:
 
     :raises ValueError: one of them cannot be used; the message holds nothing of them
     """
+    if certificate[:1] == b"\x30" or key[:1] == b"\x30":
+        raise ValueError("a file is in the form DER or PKCS #12; servers read PEM, so convert it with openssl")
     try:
         chain = tuple(x509.load_pem_x509_certificates(certificate))
-    except ValueError:
+        pair = Pair(chain, _public_half(key))
+        pair.facts(), pair.matches, pair.broken_issuer()
+    except _Unreadable as error:
+        raise ValueError(str(error)) from None
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, OverflowError):
         raise ValueError("the certificate file holds no readable PEM certificate") from None
+    return pair
+
+
+class _Unreadable(Exception):
+    """A key that cannot be used; ``str()`` says why, and nothing of the key."""
+
+
+def _public_half(key: bytes) -> bytes:
+    # a key's parameters may stand before it, and its certificate around it: servers skip both
+    found = _KEY.search(key)
     try:
-        private = load_pem_private_key(key, password=None)
+        private = load_pem_private_key(key if found is None else found[0], password=None)
+        return private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except TypeError:
-        raise ValueError("the key is protected by a passphrase, which is not supported") from None
+        raise _Unreadable("the key is protected by a passphrase, which is not supported") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("the key file holds no readable PEM private key") from None
-    return Pair(chain, private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        raise _Unreadable("the key file holds no readable PEM private key") from None
+
+
+def _signed(lower: x509.Certificate, upper: x509.Certificate) -> bool:
+    """Return whether the key of *upper* signed *lower*, whatever their names are."""
+    try:
+        key = upper.public_key()
+        if isinstance(key, rsa.RSAPublicKey):
+            parameters = lower.signature_algorithm_parameters
+            algorithm = lower.signature_hash_algorithm
+            if algorithm is None or not isinstance(parameters, padding.PSS | padding.PKCS1v15):
+                return False
+            key.verify(lower.signature, lower.tbs_certificate_bytes, parameters, algorithm)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            parameters = lower.signature_algorithm_parameters
+            if not isinstance(parameters, ec.ECDSA):
+                return False
+            key.verify(lower.signature, lower.tbs_certificate_bytes, parameters)
+        elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+            key.verify(lower.signature, lower.tbs_certificate_bytes)
+        else:
+            return False
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class TlsCertificateDriver(StreamDriver):
     """A certificate file (leaf first, then its chain) and a key file."""
 
     kind = Kind.SECURITY
-    capabilities = contract.Capabilities(consistent="both files, which must match each other")
+    capabilities = contract.Capabilities(
+        consistent="both files, which must match each other", leaves_out=FILE_LEAVES_OUT
+    )
 
     class Options(DriverOptions):
         certificate: str = Field(min_length=1, description="PEM file: the certificate, then its chain")
         key: str = Field(min_length=1, description="PEM file of the private key, without passphrase")
+        owners: Owners = True
         minimum_days: float = Field(0, ge=0, description="days that the certificate must still be valid")
 
         def identities(self) -> tuple[str, ...]:
@@ -101,7 +166,7 @@ class TlsCertificateDriver(StreamDriver):
     options: Options
 
     def inspect(self) -> Inspection:
-        if not (Path(self.options.certificate).exists() and Path(self.options.key).exists()):
+        if not all(present(path, self.label) for path in self._paths(Place(origin=True))):
             return Inspection(present=False)
         certificate, key, facts = self._origin()
         return Inspection(
@@ -122,8 +187,9 @@ class TlsCertificateDriver(StreamDriver):
         contents = [b"".join(self.store.read(stored)) for stored in point.objects]
         if not place.origin:
             scratch_folder(place, self.label)
-        for path, content, mode in zip(self._paths(place), contents, point.facts["modes"], strict=True):
-            replace_file(path, [content], int(mode, 8), self.label)
+        given = point.facts.get("rights", ("", ""))
+        for path, content, rights in zip(self._paths(place), contents, given, strict=True):
+            replace_file(path, [content], recorded(rights, self.label), self.label)
             log.info("%s: wrote %s", self.label, path)
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
@@ -135,20 +201,20 @@ class TlsCertificateDriver(StreamDriver):
         checks = [
             Check(
                 name=name.replace("_", " "),
-                expected=point.facts[name],
+                expected=point.facts.get(name),
                 found=found[name],
-                ok=point.facts[name] == found[name],
+                ok=point.facts.get(name) == found[name],
             )
-            for name in ("subject", "certificates", "public_key", "modes")
+            for name in ("bytes", "subject", "certificates", "public_key", "rights")
         ]
         now = datetime.now(UTC)
         end, begin = pair.leaf.not_valid_after_utc, pair.leaf.not_valid_before_utc
         least = now + timedelta(days=self.options.minimum_days)
-        broken = pair.broken_link()
+        broken = pair.broken_issuer()
         return (
             *checks,
             Check(name="key belongs to the certificate", expected=True, found=pair.matches, ok=pair.matches),
-            Check(name="each certificate is issued by the next", expected="", found=broken, ok=not broken),
+            Check(name="the certificate is issued by one of the file", expected="", found=broken, ok=not broken),
             Check(name="already valid", expected="a begin in the past", found=begin.isoformat(), ok=begin <= now),
             Check(
                 name="not expired",
@@ -180,15 +246,15 @@ class TlsCertificateDriver(StreamDriver):
         return certificate, key, facts
 
     def _read(self, place: Place) -> tuple[bytes, bytes, dict[str, Any]]:
-        contents, modes = [], []
+        contents, rights = [], []
         for path in self._paths(place):
             seen = regular(path, self.label)
             if seen.st_size > _LIMIT:
                 raise InvalidInput(f"{self.label}: {path} has {seen.st_size} bytes; that is no PEM file")
             contents.append(b"".join(read_exactly(path, seen, self.label)))
-            modes.append(f"{seen.st_mode & 0o7777:04o}")
+            rights.append(rights_of(path, seen, self.label, owners=self.options.owners))
         try:
             pair = parse(contents[0], contents[1])
         except ValueError as error:
             raise InvalidInput(f"{self.label}: {error}; check {self._paths(place)[0].parent}") from None
-        return contents[0], contents[1], {**pair.facts(), "modes": modes}
+        return contents[0], contents[1], {**pair.facts(), "bytes": [_digest(one) for one in contents], "rights": rights}

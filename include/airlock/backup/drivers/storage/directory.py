@@ -91,8 +91,9 @@ class DirectoryDriver(StreamDriver):
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
-            scratch_folder(place, self.label)
-            self._unpack(point, Path(place.folder) / "files")
+            files = scratch_folder(place, self.label) / "files"
+            _remove(files)
+            self._unpack(point, files)
             return
         # beside the origin, so that the exchange is two renames; names are fixed, so that a retry finds what was left
         root = Path(self.options.path).resolve()
