@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from airlock.deploy.strategy import Move
-from airlock.models import Outcome, Plan, Record, Reversal
+from airlock.models import Outcome, Plan, Proof, Record, Reversal
 
 WAY_BACK = "roll_back"
 """The act after which a release only goes back."""
@@ -58,6 +58,21 @@ def way_back_needed(records: Sequence[Record], damaged: Sequence[str]) -> str:
     if ended or not (acted(records) or damaged):
         return ""
     return f"its evidence is damaged: {damaged[0]}" if damaged else reason_of(records)
+
+
+def unproven_restores(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the resources whose origin the way back restored, and of which no later record proves that the origin is
+    what was backed up."""
+    unproven: dict[str, str] = {}
+    for record in records:
+        if record.type == "act" and record.subject == "restore":
+            unproven[str(record.data["resource"])] = str(record.data["recovery_point"])
+        elif record.type == "restored":
+            proof = Proof.model_validate(record.data["proof"])
+            if all(check.ok for check in proof.checks) and proof.checks:
+                unproven = {name: point for name, point in unproven.items()
+                            if (name, point) != (proof.resource, proof.recovery_point)}
+    return tuple(sorted(unproven))
 
 
 def reason_of(records: Sequence[Record]) -> str:

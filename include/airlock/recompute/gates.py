@@ -8,7 +8,7 @@ from airlock.backup.run import restore_set
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
-from airlock.deploy.landing import choose, outcome_of, reason_of
+from airlock.deploy.landing import choose, outcome_of, reason_of, unproven_restores
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
 from airlock.recompute import migrations
@@ -27,10 +27,11 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "calendar", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
     for entry in history.of("hold"):
         yield again(history, entry, "hold", f"{entry.record.subject}: {entry.data.get('code')}", _calendar)
-    for entry in history.of("proof"):
-        proof = entry.data.get("proof")
-        answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
-        yield again(history, entry, f"proof {entry.record.subject}", answer, _proof)
+    for kind in ("proof", "restored"):
+        for entry in history.of(kind):
+            proof = entry.data.get("proof")
+            answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
+            yield again(history, entry, f"{kind} {entry.record.subject}", answer, _proof)
     for entry in history.of("restore_set"):
         skew = f"skew {entry.data.get('skew_seconds')} s"
         yield again(history, entry, "restore set", skew, _restore_set)
@@ -161,8 +162,9 @@ def _decision(history: History, entry: Entry) -> tuple[str, ...]:
 def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
     stable, state = history.plan(entry).current_version, TargetState.model_validate(entry.data["state"])
     others = sorted(one.version for one in state.versions if one.version != stable and one.running)
-    return compared({**entry.data, "weight": state.weight_of(stable), "others": others},
-                    {"why": reason_of(history.before(entry)), "weight": 100, "others": []})
+    unproven = list(unproven_restores(history.before(entry)))
+    return compared({**entry.data, "weight": state.weight_of(stable), "others": others, "unproven": unproven},
+                    {"why": reason_of(history.before(entry)), "weight": 100, "others": [], "unproven": []})
 
 
 def _outcome(history: History, entry: Entry) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from airlock.errors import AirlockError, GateRefused, InvalidInput, PermitInvalid, TemporaryError
-from airlock.flow.acting import forward
+from airlock.errors import AirlockError, EffectMissing, GateRefused, InvalidInput, PermitInvalid, TemporaryError
+from airlock.flow.acting import backward, forward
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, conflicts, deploy, migrate, rollback, settle
 from airlock.models import Record, utc_now
@@ -219,7 +219,9 @@ def test_the_way_back_does_what_verdict_and_policy_say(
     deploy.stage(release)
     admin.execute("UPDATE orders SET id = 7 WHERE id = 1")
     release.record("fault", "canary", message="the canary failed", error="GateRefused")
+    dsn, password = admin.info.dsn, admin.info.password
     back(release)
+    admin = psycopg.connect(dsn, password=password, autocommit=True)  # a restore ends all connections
     assert of(release, "data_way_back")[0].data["choice"] == choice
     assert columns(admin) == there
     assert has_index(admin) is (choice == "keep")
@@ -230,6 +232,25 @@ def test_the_way_back_does_what_verdict_and_policy_say(
     if choice == "undo":
         assert admin.execute("SELECT count(*) FROM airlock.migrations").fetchone() == (0,)
     assert (rows == (None,)) is (choice == "restore"), "what was applied goes back with the rest"
+    proofs = [one.data["proof"] for one in of(release, "restored")]
+    assert [(one["resource"], one["place"], one["ok"]) for one in proofs] == [("cafe_db", "origin", True)] * (
+        choice == "restore"
+    )
+
+
+def test_a_way_back_is_not_verified_while_restored_data_is_unproven(admin: Any, tmp_path: Path) -> None:
+    release = permitted(prepared(tmp_path, ADDS, "undo", "cafe_db"))
+    migrate.migrate(release)
+    deploy.stage(release)
+    rollback.traffic(release, "it is ill")
+    rollback.data(release)
+    point = of(release, "restored")[0].data["proof"]["recovery_point"]
+    with backward(release, "restore", resource="cafe_db", recovery_point=point):
+        pass  # killed in the middle of a second one
+    with pytest.raises(EffectMissing, match="cafe_db; clear the task deploy.rollback.data"):
+        rollback.verify(release)
+    rollback.data(release)
+    rollback.verify(release)
 
 
 def test_a_way_back_that_was_interrupted_goes_on(admin: Any, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 
 from airlock.backup.run import restore_origin
-from airlock.deploy.landing import WAY_BACK, DataWayBack, reason_of, way_back_needed
+from airlock.deploy.landing import WAY_BACK, DataWayBack, reason_of, unproven_restores, way_back_needed
 from airlock.errors import EffectMissing, PermanentError
 from airlock.flow.acting import backward
 from airlock.flow.release import Release
 from airlock.flow.stages import migrate
+from airlock.flow.stages.backup import label
 from airlock.flow.stages.deploy import show
 from airlock.models import TargetState
 
@@ -52,14 +53,16 @@ def data(release: Release) -> tuple[str, ...]:
                 f"{resource.kind}.{resource.name}: has no recovery point to go back to; restore it by hand"
             )
         with backward(release, "restore", resource=resource.name, recovery_point=point.id):
-            restore_origin(release.driver(resource), point)
+            proof = restore_origin(release.driver(resource), point)
+            release.record("restored", label(resource), proof=proof.model_dump(mode="json"))
         restored.append(resource.name)
-        log.info("%s.%s: origin restored from %s", resource.kind, resource.name, point.id)
+        log.info("%s: origin restored from %s, %d checks agree", label(resource), point.id, len(proof.checks))
     return tuple(restored)
 
 
 def verify(release: Release) -> None:
-    """Look at the target: all traffic on the version before, and no other version running.
+    """Look at the target: all traffic on the version before, and no other version running; and at the data: each
+    origin that was restored was compared with its backup in that moment, and agreed.
 
     :raises EffectMissing: it is not so
     """
@@ -72,5 +75,11 @@ def verify(release: Release) -> None:
             "version running; clear the task deploy.rollback.traffic"
         )
     records, _ = release.ledger.read_undamaged(release.id)
+    unproven = unproven_restores(records)
+    if unproven:
+        raise EffectMissing(
+            f"after the rollback nothing on record proves that these are what was backed up: {', '.join(unproven)}; "
+            "clear the task deploy.rollback.data"
+        )
     release.record("rolled_back", state=state.model_dump(mode="json"), why=reason_of(records))
     log.info("verified on the target: %s; next: seal the evidence", show(state))
