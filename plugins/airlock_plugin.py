@@ -8,7 +8,9 @@ from airflow.plugins_manager import AirflowPlugin
 
 from airlock.flow.dropped_dags import DroppedDags
 from airlock.flow.renewed_requests import RenewedRequests
+from airlock.flow.run_notes import RunNotes
 from airlock.flow.timetables import CycleTimetable
+from airlock.flow.trigger_requests import TriggerRequests
 
 
 class AirlockPlugin(AirflowPlugin):
@@ -19,4 +21,6 @@ class AirlockPlugin(AirflowPlugin):
     fastapi_root_middlewares: list[dict[str, Any]] = [
         {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests},
         {"name": "Airlock: DAGs that Airflow has dropped", "middleware": DroppedDags},
+        {"name": "Airlock: notes of runs", "middleware": RunNotes},
+        {"name": "Airlock: requests for releases", "middleware": TriggerRequests},
     ]

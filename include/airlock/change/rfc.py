@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, get_args
@@ -27,13 +27,18 @@ _SHOWN_UNKNOWN = 20
 _MOST_LINES = 60
 _ONE_LINE_UP_TO = 120
 _YEARS = range(2000, 2200)
+_PATIENCE = timedelta(minutes=5)
+"""How long somebody may take to fill in the form, and clocks may differ."""
 
 
-def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: ServiceEnvironment) -> Rfc:
+def rfc_from_form(
+    form: Mapping[str, Any], requester: str | None, environment: ServiceEnvironment, asked_at: datetime | None = None
+) -> Rfc:
     """Return the request for change that *form* asks for.
 
     :param form: values by field name (see ``airlock.change.form``); ``None`` and blank text mean "not given"
     :param requester: who triggered the run
+    :param asked_at: when they did, if what they ask for may not lie before it
     :raises InvalidInput: every fault of the form at once, each with its field and what to do
     """
     faults: list[str] = []
@@ -57,6 +62,9 @@ def rfc_from_form(form: Mapping[str, Any], requester: str | None, environment: S
         faults.append("justification: belongs to an emergency change only; empty it, or change the type")
     faults.extend(_requester(requester))
     start_after = _moment(values["start_after"], faults)
+    if start_after is not None and asked_at is not None and start_after < asked_at - _PATIENCE:
+        faults.append(f"start_after: {start_after:%Y-%m-%d %H:%M} UTC has passed; give a later moment, or leave it "
+                      "empty to begin at once")
     if faults:
         raise InvalidInput(f"the request for {environment.service} in {environment.environment} is wrong: "
                            + " | ".join(faults))

@@ -21,8 +21,9 @@ from airlock.flow.again import next_release
 from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
+from airlock.flow.run_notes import leave_note, note_text
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
-from airlock.flow.task import KeptProgress, first_release, pause, release_of, task_boundary, when_open
+from airlock.flow.task import KeptProgress, LastWord, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
 from airlock.services import ServiceEnvironment
@@ -37,7 +38,7 @@ SCHEDULED_RUN = "scheduled"
 CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
 
 
-class ReleaseOperator(BaseOperator):
+class ReleaseOperator(LastWord, BaseOperator):
     """Base of the operators: knows its service environment and opens the release of the run."""
 
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
@@ -45,7 +46,7 @@ class ReleaseOperator(BaseOperator):
         self.environment = environment
 
 
-class StageOperator(BaseOperator):
+class StageOperator(LastWord, BaseOperator):
     """Runs one stage that needs no people: ``act(release)``; with *while_open*, it waits for an open calendar.
 
     Most tasks are of this class or take a backup. Both derive from Airflow's own, because Airflow merges all
@@ -86,10 +87,12 @@ class ValidateOperator(ReleaseOperator):
             if departure := train.departure_of(run.run_id):
                 asked, wanted = train.request_of(release, departure, run.run_id)
                 change.validate(release, asked, train.SCHEDULER, wanted, departure[1])
+                show_request(release, context)
                 return
             if run.run_type not in CYCLE_RUNS:
                 given = tickets.filled(release, dict(context["params"]))
-                change.validate(release, given, requester_of(run))
+                change.validate(release, given, requester_of(run), asked_at=run.run_after)
+                show_request(release, context)
                 return
             if run.run_type == SCHEDULED_RUN:
                 self._refuse_late(release, run.run_after, context["ti"].try_number)
@@ -100,6 +103,7 @@ class ValidateOperator(ReleaseOperator):
                 log.info("nothing to release: %s", why)
                 raise AirflowSkipException(why)
             change.validate(release, form, train.SCHEDULER, digest)
+            show_request(release, context)
 
     def _refuse_late(self, release: Release, due: datetime, attempt: int) -> None:
         cycle = self.environment.cycle
@@ -121,6 +125,14 @@ class UndoOperator(ReleaseOperator):
             asked_by = train.return_of(release, departure, run.run_id) if departure else None
             requester = train.SCHEDULER if departure else requester_of(run)
             undo.request(release, given["reason"], given["incident"], requester, asked_by)
+            show_request(release, context)
+
+
+def show_request(release: Release, context: Context) -> None:
+    """Let the run show what was asked for."""
+    run, rfc = context["dag_run"], release.rfc
+    text = note_text(f"{rfc.version}, under way", f"{rfc.change_type} change asked for by {rfc.requester}: {rfc.title}")
+    leave_note(context["ti"], run.dag_id, run.run_id, text)
 
 
 def open_release(task: ReleaseOperator, context: Context) -> Release:
@@ -143,7 +155,7 @@ def requester_of(run: Any) -> str:
     return str(run.triggering_user_name)
 
 
-class TakeOperator(BaseOperator):
+class TakeOperator(LastWord, BaseOperator):
     """Takes one backup: start, look, finish. A retry goes on with the backup that was begun."""
 
     def __init__(self, *, environment: ServiceEnvironment, resource: Resource, **kwargs: Any) -> None:
@@ -262,6 +274,9 @@ class OutcomeOperator(ReleaseOperator):
         with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
             log.info("%s: %s: %s", release.id, result.upper(), why)
+            run = context["dag_run"]
+            head = close.headline(release, str(context["params"].get("version") or ""))
+            leave_note(context["ti"], run.dag_id, run.run_id, note_text(head, why))
             if result is Outcome.SKIPPED:
                 raise AirflowSkipException(why)
             if result is not Outcome.PROMOTED:

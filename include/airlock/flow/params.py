@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import Param
 
 from airlock.change.form import CHANGE_TYPES, FIELD_OF, FIELDS, FormField
+
+NOT_CHOSEN = "(not chosen)"
 
 
 def rollback_params() -> dict[str, Param]:
@@ -13,7 +17,7 @@ def rollback_params() -> dict[str, Param]:
     for name in ("reason", "incident"):
         field = FIELD_OF[name]
         schema = {**field.schema, "type": ["null", "string"]} if name == "incident" else dict(field.schema)
-        params[name] = Param(title=field.title, description_md=field.description, section=field.section, **schema,
+        params[name] = Param(title=field.title, description_md=field.description, **schema,
                              **({"default": None} if name == "incident" else {}))
     return params
 
@@ -26,12 +30,25 @@ def form_params(scheduled: bool) -> dict[str, Param]:
     """
     params: dict[str, Param] = {}
     for field in FIELDS:
-        schema = field.json_schema(optional=scheduled)
-        empty = {} if field.default is None and "null" not in schema["type"] else {"default": field.default}
-        params[field.name] = Param(
-            **empty, title=field.title, description_md=_description(field), section=field.section, **schema
-        )
+        schema = _shown(field, scheduled)
+        # Airflow shows what is in no section first, and open; all other sections are closed.
+        if "normal" not in field.needed_for:
+            schema["section"] = field.section
+        params[field.name] = Param(title=field.title, description_md=_description(field), **schema)
     return params
+
+
+def _shown(field: FormField, scheduled: bool) -> dict[str, Any]:
+    """Return schema and default of *field*. What is not chosen is an empty text: Airflow would offer the word null."""
+    schema: dict[str, Any] = field.json_schema(optional=scheduled)
+    if field.default is not None or "null" in schema["type"]:
+        schema["default"] = field.default
+    if None in schema.get("enum", ()):
+        choices = [one for one in schema["enum"] if one is not None]
+        if field.default is not None:
+            return {**schema, "enum": choices}
+        return {**schema, "enum": ["", *choices], "default": "", "values_display": {"": NOT_CHOSEN}}
+    return schema
 
 
 def _description(field: FormField) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -17,6 +18,8 @@ from airflow.timetables.trigger import DeltaTriggerTimetable
 from airlock.errors import AirlockError, InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.flow.release import Release
+from airlock.flow.run_notes import leave_note, note_text
+from airlock.flow.stages import close
 from airlock.flow.stages.settle import RunState, settle, to_settle
 from airlock.flow.task import own_address
 from airlock.models import utc_now
@@ -66,12 +69,24 @@ class SettleOperator(BaseOperator):
         for identity in to_settle(Ledger(environment.ledger, environment.service, environment.environment)):
             release = Release(environment, identity, f"task {self.task_id}")
             try:
+                ended = release.ledger.sealed(identity)
                 if said := settle(release, own_address(), partial(state_of_run, task), utc_now()):
                     log.info("%s", said)
+                if not ended and release.ledger.sealed(identity):
+                    self._leave_word(release, task)
             except AirlockError as error:
                 log.error("%s is not settled: %s; next: tried again at the next run", identity, error)
                 faults.append(f"{identity}: {error}")
         return faults
+
+
+    def _leave_word(self, release: Release, task: RuntimeTaskInstanceProtocol) -> None:
+        """Say on the release's own run, whose tasks cannot any more, how it ended and where to read of it."""
+        run = release.latest("run") or {}
+        here = f"{own_address()}/dags/{DAG_ID}/runs/{quote(task.run_id)}/tasks/{self.task_id}"
+        _, why = close.outcome(release)
+        text = f"brought to its end by [settle]({here}): {why}"
+        leave_note(task, str(run["dag_id"]), str(run["run_id"]), note_text(close.headline(release), text))
 
 
 def state_of_run(task: RuntimeTaskInstanceProtocol, dag_id: str, run_id: str) -> RunState:

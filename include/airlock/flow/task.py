@@ -15,6 +15,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airlock.deploy.landing import acted
 from airlock.errors import AirlockError, CalendarClosed, TemporaryError, Throttled
 from airlock.flow import attempts
 from airlock.flow.again import newest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 LONGEST_SLEEP_SECONDS = 60.0
+_BEFORE_ACTS = ("change.", "backup.restore_set")
 DEFER_FROM_SECONDS = 20.0
 """Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
 seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
@@ -76,7 +78,36 @@ def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -
         log.error("%s: stopped: %s", task_id, error)
         attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
         release.notify("fault", f"{task_id} stopped", str(error))
+        _skip_to_close(release, task_id)
         raise AirflowFailException(str(error)) from None
+
+
+class LastWord:
+    """For operators: says in the log of a task that is ended from outside what becomes of its release."""
+
+    def on_kill(self) -> None:
+        """Called by Airflow when the task's run was marked or cleared by hand, or the worker stops."""
+        log.error("this task is ended from outside: it or its run was marked or cleared, or its worker stops; next: if "
+                  "the run goes on, this task is tried again; if not, the DAG settle brings the release to its end "
+                  "within a minute or so, and leaves the outcome, with a link to its log, as a note on this run")
+
+
+def _skip_to_close(release: Release, task_id: str) -> None:
+    """Skip all that would follow a refusal before anything was done, so that the run ends in seconds, and shows as
+    failed only what refused."""
+    from airflow.sdk import get_current_context
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    if not task_id.startswith(_BEFORE_ACTS) or acted(release.ledger.read_undamaged(release.id)[0]):
+        return
+    following = get_current_context()["task"].get_flat_relatives(upstream=False)
+    wanted = sorted(one.task_id for one in following if not one.task_id.startswith("close."))
+    try:
+        SUPERVISOR_COMMS.send(msg=SkipDownstreamTasks(tasks=list(wanted)))
+    except AirflowRuntimeError as error:  # then they end one by one, which only takes longer
+        log.warning("what follows could not be skipped at once: %s", error)
 
 
 def pause(task: BaseOperator, seconds: float) -> None:

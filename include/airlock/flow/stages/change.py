@@ -36,17 +36,23 @@ log = logging.getLogger(__name__)
 
 
 def validate(
-    release: Release, form: Mapping[str, Any], requester: str, digest: str | None = None, train: str | None = None
+    release: Release,
+    form: Mapping[str, Any],
+    requester: str,
+    digest: str | None = None,
+    train: str | None = None,
+    asked_at: datetime | None = None,
 ) -> Rfc:
     """Accept the request for change, or refuse it with every fault at once.
 
     :param digest: the content that is meant, where a cycle or a train chose it
     :param train: the departure of the release train that asks
+    :param asked_at: when a person asked
     :raises InvalidInput: the form, the service file or the artifact is wrong
     """
     require_declared(release.environment)
     check_deep(release.environment)
-    rfc = rfc_from_form(form, requester, release.environment)
+    rfc = rfc_from_form(form, requester, release.environment, asked_at)
     return accept(release, Rfc.model_validate({**rfc.model_dump(), "digest": digest, "train": train}))
 
 

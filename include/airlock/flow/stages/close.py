@@ -37,6 +37,20 @@ def seal(release: Release) -> Path:
     return pack
 
 
+def headline(release: Release, asked: str = "") -> str:
+    """Return the version and how its release ended, in a few words.
+
+    :param asked: the version that the form names, for a request that was never accepted
+    """
+    rfc = release.latest("rfc")
+    version = rfc["rfc"]["version"] if rfc else asked or release.id
+    back = "back to " if rfc and rfc["rfc"]["change_type"] == "rollback" else ""
+    ended = outcome(release)[0]
+    votes = release.recorded("vote")
+    rejected = ended is Outcome.REFUSED and bool(votes) and votes[-1].data["vote"]["choice"] == "reject"
+    return f"{back}{version} → {'rejected' if rejected else ended.replace('_', ' ')}"
+
+
 def outcome(release: Release) -> tuple[Outcome, str]:
     """Return the sealed outcome.
 
