@@ -101,6 +101,19 @@ class AirflowClient:
         """Return *run* as it is now."""
         return _run(self._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}"))
 
+    def note(self, run: Run) -> str | None:
+        """Return the note of *run*."""
+        found: str | None = self._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}")["note"]
+        return found
+
+    def log(self, run: Run, task_id: str, attempt: int = 1) -> str:
+        """Return the log of one try of a task, as it is shown."""
+        found = self._call(
+            "GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{attempt}"
+        )
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line)
+                         for line in found["content"])
+
     def task_states(self, run: Run) -> dict[str, str]:
         """Return the state of every task of *run* (``none`` while it has none)."""
         found = self._call(

@@ -194,6 +194,6 @@ FAULTS = (
           lasts=60, felt=False),
     Fault("broken file", _file(files.spoil, "the shop's own file is half edited for 60 s"), _mend_files, lasts=60,
           felt=False),
-    Fault("dropped dags", _file(files.drop_release_dags, "the file that builds the release DAGs is gone for 5 min"),
-          _mend_files, lasts=300, felt=False),
+    Fault("dropped dags", _file(files.drop_release_dags, "the file that builds the release DAGs is gone for 4 min"),
+          _mend_files, lasts=240, felt=False),
 )
