@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from airlock import last_good
-from airlock.errors import InvalidInput
-from airlock.services import find, load_services, read_services, read_standing, require_declared
+from airlock.errors import AirlockError, InvalidInput, UnknownName
+from airlock.schedule.train_file import find_standing_train, find_train
+from airlock.services import find, find_standing, load_services, read_services, read_standing, require_declared
+from tests.schedule.test_train import FILE
 from tests.service_data import TEXT, write
 
 DAGS = Path(__file__).resolve().parents[1] / "dags"
-POLICY = "seats: ["
 
 
 @pytest.fixture
@@ -147,3 +148,28 @@ def test_what_cannot_be_kept_or_read_is_no_fault_of_the_services(
     place.write_text("in the way")
     assert built("releases.py") == {"release.cafe.live"}
     assert "cannot be kept" in caplog.text
+
+
+def test_a_train_that_is_under_way_survives_a_mistake_in_its_file_and_nobody_boards(folder: Path) -> None:
+    trains = folder.parent / "trains"
+    (trains / "weekly.yaml").write_text(FILE)
+    assert built("trains.py") == {"train.weekly"}
+    good = find_train(trains, "weekly")
+    mistakes = ("train: [", "", FILE.replace("train: weekly", "train: other"), None)
+    for wrong in mistakes:
+        (trains / "weekly.yaml").unlink() if wrong is None else (trains / "weekly.yaml").write_text(wrong)
+        assert built("trains.py") == {"train.weekly"} and find_standing_train(trains, "weekly") == good
+        with pytest.raises(AirlockError):
+            find_train(trains, "weekly")
+        assert "no new one leaves" in shown()
+    with pytest.raises(UnknownName):
+        find_standing_train(trains, "daily")
+
+
+def test_the_services_of_a_train_and_the_environment_before_are_found_while_their_file_is_wrong(folder: Path) -> None:
+    good = find(folder, "cafe", "live")
+    (folder / "cafe.yaml").write_text("service: [")
+    assert find_standing(folder, "cafe", "live") == good
+    for service, environment in (("cafe", "later"), ("bar", "live")):
+        with pytest.raises(AirlockError):
+            find_standing(folder, service, environment)

@@ -1,9 +1,9 @@
-"""The last good version of every service environment, kept beside the service files, for the day a file goes wrong.
+"""The last good version of what files declare, kept beside Airlock's records, for the day that a file goes wrong.
 
 A release that is open, and the way back, must survive a mistake in any file. What was read without a fault is kept
 below ``AIRLOCK_HOME`` (else ``.airlock`` beside ``include``), where DAG processor and workers find it. It is no
 evidence: what was approved stands in the ledger, and a permit is checked against that all the same. Knows service
-environments; must not know how service files are read.
+environments; must not know how files are read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from airlock.service_model import ServiceEnvironment
 
+Model = TypeVar("Model", bound=BaseModel)
 log = logging.getLogger(__name__)
 HOME = "AIRLOCK_HOME"
 
@@ -32,31 +34,41 @@ def kept_folder(folder: Path | str) -> Path:
 
 def keep(folder: Path | str, environments: Iterable[ServiceEnvironment]) -> None:
     """Keep *environments*, which the files in *folder* declare without a fault. What cannot be kept is logged."""
-    place = kept_folder(folder)
     for one in environments:
-        path = place / f"{one.service}.{one.environment}.json"
-        content = one.model_dump_json().encode()
-        try:
-            if path.exists() and path.read_bytes() == content:
-                continue
-            place.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=place, prefix=".", delete=False) as stream:
-                stream.write(content)
-            Path(stream.name).replace(path)
-        except OSError as error:
-            log.warning("the last good version of %s %s cannot be kept: %s; if its file goes wrong, its DAGs go: let "
-                        "the DAG processor write to %s", one.service, one.environment, error, place)
+        keep_as(folder, f"{one.service}.{one.environment}", one)
+
+
+def keep_as(folder: Path | str, name: str, declared: BaseModel) -> None:
+    """Keep *declared*, which a file in *folder* declares without a fault, under *name*."""
+    place, content = kept_folder(folder), declared.model_dump_json().encode()
+    path = place / f"{name}.json"
+    try:
+        if path.exists() and path.read_bytes() == content:
+            return
+        place.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=place, prefix=".", delete=False) as stream:
+            stream.write(content)
+        Path(stream.name).replace(path)
+    except OSError as error:
+        log.warning("the last good version of %s cannot be kept: %s; if its file goes wrong, its DAGs go: let Airflow "
+                    "write to %s", name, error, place)
 
 
 def kept(folder: Path | str, service: str | None = None) -> tuple[ServiceEnvironment, ...]:
     """Return the last good versions, of *service* only if it is given, sorted by service and environment."""
-    found = []
-    for path in _paths(folder, service):
-        try:
-            found.append(ServiceEnvironment.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError) as error:
-            log.warning("%s: the last good version is not usable: %s", path, str(error).partition("\n")[0])
-    return tuple(sorted(found, key=lambda one: (one.service, one.environment)))
+    found = (kept_as(path, ServiceEnvironment) for path in _paths(folder, service))
+    return tuple(sorted(filter(None, found), key=lambda one: (one.service, one.environment)))
+
+
+def kept_as(path: Path, model: type[Model]) -> Model | None:
+    """Return what is kept at *path*, or ``None``: another version of Airlock may have kept it."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        log.warning("%s: the last good version is not usable: %s", path, str(error).partition("\n")[0])
+        return None
 
 
 def home_of(folder: Path | str, service: str) -> Path | None:

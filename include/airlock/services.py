@@ -22,7 +22,7 @@ from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
 from airlock.validated import Reading, sentence_of, unknown_field, validated
 
-__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "read_services",
+__all__ = ["ServiceEnvironment", "check_deep", "find", "find_standing", "load_file", "load_services", "read_services",
            "read_standing", "require_declared", "service_files", "services_folder"]
 
 
@@ -180,6 +180,21 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"
                       f"declared are {', '.join(known) or 'none'}")
+
+
+def find_standing(folder: Path | str, service: str, environment: str) -> ServiceEnvironment:
+    """Return what ``find`` returns; while no right file declares it, as it was good last.
+
+    :raises UnknownName: no file declares it, and none did
+    :raises InvalidInput: it is not found while some file is wrong, and was never right
+    """
+    try:
+        return find(folder, service, environment)
+    except (InvalidInput, UnknownName):
+        for one in last_good.kept(folder, service):
+            if one.environment == environment:
+                return one
+        raise
 
 
 def _build(document: Document, named: NamedFiles) -> Iterator[ServiceEnvironment]:

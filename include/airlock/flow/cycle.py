@@ -22,7 +22,7 @@ from airlock.schedule.promotion import (
     candidate,
     version_before,
 )
-from airlock.services import ServiceEnvironment, find, services_folder
+from airlock.services import ServiceEnvironment, find_standing, services_folder
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def next_version(
             f"{environment.source}: {environment.environment} has a cycle but no 'after', so it is not known "
             "which versions are good enough; name the environment before"
         )
-    before = past_of(find(services_folder(), environment.service, environment.after)).promoted
+    before = past_of(find_standing(services_folder(), environment.service, environment.after)).promoted
     here = past_of(environment)
     chosen = candidate(before, here.promoted, here.rolled_back, hints)
     data = {

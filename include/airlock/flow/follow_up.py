@@ -19,7 +19,7 @@ from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.services import find, services_folder
+from airlock.services import find_standing, services_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def following(context: Context, task_id: str) -> Iterator[tuple[StreamRun, Owed]
     """Yield the follow-up of the DAG run, and what is owed; end with one sentence when something is wrong."""
     asked = context["params"]
     try:
-        environment = find(services_folder(), str(asked["service"]), str(asked["environment"]))
+        environment = find_standing(services_folder(), str(asked["service"]), str(asked["environment"]))
         run = StreamRun(environment, FOLLOW_UP, str(asked["release"]), f"task {task_id}")
         yield run, follow_up.owed_after(environment, run.id)
     except AirlockError as error:

@@ -13,8 +13,9 @@ from airflow.sdk import get_parsing_context
 
 from airlock import last_good
 from airlock.errors import InvalidInput
+from airlock.last_good import kept_folder
 from airlock.schedule.train import Train
-from airlock.schedule.train_file import find_train, read_trains, trains_folder
+from airlock.schedule.train_file import find_standing_train, read_standing_trains, trains_folder
 from airlock.services import ServiceEnvironment, read_standing, services_folder, undeclared
 
 
@@ -45,14 +46,15 @@ def trains(dag_id: Callable[[Train], str]) -> Iterator[Train]:
     """Yield every train whose DAG is wanted now.
 
     :param dag_id: returns ``<something>.<train>``
-    :raises InvalidInput: on a worker, the file of the train is wrong
-    :raises UnknownName: on a worker, there is no such train any more
+    :raises InvalidInput: on a worker, the file of the train is wrong, and there is no version that was good
+    :raises UnknownName: on a worker, there is no such train
     """
     wanted = get_parsing_context().dag_id
     if wanted is None:
-        yield from read_trains(trains_folder()).declared
+        reading, stand_ins = read_standing_trains(trains_folder())
+        yield from (*reading.declared, *stand_ins)
         return
-    train = find_train(trains_folder(), wanted.partition(".")[2])
+    train = find_standing_train(trains_folder(), wanted.partition(".")[2])
     if wanted == dag_id(train):
         yield train
 
@@ -66,6 +68,10 @@ def refuse_wrong_files() -> None:
     reading, missing = read_standing(services_folder())
     gone = (f"{undeclared(one)}: mend or put back the file, or take the service away for good with: ./airlock services "
             f"retire {one.service} {one.environment}" for one in missing)
-    faults = (*reading.faults, *read_trains(trains_folder()).faults, *gone)
+    trains, missing_trains = read_standing_trains(trains_folder())
+    gone_trains = (f"{trains_folder()}/{one.train}.yaml: train {one.train} is declared in no right file any more, so "
+                   "no new one leaves: mend or put back the file, or let the train go for good by removing "
+                   f"{kept_folder(trains_folder()) / one.train}.json" for one in missing_trains)
+    faults = (*reading.faults, *trains.faults, *gone, *gone_trains)
     if faults:
         raise InvalidInput("\n".join(("no new DAGs are built of these files, until they are mended:", *faults)))

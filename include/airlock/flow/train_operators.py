@@ -23,6 +23,7 @@ from airlock.flow.stream import TRAINS, StreamRun, run_of
 from airlock.flow.task import pause, task_boundary
 from airlock.models import Outcome, utc_now
 from airlock.schedule.train import Train
+from airlock.schedule.train_file import find_train, trains_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,6 +55,7 @@ class BoardOperator(TrainOperator):
             if cut_off > utc_now():
                 log.info("boarding is open until %s UTC; next: decide who leaves", f"{cut_off:%a %d %b %H:%M}")
                 self.defer(trigger=DateTimeTrigger(moment=cut_off), method_name="execute")
+            find_train(trains_folder(), self.train.train)  # nobody boards by a last good version
             boarding.board(run, self.train, utc_now())
 
 

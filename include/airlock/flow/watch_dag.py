@@ -20,7 +20,8 @@ from airlock.flow.stages.train import home_of
 from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS
 from airlock.flow.task import own_address
 from airlock.models import utc_now
-from airlock.schedule.train_file import load_train, train_files
+from airlock.schedule.train import Train
+from airlock.schedule.train_file import read_standing_trains
 from airlock.services import ServiceEnvironment, read_standing, undeclared
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class WatchOperator(BaseOperator):
             name = f"{environment.service} {environment.environment}"
             found += self._watched(name, partial(self._environment, environment, context))
             found += self._watched(name, partial(self._open, environment, context, wrong * (environment in stand_ins)))
-        for path in train_files(self.trains):
-            found += self._watched(f"train {path.stem}", partial(self._train, path, context))
+        trains, missing = read_standing_trains(self.trains)
+        found += trains.faults
+        for train in (*trains.declared, *missing):
+            found += self._watched(f"train {train.train}", partial(self._train, train, context))
         if found:
             raise AirflowFailException("; ".join(found))
 
@@ -75,8 +78,7 @@ class WatchOperator(BaseOperator):
         states = partial(state_of_run, context["ti"])
         return watch.look_at_open(environment, wrong, own_address(), states, f"task {self.task_id}")
 
-    def _train(self, path: Path, context: Context) -> tuple[str, ...]:
-        train = load_train(path)
+    def _train(self, train: Train, context: Context) -> tuple[str, ...]:
         self._end(home_of(train), context, (TRAINS,))
         return watch.look_at_train(train, utc_now(), f"task {self.task_id}")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from airlock import last_good
 from airlock.errors import InvalidInput, UnknownName
 from airlock.schedule.train import Train, order
 from airlock.validated import Reading, load_policy
+
+log = logging.getLogger(__name__)
 
 
 def trains_folder() -> Path:
@@ -49,6 +53,32 @@ def read_trains(folder: Path) -> Reading[Train]:
         except InvalidInput as error:
             faults.append(str(error))
     return Reading(tuple(found), tuple(faults))
+
+
+def read_standing_trains(folder: Path) -> tuple[Reading[Train], tuple[Train, ...]]:
+    """Return what ``read_trains`` returns, which is kept, and the last good versions of what no right file declares."""
+    reading = read_trains(folder)
+    for train in reading.declared:
+        last_good.keep_as(folder, train.train, train)
+    there = {train.train for train in reading.declared}
+    kept = (last_good.kept_as(path, Train) for path in sorted(last_good.kept_folder(folder).glob("*.json")))
+    return reading, tuple(train for train in kept if train is not None and train.train not in there)
+
+
+def find_standing_train(folder: Path, name: str) -> Train:
+    """Return one train as ``find_train`` does; while its file is wrong or gone, as it was good last.
+
+    :raises UnknownName: there is no file of it, and never was
+    :raises InvalidInput: its file is wrong, and never was right
+    """
+    try:
+        return find_train(folder, name)
+    except (InvalidInput, UnknownName) as error:
+        kept = last_good.kept_as(last_good.kept_folder(folder) / f"{name}.json", Train)
+        if kept is None or kept.train != name:
+            raise
+        log.warning("the last good version of train %s holds for what is under way: %s", name, error)
+        return kept
 
 
 def find_train(folder: Path, name: str) -> Train:

@@ -24,8 +24,8 @@ from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import Candidate
 from airlock.schedule.train import Train, course_of, next_back
 from airlock.schedule.train import ended as rule_of_ending
-from airlock.schedule.train_file import find_train, trains_folder
-from airlock.services import ServiceEnvironment, find, services_folder
+from airlock.schedule.train_file import find_standing_train, trains_folder
+from airlock.services import ServiceEnvironment, find_standing, services_folder
 
 log = logging.getLogger(__name__)
 SCHEDULER = "scheduler"
@@ -43,7 +43,7 @@ def home_of(train: Train) -> ServiceEnvironment:
 
     :raises UnknownName: that service is not declared
     """
-    first = find(services_folder(), train.services[0].name, train.environment)
+    first = find_standing(services_folder(), train.services[0].name, train.environment)
     return first.model_copy(update={"service": train.train})
 
 
@@ -72,7 +72,7 @@ def held_until(run: StreamRun, train: Train, now: datetime) -> datetime | None:
     departure = _departure(run)
     closed = {}
     for service in departure["passengers"]:
-        where = find(services_folder(), service, train.environment)
+        where = find_standing(services_folder(), service, train.environment)
         asked = ask(where.calendar, service, where.environment, now)
         if not asked.decision.open:
             closed[service] = asked.decision
@@ -110,7 +110,7 @@ def leaves(run: StreamRun, service: str) -> Mapping[str, Any] | None:
         return None
     if run.latest("start", service) is None:
         run.record("start", service, **departure["releases"][service])
-    where = find(services_folder(), service, run.environment.environment)
+    where = find_standing(services_folder(), service, run.environment.environment)
     return _form(where, departure["releases"][service])
 
 
@@ -140,7 +140,7 @@ def arrived(run: StreamRun, service: str, kind: str, state_of: StateOf, now: dat
 
     :param kind: ``start`` for its release, ``send_back`` for its return
     """
-    where = find(services_folder(), service, run.environment.environment)
+    where = find_standing(services_folder(), service, run.environment.environment)
     release = Release(where, "none", run.actor)
     wanted = run_id(Train.model_validate(_departure(run)["train"]), run.id, kind)
     dag = dag_of(kind, service, where.environment)
@@ -223,7 +223,7 @@ def return_of(release: Release, asked: tuple[str, str], own_run: str) -> tuple[s
 
 
 def _train_run(release: Release, asked: tuple[str, str]) -> StreamRun:
-    train = find_train(trains_folder(), asked[0])
+    train = find_standing_train(trains_folder(), asked[0])
     if train.environment != release.environment.environment:
         raise GateRefused(f"{release.id}: the train {train.train} releases to {train.environment} only")
     return StreamRun(home_of(train), TRAINS, asked[1], release.actor)
