@@ -11,7 +11,8 @@ import pytest
 from airlock import last_good
 from airlock.errors import AirlockError, InvalidInput, UnknownName
 from airlock.schedule.train_file import find_standing_train, find_train
-from airlock.services import find, find_standing, load_services, read_services, read_standing, require_declared
+from airlock.services import find, load_services, read_services
+from airlock.stand_ins import find_standing, read_standing, require_declared
 from tests.schedule.test_train import FILE
 from tests.service_data import TEXT, write
 

@@ -22,8 +22,8 @@ from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
 from airlock.validated import Reading, sentence_of, unknown_field, validated
 
-__all__ = ["ServiceEnvironment", "check_deep", "find", "find_standing", "load_file", "load_services", "read_services",
-           "read_standing", "require_declared", "service_files", "services_folder"]
+__all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "read_services", "service_files",
+           "services_folder"]
 
 
 _VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
@@ -109,41 +109,6 @@ def _home(folder: Path | str, service: str, paths: list[Path], wrong: set[Path])
     return (paths[0] if len(paths) == 1 else None), ""
 
 
-def read_standing(
-    folder: Path | str, service: str | None = None
-) -> tuple[Reading[ServiceEnvironment], tuple[ServiceEnvironment, ...]]:
-    """Return what ``read_services`` returns, and the last good versions of what no right file declares now.
-
-    They stand in for releases that are open, and for the way back. A folder that cannot be read is one of the faults.
-    """
-    try:
-        reading = read_services(folder, service)
-    except InvalidInput as error:
-        reading = Reading((), (str(error),))
-    there = {(one.service, one.environment) for one in reading.declared}
-    missing = (one for one in last_good.kept(folder, service) if (one.service, one.environment) not in there)
-    return reading, tuple(missing)
-
-
-def require_declared(environment: ServiceEnvironment) -> None:
-    """Refuse to begin anything by a last good version.
-
-    :raises InvalidInput: no right file declares *environment* now; one line for each fault of the files that may
-    """
-    folder = Path(environment.source).parent
-    reading, _ = read_standing(folder, environment.service)
-    if not any((one.service, one.environment) == (environment.service, environment.environment)
-               for one in reading.declared):
-        said = f"{undeclared(environment)}; nothing new begins until it is mended"
-        raise InvalidInput("\n".join((said, *reading.faults)))
-
-
-def undeclared(environment: ServiceEnvironment) -> str:
-    """Return the sentence for an *environment* that no right file declares, so that its last good version stands in."""
-    return (f"{environment.source}: {environment.service} {environment.environment} is declared in no right service "
-            "file any more; open releases and the way back go by its last good version")
-
-
 def _may_declare(path: Path, service: str) -> bool:
     """Return whether the file may be that of *service*: its text has the name, veils it, or cannot be read."""
     try:
@@ -180,21 +145,6 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"
                       f"declared are {', '.join(known) or 'none'}")
-
-
-def find_standing(folder: Path | str, service: str, environment: str) -> ServiceEnvironment:
-    """Return what ``find`` returns; while no right file declares it, as it was good last.
-
-    :raises UnknownName: no file declares it, and none did
-    :raises InvalidInput: it is not found while some file is wrong, and was never right
-    """
-    try:
-        return find(folder, service, environment)
-    except (InvalidInput, UnknownName):
-        for one in last_good.kept(folder, service):
-            if one.environment == environment:
-                return one
-        raise
 
 
 def _build(document: Document, named: NamedFiles) -> Iterator[ServiceEnvironment]:

@@ -14,14 +14,8 @@ from airlock.errors import InvalidInput
 from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
-from airlock.services import (
-    ServiceEnvironment,
-    check_deep,
-    read_services,
-    read_standing,
-    service_files,
-    services_folder,
-)
+from airlock.services import ServiceEnvironment, check_deep, read_services, service_files, services_folder
+from airlock.stand_ins import read_standing
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,7 +22,8 @@ from airlock.schedule.promotion import (
     candidate,
     version_before,
 )
-from airlock.services import ServiceEnvironment, find_standing, services_folder
+from airlock.services import ServiceEnvironment, services_folder
+from airlock.stand_ins import find_standing
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.services import find_standing, services_folder
+from airlock.services import services_folder
+from airlock.stand_ins import find_standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,8 @@ from airlock.flow.stages.settle import RunState
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.services import ServiceEnvironment, read_standing
+from airlock.services import ServiceEnvironment
+from airlock.stand_ins import read_standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -16,7 +16,8 @@ from airlock.errors import InvalidInput
 from airlock.last_good import kept_folder
 from airlock.schedule.train import Train
 from airlock.schedule.train_file import find_standing_train, read_standing_trains, trains_folder
-from airlock.services import ServiceEnvironment, read_standing, services_folder, undeclared
+from airlock.services import ServiceEnvironment, services_folder
+from airlock.stand_ins import read_standing, undeclared
 
 
 def environments(

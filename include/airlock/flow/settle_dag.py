@@ -23,7 +23,8 @@ from airlock.flow.stages import close
 from airlock.flow.stages.settle import RunState, settle, to_settle
 from airlock.flow.task import own_address
 from airlock.models import utc_now
-from airlock.services import ServiceEnvironment, read_standing, undeclared
+from airlock.services import ServiceEnvironment
+from airlock.stand_ins import read_standing, undeclared
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -112,7 +112,8 @@ def refusal(dag_id: str, form: dict[str, Any], requester: str, now: datetime) ->
     What needs a server (the ticket, the artifact, the target) is asked later, by the tasks.
     """
     from airlock.change.rfc import rfc_from_form
-    from airlock.services import read_standing, require_declared, services_folder
+    from airlock.services import services_folder
+    from airlock.stand_ins import read_standing, require_declared
 
     _, _, rest = dag_id.partition(".")
     service, _, name = rest.partition(".")

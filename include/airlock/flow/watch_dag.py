@@ -22,7 +22,8 @@ from airlock.flow.task import own_address
 from airlock.models import utc_now
 from airlock.schedule.train import Train
 from airlock.schedule.train_file import read_standing_trains
-from airlock.services import ServiceEnvironment, read_standing, undeclared
+from airlock.services import ServiceEnvironment
+from airlock.stand_ins import read_standing, undeclared
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

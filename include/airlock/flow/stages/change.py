@@ -30,7 +30,8 @@ from airlock.flow.stages import conflicts, migrate
 from airlock.models import Artifact, Plan, Record, Rfc, Vote, utc_now
 from airlock.past.content import content_past
 from airlock.past.standing import standing
-from airlock.services import check_deep, require_declared
+from airlock.services import check_deep
+from airlock.stand_ins import require_declared
 
 log = logging.getLogger(__name__)
 

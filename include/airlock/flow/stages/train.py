@@ -25,7 +25,8 @@ from airlock.schedule.promotion import Candidate
 from airlock.schedule.train import Train, course_of, next_back
 from airlock.schedule.train import ended as rule_of_ending
 from airlock.schedule.train_file import find_standing_train, trains_folder
-from airlock.services import ServiceEnvironment, find_standing, services_folder
+from airlock.services import ServiceEnvironment, services_folder
+from airlock.stand_ins import find_standing
 
 log = logging.getLogger(__name__)
 SCHEDULER = "scheduler"
