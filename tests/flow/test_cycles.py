@@ -19,7 +19,7 @@ from airlock.models import Record
 from airlock.recompute.release import recompute
 from airlock.services import find
 from airlock.signing import Signer
-from sandbox import credentials, shop
+from sandbox import credentials, reach, shop
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.layout import Layout
 from tests.running_sandbox import ROOT, running_sandbox
@@ -107,6 +107,21 @@ class House:
             run = self.client.run(run)
         return run
 
+    def seconds_until_traffic_is_back(self, run: Run, version: str) -> float:
+        """Approve *run* as soon as it asks; return how long after the answer ten requests in a row met *version*."""
+        limit = time.monotonic() + 300
+        while not self.client.pending_request(run):
+            assert time.monotonic() < limit, f"{run} asks nobody: {self.client.task_states(run)}"
+            time.sleep(0.2)
+        self.people["owner"].approve(run, "Approve", "go back")
+        asked, met = time.monotonic(), 0
+        while met < 10:
+            assert time.monotonic() < limit, f"{run}: {self.client.task_states(run)}"
+            answer = reach.call("GET", f"{self.layout.url('envoy')}/health")
+            met = met + 1 if answer.get("version") == version else 0
+            time.sleep(0.05)
+        return time.monotonic() - asked
+
     def runs(self, dag: str) -> list[dict[str, Any]]:
         return list(self.client._call("GET", f"/api/v2/dags/{dag}/dagRuns")["dag_runs"])
 
@@ -177,7 +192,9 @@ def _evening(house: House) -> Told:
     forged = {"version": "1.5", "digest": "sha256:" + "0" * 64, "release": "shop-staging-1"}
     house.client._call("POST", "/api/v2/assets/events", json={"asset_id": asset["id"], "extra": forged})
     back = house.trigger("rollback.shop.prod", {"reason": "1.1 is slow for some customers"})
-    keep("back", house.ended(back, approved_by="owner"), "shop", "prod")
+    seconds = house.seconds_until_traffic_is_back(back, "1.0")
+    print(f"on-call's way back: all traffic on the version before {seconds:.1f} s after the approval")
+    keep("back", house.ended(back), "shop", "prod")
     keep("forged", house.triggered_by_event("release.shop.prod", 2), "shop", "prod")
     drill = house.trigger("drills.shop.prod", {})
     keep("lab", house.ended(house.trigger("release.stock.lab", {**standard, "version": "1.5"})), "stock", "lab")
@@ -218,6 +235,8 @@ def test_on_call_returns_to_the_version_before(told: tuple[House, Told]) -> None
     assert data(back, "outcome")["outcome"] == "promoted"
     assert [one.subject for one in back if one.type == "vote"] == ["owner"]
     assert data(back, "proof", "configuration.env_file")["proof"]["ok"]
+    moments = {(one.type, one.subject): one.at for one in reversed(back)}
+    assert moments["act", "shift"] < moments["recovery_point", "configuration.env_file"] < moments["outcome", ""]
     assert data(back, "baked")["state"]["stable"] == "1.0"
 
 

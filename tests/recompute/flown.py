@@ -171,18 +171,28 @@ class Flight:
         change.permit(release)
         conflicts.begin(release, plan, self.now)
         release.record("window", **ask(release, self.now).as_record())
-        for resource in release.environment.resources:
-            handle: Handle = backup.start(release, resource)
-            backup.finish(release, resource, handle)
-            backup.prove(release, resource)
-        backup.restore_set(release)
-        migrate.migrate(release)
+        if not plan.traffic_first:
+            self.back_up()
+            migrate.migrate(release)
         deploy.stage(release)
         self._canary()
         deploy.validate(release)
         if deploy.decide(release) == "promote":
             deploy.promote(release)
+            if plan.traffic_first:
+                try:
+                    self.back_up()
+                except AirlockError as error:  # a task of its own, beside the bake
+                    message = str(error)
+                    self.release.record("fault", "backup.settings.prove", error=type(error).__name__, message=message)
             self._bake()
+
+    def back_up(self) -> None:
+        for resource in self.release.environment.resources:
+            handle: Handle = backup.start(self.release, resource)
+            backup.finish(self.release, resource, handle)
+            backup.prove(self.release, resource)
+        backup.restore_set(self.release)
 
     def _ask(self) -> None:
         release, plan = self.release, self.release.plan

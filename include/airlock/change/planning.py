@@ -50,7 +50,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
 ) -> Plan:
     """Return the plan. The same arguments give the same digest.
 
-    A rollback goes at once and whole, and waits for no window: who approves it knows what burns.
+    A rollback goes at once and whole, waits for no window, and restores no data: who approves it knows what burns.
 
     :param rules: the seats by the policy; authors of the artifact lose theirs here
     :param touches: what the release really works on, by address
@@ -82,7 +82,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
                 "validation": environment.validation.model_dump(mode="json")},
         metrics=environment.metrics.model_dump(mode="json"),
         resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
-        backup_policy={**environment.backup.model_dump(mode="json"),
+        backup_policy={**environment.backup.model_dump(mode="json"), **({"restore_on_rollback": []} if back else {}),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
         calendar=calendar.model_dump(mode="json", by_alias=True),
         approvals=without_authors(rules, authors, environment.authors),

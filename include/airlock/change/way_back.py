@@ -58,6 +58,9 @@ def refuses(rfc: Rfc, safety: RollbackSafety) -> str:
     would be scored as that, and what was approved beforehand is what can be taken back."""
     if not safety.migrations:
         return ""
+    if rfc.change_type == "rollback":
+        return (f"{rfc.version} carries database migrations that the database lacks ({safety.migrations[0].name}), and "
+                "a return to the version before changes no data; ask for it as a normal change")
     if rfc.category is not Category.DATABASE_SCHEMA:
         return (f"the request says that it touches {rfc.category.replace('_', ' ')}, but {rfc.version} carries "
                 f"database migrations ({safety.migrations[0].name}); ask with the category database_schema")

@@ -81,7 +81,7 @@ def reason_of(records: Sequence[Record]) -> str:
     canary = newest(records, "canary")
     if canary is not None and canary.data["move"] == Move.ROLL_BACK:
         return str(canary.data["why"])
-    faults = [record for record in records if record.type == "fault"]
+    faults = [record for record in records if record.type == "fault" and not _only_backup(records, record)]
     if faults:
         return str(faults[0].data["message"])
     forward = itertools.takewhile(lambda record: record.type != "decision" and record.subject != WAY_BACK, records)
@@ -91,12 +91,26 @@ def reason_of(records: Sequence[Record]) -> str:
     return "the release was interrupted before it was validated"
 
 
+def _returned(records: Sequence[Record]) -> str:
+    """Return the version before, if the release is a return to it; else nothing."""
+    plan = newest(records, "plan")
+    rfc = plan.data["plan"]["rfc"] if plan is not None else {}
+    return str(rfc["version"]) if rfc.get("change_type") == "rollback" else ""
+
+
+def _only_backup(records: Sequence[Record], fault: Record) -> bool:
+    """Return whether *fault* is of a backup that follows the traffic of a return, and so sends nothing back."""
+    return bool(_returned(records)) and acted(records) and fault.subject.startswith("backup.")
+
+
 def choose(records: Sequence[Record]) -> tuple[str, str]:
     """Return ``promote``, ``roll_back`` or ``refuse``, and why."""
     if not acted(records):
         return "refuse", "nothing was changed"
     if not goes_back(records) and newest(records, "validated") is not None:
-        return "promote", "the canary passed and the release was validated"
+        back = _returned(records)
+        return "promote", (f"{back} answers all traffic as it should, and was validated" if back else
+                           "the canary passed and the release was validated")
     return "roll_back", reason_of(records)
 
 
@@ -114,9 +128,14 @@ def outcome_of(records: Sequence[Record]) -> tuple[Outcome, str] | None:
         if data is not None and data.data["choice"] != DataWayBack.HUMAN:
             data = None
         return Outcome.ROLLED_BACK, "; ".join(str(one.data["why"]) for one in (rolled_back, data) if one is not None)
-    if newest(records, "baked") is not None:
+    if newest(records, "baked") is None:
+        return None
+    if not (back := _returned(records)):
         return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
-    return None
+    proved = newest(records, "restore_set") is not None
+    kept = "every resource is backed up and proved" if proved else (
+        "NOT every resource could be backed up and proved: see the tasks below backup")
+    return Outcome.PROMOTED, f"all traffic is back on {back}, which was watched, validated and baked; {kept}"
 
 
 def data_way_back(plan: Plan, applied: Sequence[str], failed: str = "") -> tuple[DataWayBack, str]:

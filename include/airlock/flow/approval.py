@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import TaskAwaitingInput
 from airlock.change.asking import ESCALATED
 from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
-from airlock.change.text import Section, approval_text, changes_text
+from airlock.change.text import Section, approval_text, changes_text, return_text
 from airlock.errors import GateRefused
 from airlock.flow.again import approved_before, ask_again
 from airlock.flow.parked import ParkedOperator
@@ -98,9 +98,8 @@ class ApproveOperator(ParkedOperator):
     def _ask(self, context: Context, release: Release, plan: Plan, standing: Standing, shown: str) -> None:
         people = standing.present.people
         self.assigned_users = [{"id": person, "name": person} for person in people]
-        what = f"{plan.service} {plan.artifact.version} to {plan.environment}"
-        escalated = "Escalated: r" if standing.asking.stage == ESCALATED else "R"
-        self.subject = f"{escalated}elease {what}? Risk {plan.risk.score} ({plan.risk.level})"
+        escalated = "Escalated: " if standing.asking.stage == ESCALATED else ""
+        self.subject = f"{escalated}{question(plan)}"
         sections = approval.sections_of(release, standing.request)
         self.body = request_text(release, replaced(release, plan), plan, sections)
         if shown == self._shown():
@@ -131,6 +130,14 @@ class ApproveOperator(ParkedOperator):
                 return
             approval.cast(release, plan, vote_of(super().execute_complete(context, event), plan.rfc.requester))
             self._go_on(context, release, plan)
+
+
+def question(plan: Plan) -> str:
+    """Return what people are asked, in one line."""
+    if plan.returns:
+        return f"Return {plan.service} in {plan.environment} from {plan.current_version} to {plan.artifact.version}?"
+    return (f"Release {plan.service} {plan.artifact.version} to {plan.environment}? Risk {plan.risk.score} "
+            f"({plan.risk.level})")
 
 
 def reason_param() -> Param:
@@ -178,6 +185,8 @@ def request_text(release: Release, before: Plan, plan: Plan, sections: Sequence[
     if _points(former) == _points(plan):  # their reasons tell the time of day
         former = former.model_copy(update={"risk": plan.risk})
     changed = difference(former, plan)
+    if plan.returns:
+        return return_text(plan, changed, sections)
     if approved is not None and not any(line.startswith("... and ") for line in changed):
         return changes_text(approved, plan, changed, sections)
     return approval_text(plan, changed, sections)

@@ -193,8 +193,7 @@ class CanaryOperator(ReleaseOperator):
                 if decision.move is Move.PASS:
                     return
                 if decision.move is Move.ROLL_BACK:
-                    version = release.plan.artifact.version
-                    raise GateRefused(f"the canary of {version} failed: {decision.why.rstrip('.')}; next: roll back")
+                    raise GateRefused(f"{release.plan.trial} failed: {decision.why.rstrip('.')}; next: roll back")
                 pause(self, decision.wait_seconds)
 
     @staticmethod

@@ -111,18 +111,25 @@ def stages(
     outlets: Sequence[Asset] = (),
     *,
     ticketed: bool = False,
+    traffic_first: bool = False,
 ) -> None:
     """Add every stage of a release, whose request *validate* accepts, to the DAG that is being built.
 
     :param outlets: what a promotion is announced through
     :param ticketed: whether the release is shown, and perhaps approved, in a ticket
+    :param traffic_first: whether it changes no data, so that backups need not come before the traffic, but follow
     """
     window = _change(environment, validate, ticketed)
     backups, restore_set = _backup(environment)
-    first, landed = _deploy(environment)
+    first, promote, landed = _deploy(environment, migrates=not traffic_first)
     seal, outcome = _close(environment, outlets, ticketed)
-    window >> backups
-    restore_set >> first
+    if traffic_first:
+        window >> first
+        promote >> backups
+        restore_set >> seal
+    else:
+        window >> backups
+        restore_set >> first
     landed >> seal >> outcome
 
 
@@ -193,12 +200,9 @@ def _proof(environment: ServiceEnvironment, resource: Resource) -> BaseOperator:
     return prove
 
 
-def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator]:
+def _deploy(environment: ServiceEnvironment, *, migrates: bool) -> tuple[BaseOperator, BaseOperator, BaseOperator]:
+    """Return the first task, the one that gives all traffic, and the last one."""
     with TaskGroup("deploy", tooltip="How do we deploy it safely?"):
-        # Before the new version is started: its smoke checks may need what a migration adds. A lock may take a while.
-        schema = StageOperator(
-            environment=environment, task_id="migrate", act=migrate.migrate, while_open=True, retries=8
-        )
         stage = StageOperator(environment=environment, task_id="stage", act=deploy.stage, while_open=True)
         canary = CanaryOperator(environment=environment, task_id="canary", retries=12)
         validate = StageOperator(environment=environment, task_id="validate", act=deploy.validate)
@@ -212,9 +216,16 @@ def _deploy(environment: ServiceEnvironment) -> tuple[BaseOperator, BaseOperator
             restore = RollbackDataOperator(environment=environment, task_id="data")
             verify = StageOperator(environment=environment, task_id="verify", act=rollback.verify)
             traffic >> restore >> verify
-        schema >> stage >> canary >> validate >> decide >> promote >> bake >> traffic
+        stage >> canary >> validate >> decide >> promote >> bake >> traffic
         decide >> traffic
-    return schema, verify
+        if not migrates:
+            return stage, promote, verify
+        # Before the new version is started: its smoke checks may need what a migration adds. A lock may take a while.
+        schema = StageOperator(
+            environment=environment, task_id="migrate", act=migrate.migrate, while_open=True, retries=8
+        )
+        schema >> stage
+    return schema, promote, verify
 
 
 def _close(

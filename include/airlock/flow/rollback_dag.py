@@ -1,6 +1,7 @@
 """Builds the rollback DAG of one service environment: the stages of a release, for the return to the version before.
 
-A DAG of its own, so that on-call does not queue behind a release that waits for its approval. Structure only.
+A DAG of its own, so that on-call does not queue behind a release that waits for its approval; and in an order of its
+own: a return changes no data, so its traffic moves first and its backups follow. Structure only.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ DOCUMENT = """
 
 **On call:** trigger it with a reason. What it returns to is not asked: the version that the newest release on record
 replaced, with the very content that was seen then. Another person of {seats} approves it; no window is waited for.
-Then it is a release like any other: every resource is backed up and proved, all traffic goes to the version before in
-one step, which is judged and baked, and the evidence is sealed. If that version fails too, traffic returns to where it
-was. Data are not restored: see the evidence of the release that is taken back.
+Seconds after that all traffic goes to the version before in one step, which is watched, judged and baked. Nothing of
+the data is changed, so every resource is backed up and proved only when the traffic is back; a backup that fails then
+sends no traffic anywhere, but the outcome says so. If that version fails too, traffic returns to where it was.
+Data are not restored: see the evidence of the release that is taken back.
 
 While a release is under way this DAG waits: to end that one at once, mark its run as failed; it goes back by itself.
 """
@@ -53,6 +55,6 @@ def build(environment: ServiceEnvironment) -> DAG:
         default_args=default_arguments(environment.owner),
         is_paused_upon_creation=False,
     ) as dag:
-        stages(environment, UndoOperator)
+        stages(environment, UndoOperator, traffic_first=True)
     dag.params = ParamsDict(rollback_params())  # only now: see release_dag
     return dag

@@ -132,6 +132,22 @@ class Plan(Frozen):
         """Return the digest that approvals and the permit are bound to."""
         return digest_of(self)
 
+    @property
+    def returns(self) -> bool:
+        """Return whether it takes the service back to the version before, as on-call or a train asked."""
+        return self.rfc.change_type == "rollback"
+
+    @property
+    def trial(self) -> str:
+        """Return what to call the time in which the version of the plan has to show that it works."""
+        return f"the return to {self.artifact.version}" if self.returns else f"the canary {self.artifact.version}"
+
+    @property
+    def traffic_first(self) -> bool:
+        """Return whether backups follow the traffic: of a return that neither migrates nor restores data, so that no
+        act of it can lose any."""
+        return self.returns and not self.way_back.migrations and not self.backup_policy.get("restore_on_rollback")
+
 
 class Vote(Frozen):
     """One answer of one person. ``stands_for``: absent members in whose seats the person may sit instead."""

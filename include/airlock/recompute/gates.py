@@ -118,7 +118,8 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
         closed = _open(history, entry) if act == "migrate" else ()
         return (*migrations.gate(history, entry), *closed)
     if act == "stage":
-        history.needed("restore_set", entry)
+        if not history.plan(entry).traffic_first:
+            history.needed("restore_set", entry)
         for planned in history.plan(entry).way_back.migrations:
             history.needed("migrated", entry, planned.name)
         if history.plan(entry).touches:

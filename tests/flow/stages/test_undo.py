@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -9,13 +10,16 @@ from typing import NoReturn
 import pytest
 
 from airlock import last_good
-from airlock.errors import GateRefused, InvalidInput
+from airlock.change.text import return_text
+from airlock.change.way_back import refuses
+from airlock.errors import GateRefused, InvalidInput, ProofFailed
 from airlock.evidence.pack import verify
+from airlock.flow.approval import question
 from airlock.flow.cycle import past_of
 from airlock.flow.release import Release
 from airlock.flow.stages import change, undo
 from airlock.flow.stages.settle import RunState, settle
-from airlock.models import ArmSample, utc_now
+from airlock.models import ArmSample, PlannedMigration, Reversal, Rfc, RollbackSafety, utc_now
 from airlock.recompute.release import recompute
 from airlock.service_model import RollbackPolicy
 from airlock.signing import Signer
@@ -78,6 +82,82 @@ def test_all_traffic_returns_in_one_step_under_its_own_permit_with_its_own_proof
     again = recompute(pack, [PUBLIC])
     assert again.ok, again.differing
     assert "version before" in {one.decision for one in again.decisions}
+
+
+def test_traffic_moves_before_any_backup_and_all_is_proved_before_the_seal(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    pack = flight.carry_out({})
+    kinds = [(one.type, one.subject) for one in flight.release.records()]
+    acts, taken = [n for n, one in enumerate(kinds) if one[0] == "act"], kinds.index(
+        ("recovery_point", "configuration.settings"))
+    assert [kinds[n][1] for n in acts if n < taken] == ["stage", "shift", "promote"]
+    assert taken < kinds.index(("restore_set", "")) < kinds.index(("outcome", ""))
+    why = flight.release.latest("outcome")["why"]
+    assert "all traffic is back on 1.0" in why and "every resource is backed up and proved" in why
+    assert "canary" not in why and "canary" not in flight.release.latest("decision")["why"]
+    assert recompute(pack, [PUBLIC]).ok
+
+
+def test_a_backup_that_fails_afterwards_sends_no_traffic_anywhere_and_is_said(
+    promoted: flown.Flight, tmp_path: Path
+) -> None:
+    flight = back(promoted, "cafe-live-2")
+    flight.back_up = lambda: (_ for _ in ()).throw(ProofFailed("configuration.settings: the backup is no proof"))
+    pack = flight.carry_out({})
+    release = flight.release
+    assert release.target.inspect().stable == "1.0"
+    ended = release.latest("outcome")
+    assert ended["outcome"] == "promoted" and "NOT every resource" in ended["why"]
+    assert recompute(pack, [PUBLIC]).ok
+
+
+def test_a_return_that_fails_after_a_failed_backup_says_why_it_really_went_back(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2", samples=(GOOD, *(BAD,) * 8))
+    flight.back_up = lambda: (_ for _ in ()).throw(ProofFailed("configuration.settings: the backup is no proof"))
+    pack = flight.carry_out({})
+    ended = flight.release.latest("outcome")
+    assert ended["outcome"] == "rolled_back" and "no proof" not in ended["why"]
+    assert flight.release.target.inspect().stable == "1.1"
+    assert recompute(pack, [PUBLIC]).ok
+
+
+def test_a_return_restores_no_data_whatever_the_policy_of_releases_says(promoted: flown.Flight) -> None:
+    release = promoted.release
+    release.environment = release.environment.model_copy(update={"backup": release.environment.backup.model_copy(
+        update={"restore_on_rollback": ("settings",)})})
+    flight = back(promoted, "cafe-live-2", samples=(BAD,) * 8)
+    undo.request(flight.release, "1.1 burns", None, "rita")
+    plan = change.assess(flight.release)
+    assert plan.traffic_first and plan.backup_policy["restore_on_rollback"] == []
+
+
+def test_only_a_return_goes_before_its_backups(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    undo.request(flight.release, "1.1 burns", None, "rita")
+    plan = change.assess(flight.release)
+    assert plan.traffic_first
+    usual = plan.model_copy(update={"rfc": plan.rfc.model_copy(update={"change_type": "emergency"})})
+    assert not usual.traffic_first
+    restoring = plan.model_copy(update={"backup_policy": {"restore_on_rollback": ["settings"]}})
+    assert not restoring.traffic_first
+
+
+def test_a_return_that_would_migrate_is_refused(promoted: flown.Flight) -> None:
+    rfc = Rfc.model_validate({**promoted.release.rfc.model_dump(), "change_type": "rollback"})
+    lacking = PlannedMigration(name="0001_a", up_digest="sha256:" + "0" * 64, down_digest=None, undo=False,
+                               verdict=Reversal.REVERSIBLE)
+    assert "a return to the version before changes no data" in refuses(rfc, RollbackSafety(migrations=(lacking,)))
+
+
+def test_approvers_read_of_a_return_and_of_no_release(promoted: flown.Flight) -> None:
+    flight = back(promoted, "cafe-live-2")
+    undo.request(flight.release, "1.1 burns", None, "rita")
+    plan = change.assess(flight.release)
+    text = return_text(plan)
+    assert question(plan) == "Return cafe in live from 1.1 to 1.0?"
+    assert "Return of cafe in live from 1\\.1 to 1\\.0" in text and "> 1\\.1 burns" in text
+    assert "No data is restored" in text and "when the traffic is back" in text and "Seats" in text
+    assert not re.search(r"[Cc]anary|Risk|Rollout|Release ", text)
 
 
 def test_it_waits_for_no_window(promoted: flown.Flight) -> None:

@@ -89,7 +89,9 @@ def prove(release: Release, resource: Resource) -> Proof:
         else:
             log.error("FAIL %s: expected %s, found %s", check.name, _short(check.expected), _short(check.found))
     if not proof.ok:
-        raise ProofFailed(f"{proof.reason}; nothing was deployed; mend the cause, then release again")
+        so_far = ("traffic is back all the same; mend the cause, then take a backup" if release.plan.traffic_first else
+                  "nothing was deployed; mend the cause, then release again")
+        raise ProofFailed(f"{proof.reason}; {so_far}")
     log.info(
         "%s: proved in %s: %d checks, restored in %.1f s; next: backup.restore_set waits for the other proofs",
         label(resource),
@@ -126,18 +128,23 @@ def restore_set(release: Release) -> None:
         "restore_set", points=[point.id for point in points], skew_seconds=skew, slowest_restore_seconds=slowest
     )
     log.info(
-        "%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: migrate the database, if need be",
+        "%d recovery points, all proved, %.0f s apart, slowest restore %.1f s; next: %s",
         len(points),
         skew,
         slowest,
+        "seal the evidence" if release.plan.traffic_first else "migrate the database, if need be",
     )
 
 
 def passed(release: Release) -> None:
     """Check that the gate was passed by the very backups that this release has now, of every resource of its plan.
 
+    There is none before the traffic of a return that changes no data: its backups follow.
+
     :raises GateRefused: it was not
     """
+    if release.plan.traffic_first:
+        return
     points = (release.latest("restore_set") or {}).get("points", ())
     missing = [
         label(resource)

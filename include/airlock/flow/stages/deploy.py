@@ -42,7 +42,8 @@ def stage(release: Release) -> None:
         state = release.target.stage(plan.artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
-    log.info("staged: %s; next: the canary gets its first traffic", show(state))
+    traffic = f"all traffic goes to {plan.artifact.version}" if plan.returns else "the canary gets its first traffic"
+    log.info("staged: %s; next: %s", show(state), traffic)
 
 
 def _smoke(release: Release, paths: tuple[str, ...]) -> None:
@@ -81,9 +82,8 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     with forward(release, "shift", version=plan.artifact.version, percent=percent):
         state = release.target.shift(plan.artifact.version, percent)
     log.info(
-        "step %d of %d: %s; next: watch for %.0f s",
-        progress.step + 1,
-        len(plan.rollout.steps),
+        "%s: %s; next: watch for %.0f s",
+        "traffic is back" if plan.returns else f"step {progress.step + 1} of {len(plan.rollout.steps)}",
         show(state),
         plan.rollout.steps[progress.step].observe_seconds,
     )
@@ -100,7 +100,7 @@ def validate(release: Release) -> None:
     release.permitted("validate")
     canary = release.latest("canary")
     if canary is None or canary["move"] != Move.PASS:
-        raise GateRefused(f"{release.id}: the canary has not passed, whatever state its task shows")
+        raise GateRefused(f"{release.id}: {plan.trial} has not passed, whatever state its task shows")
     state = release.target.inspect()
     running = next((v for v in state.versions if v.version == plan.artifact.version), None)
     if running is None or running.digest != plan.artifact.digest:

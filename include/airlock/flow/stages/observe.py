@@ -45,7 +45,7 @@ def canary(release: Release, progress: CanaryProgress, now: datetime) -> Decisio
     _record(release, f"step-{progress.step + 1}", percent, progress, found, decision)
     if decision.move in (Move.PASS, Move.ROLL_BACK):
         release.record("canary", move=decision.move, why=decision.why)
-        release.notify("verdict", f"Canary {release.plan.artifact.version}: {decision.move}", decision.why)
+        release.notify("verdict", f"{_titled(release.plan.trial)}: {decision.move}", decision.why)
     return decision
 
 
@@ -77,6 +77,11 @@ def _watched(release: Release, progress: CanaryProgress, share: float, now: date
     except TemporaryError as error:
         return Look(at=now, verdict=unavailable(f"{error}{_so_far(release, progress)}"))
     return Look(at=now, verdict=judge(policy, sample), sample=sample)
+
+
+def _titled(trial: str) -> str:
+    words = trial.removeprefix("the ")
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _so_far(release: Release, progress: CanaryProgress) -> str:
