@@ -60,8 +60,8 @@ def changes_text(approved: Plan, plan: Plan, changed: Sequence[str], sections: S
         "",
         *_override(plan),
         *_way_back(plan),
-        *_sections(sections),
-        *_seats(plan),
+        *sections_text(sections),
+        *seats_text(plan),
     ]
     return "\n".join(lines) + "\n"
 
@@ -79,7 +79,7 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
         f"Plan digest `{plan.digest}`. Your answer is bound to it: if anything of the plan changes, you are asked "
         "again. Quoted lines are the requester's words, which nobody has checked.",
         "",
-        *_quote(plan.rfc.title),
+        *quoted(plan.rfc.title),
         "",
         *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
           if changed else ()),
@@ -87,46 +87,11 @@ def approval_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Se
         *_override(plan),
         *_facts(plan),
         *_way_back(plan),
-        *_sections(sections),
+        *sections_text(sections),
         *_rollout(plan),
         *_backups(plan),
-        *_seats(plan),
+        *seats_text(plan),
         *_words(plan),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def return_text(plan: Plan, changed: Sequence[str] = (), sections: Sequence[Section] = ()) -> str:
-    """Return the request to return to the version before, as Markdown: what moves, why, and what stays."""
-    before, after = escape(plan.current_version), escape(plan.artifact.version)
-    step, bake = plan.rollout.steps[0], plan.rollout.bake_seconds
-    lines = [
-        f"### Return of {escape(plan.service)} in {escape(plan.environment)} from {before} to {after}",
-        "",
-        f"Plan digest `{plan.digest}`. Your answer is bound to it: if anything of the plan changes, you are asked "
-        "again. Quoted lines are the requester's words, which nobody has checked.",
-        "",
-        *_quote(plan.rfc.reason),
-        "",
-        f"**Once it is approved, all traffic goes from {before} to {after} in one step.** It is watched for at least "
-        f"{step.observe_seconds:g} s and for {bake:g} s more with {before} kept warm; if {after} fails, all traffic "
-        f"goes back to {before}.",
-        "",
-        "No data is restored, migrated or undone: what was written since stays. Every resource is backed up, and the "
-        "backup restored as a test, "
-        + ("when the traffic is back." if plan.traffic_first else "before the traffic moves."),
-        "",
-        *_table(("", ""), (
-            ("Requester", escape(plan.rfc.requester)),
-            ("Takes back", escape(plan.rfc.undoes or "nothing")),
-            ("Artifact", f"`{plan.artifact.digest}`"),
-            ("Incident", escape(plan.rfc.incident or "none")),
-        )),
-        "",
-        *(("#### What changed since it was frozen", "", *(f"- {escape(line)}" for line in changed), "")
-          if changed else ()),
-        *_sections(sections),
-        *_seats(plan),
     ]
     return "\n".join(lines) + "\n"
 
@@ -164,7 +129,7 @@ def _content(plan: Plan) -> list[str]:
 
 def _facts(plan: Plan) -> list[str]:
     return [
-        *_table(("", ""), (
+        *table(("", ""), (
             ("Requester", escape(plan.rfc.requester)),
             ("Type of change", f"{escape(plan.rfc.change_type)}, {escape(plan.rfc.category.replace('_', ' '))}"),
             *_afterwards(plan),
@@ -176,7 +141,7 @@ def _facts(plan: Plan) -> list[str]:
         "",
         f"#### Risk: {plan.risk.score} of 100, {escape(plan.risk.level)}",
         "",
-        *_table(("Factor", "Points", "Why"),
+        *table(("Factor", "Points", "Why"),
                 ((escape(factor.name), str(factor.points), escape(factor.reason)) for factor in plan.risk.factors)),
         "",
     ]
@@ -197,7 +162,7 @@ def _override(plan: Plan) -> list[str]:
         "",
         *(f"- **{escape(one)}**" for one in named),
         *(["", "Every other closure still stops it. The requester's reason:", ""] if named else []),
-        *_quote(plan.rfc.calendar_override),
+        *quoted(plan.rfc.calendar_override),
         "",
     ]
 
@@ -210,7 +175,7 @@ def _way_back(plan: Plan) -> list[str]:
         names = ", ".join(escape(one.name) for one in found.migrations)
         lines += [f"Run before the new version starts: {names}. {_on_rollback(plan)}", ""]
     if found.statements:
-        lines += [*_table(("Migration", "Statement", "Does", "Way back", "Why"), (
+        lines += [*table(("Migration", "Statement", "Does", "Way back", "Why"), (
             (escape(one.migration), str(one.statement), escape(one.does), escape(one.verdict.replace("_", " ")),
              escape(one.why)) for one in found.statements)), ""]
     return lines + [f"- Mind: {escape(warning)}" for warning in found.warnings] + [""] * bool(found.warnings)
@@ -251,7 +216,7 @@ def _backups(plan: Plan) -> list[str]:
     return [
         "#### Backups to be taken and restored as a test before anything is changed",
         "",
-        *_table(("Kind", "Resource", "Driver"),
+        *table(("Kind", "Resource", "Driver"),
                 ((escape(resource.kind.value), escape(resource.name), escape(resource.driver))
                  for resource in plan.resources)),
         *(f"\nNo {escape(kind)}: {escape(why, 1000)}"
@@ -260,7 +225,8 @@ def _backups(plan: Plan) -> list[str]:
     ]
 
 
-def _sections(sections: Sequence[Section]) -> list[str]:
+def sections_text(sections: Sequence[Section]) -> list[str]:
+    """Return each of *sections* under its heading, the long ones cut."""
     lines = []
     for title, said in sections:
         more = [f"- and {len(said) - _SECTION_LINES} more"] if len(said) > _SECTION_LINES else []
@@ -268,7 +234,8 @@ def _sections(sections: Sequence[Section]) -> list[str]:
     return lines
 
 
-def _seats(plan: Plan) -> list[str]:
+def seats_text(plan: Plan) -> list[str]:
+    """Return who must approve *plan*, by when, by which rule, and who cannot."""
     terms = plan.terms
     authors = sorted({author for rule in plan.approvals for author in rule.authors})
     known = (f"It was written by {', '.join(map(escape, authors[:_NAMED]))}, who cannot approve it." if authors
@@ -300,15 +267,16 @@ def _words(plan: Plan) -> list[str]:
     words = (("Reason", plan.rfc.reason), ("Impact", plan.rfc.impact), ("Way back", plan.rfc.rollback_plan))
     lines = ["#### In the requester's words"]
     for name, text in words:
-        lines += ["", f"**{name}**", "", *_quote(text)]
+        lines += ["", f"**{name}**", "", *quoted(text)]
     return lines
 
 
-def _quote(text: str) -> list[str]:
+def quoted(text: str) -> list[str]:
     """Return *text* as a block quote that keeps its line breaks and leaves out empty lines."""
     lines = [line for line in text.splitlines() if line.strip()]
     return [f"> {line}" for line in "\\\n".join(escape(line, _QUOTED_LIMIT) for line in lines).split("\n")]
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return a table of cells that are Markdown already."""
     return [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]

@@ -16,10 +16,12 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import Param
 from airflow.sdk.exceptions import TaskAwaitingInput
 
+from airlock.change.answers import answers_text
 from airlock.change.asking import ESCALATED
 from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
-from airlock.change.text import Section, approval_text, changes_text, return_text
+from airlock.change.return_text import return_text
+from airlock.change.text import Section, approval_text, changes_text
 from airlock.errors import GateRefused
 from airlock.flow.again import approved_before, ask_again
 from airlock.flow.parked import ParkedOperator
@@ -101,7 +103,9 @@ class ApproveOperator(ParkedOperator):
         escalated = "Escalated: " if standing.asking.stage == ESCALATED else ""
         self.subject = f"{escalated}{question(plan)}"
         sections = approval.sections_of(release, standing.request)
-        self.body = request_text(release, replaced(release, plan), plan, sections)
+        standing_text = answers_text(standing.asking.rules, plan.rfc.requester,
+                                     approval.answers(release, standing.request), people, standing.asking.ends_at)
+        self.body = f"{standing_text}\n{request_text(release, replaced(release, plan), plan, sections)}"
         if shown == self._shown():
             # Not asked again: an answer that comes in this moment would be lost.
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
 
+from airlock.change.answers import answers_text
 from airlock.change.review import QUESTIONS, Question
 from airlock.change.text import approval_text, escape
 from airlock.errors import AirlockError, InvalidInput
@@ -73,7 +74,8 @@ class RetroApproveOperator(ParkedOperator):
         said = ("It landed on the word of fewer people, because of the incident "
                 f"{escape(debt.incident)}. These seats approve or reject it now; while that is overdue, the team makes "
                 "no standard change.", "", *seats)
-        self.body = approval_text(plan, (), [("This change has been made already", said)])
+        stands = answers_text(debt.approvals, plan.rfc.requester, follow_up.answers(run), people, debt.due_at)
+        self.body = f"{stands}\n{approval_text(plan, (), [('This change has been made already', said)])}"
         log.info("asking %s to approve %s afterwards, until %s", ", ".join(people), run.id, debt.due_at.isoformat())
         run.notify("approval_wanted", self.subject, f"plan {plan.digest}", approvers=", ".join(people))
         self.show(context)
@@ -113,6 +115,7 @@ class ReviewOperator(ParkedOperator):
             self._ask(context, run, owed, "")
 
     def _ask(self, context: Context, run: StreamRun, owed: Owed, fault: str) -> None:
+        """Ask for the review; *fault*: whose answer before was not complete, and what it lacked."""
         people, plan = follow_up.reviewers(run), follow_up.plan_of(run)
         self.assigned_users = [{"id": person, "name": person} for person in people]
         self.subject = f"Review {plan.service} {plan.artifact.version} to {plan.environment}: {owed.review}"
@@ -137,7 +140,9 @@ class ReviewOperator(ParkedOperator):
                 follow_up.take_review(run, answer["params_input"] or {}, str(user.get("id") or "unknown"))
             except InvalidInput as error:
                 log.warning("%s; next: ask again", error)
-                self._ask(context, run, owed, str(error))
+                # With whose and when: an answer to a text that did not change would be taken for one that was lost.
+                at = answer.get("responded_at") or utc_now()
+                self._ask(context, run, owed, f"answer of {user.get('id')} at {at:%H:%M:%S} UTC: {error}")
 
 
 class CloseOperator(BaseOperator):

@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from airlock import last_good
-from airlock.change.text import return_text
+from airlock.change.return_text import return_text
 from airlock.change.way_back import refuses
 from airlock.errors import GateRefused, InvalidInput, ProofFailed
 from airlock.evidence.pack import verify

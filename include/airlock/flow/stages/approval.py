@@ -15,6 +15,7 @@ from typing import Any
 
 from airlock.change.absence import ABSENT, Attendance, attendance, plain, relevant
 from airlock.change.absence import refusal as absence_refuses
+from airlock.change.answers import Given
 from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.asking import Asking, asking
 from airlock.change.text import Section
@@ -116,6 +117,14 @@ def cast(
     seat = f" for {', '.join(vote.stands_for)}" if vote.stands_for else ""
     log.info("%s%s answered %s through %s", vote.person, seat, vote.choice, via)
     return ""
+
+
+def answers(release: Release, request: str) -> tuple[Given, ...]:
+    """Return every answer to *request* that is on record, oldest first, those that do not count too."""
+    found = [Given(vote) for vote in votes_of(release, request)]
+    found += [Given(Vote.model_validate(one.data["vote"]), str(one.data["why"]))
+              for one in release.recorded("vote_refused") if one.data["request"] == request]
+    return tuple(sorted(found, key=lambda one: one.vote.at))
 
 
 def check_in_time(state: Asking, vote: Vote) -> None:

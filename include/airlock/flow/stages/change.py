@@ -273,6 +273,6 @@ def permit(release: Release) -> None:
         "permit signed for plan %s, valid for %g h, on the word of %s; next: wait for an open window",
         plan.digest,
         plan.terms.valid_hours,
-        ", ".join(v.person for v in votes) or f"the written policy: {plan.terms.rule}",
+        ", ".join(dict.fromkeys(vote.person for vote in votes)) or f"the written policy: {plan.terms.rule}",
     )
     release.notify("permitted", "Permit signed", f"plan {plan.digest}, valid for {plan.terms.valid_hours:g} h")

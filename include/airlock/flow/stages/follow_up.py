@@ -14,6 +14,7 @@ from typing import Any
 
 from airlock.change import review
 from airlock.change.absence import attendance, plain, relevant
+from airlock.change.answers import Given
 from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.debt import Debt
 from airlock.change.review import BLAMED
@@ -121,6 +122,15 @@ def cast(run: StreamRun, debt: Debt, vote: Vote) -> str:
         return "waiting"
     run.record("retro_vote", vote.person, **data)
     return standing(run, debt)
+
+
+def answers(run: StreamRun) -> tuple[Given, ...]:
+    """Return every answer to the open request, oldest first, those that do not count too."""
+    request = _open_request(run)
+    found = [Given(Vote.model_validate(one.data["vote"]), str(one.data.get("why", "")))
+             for kind in ("retro_vote", "retro_vote_refused") for one in run.recorded(kind)
+             if one.data["request"] == request]
+    return tuple(sorted(found, key=lambda one: one.vote.at))
 
 
 def standing(run: StreamRun, debt: Debt) -> str:
