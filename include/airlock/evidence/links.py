@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 from airlock.evidence.stored import SEEN, StoredRecord, tag_of, tags
 
 _ENDS = 4
 """How many records are tried as an end, of each order."""
+_AFTER = (1, 8, SEEN)
+"""Among how many of the newest those are looked for that an end does not reach: mostly there is but the end itself."""
 Load = Callable[[str], StoredRecord | None]
 """Returns a record by its name, or ``None`` if it is damaged: then it names nothing."""
 
@@ -43,26 +46,27 @@ def _heads(own: Mapping[str, str], load: Load, latest: Callable[[], Sequence[str
     """Return the tags, in the order of the names, that no record names."""
     if not own:
         return ()
-    newest = list(own)[-SEEN:]
-    after = _after_any(newest, newest, own, load)
-    if after is None:
-        last = [name for name in latest() if name in own][-SEEN:]
-        after = _after_any(last, (*newest, *last), own, load)
-    return _unnamed(list(own) if after is None else after, own, load)
+    orders = (cache(lambda: list(own)[-SEEN:]), cache(lambda: [name for name in latest() if name in own][-SEEN:]))
+    for count in _AFTER:
+        for order in orders:
+            for end in order()[:-min(count, _ENDS) - 1:-1]:
+                after = _after(end, order()[-count:], own, load)
+                if after is not None:
+                    return _unnamed(after, own, load)
+    return _unnamed(list(own), own, load)
 
 
-def _after_any(ends: Sequence[str], pool: Iterable[str], own: Mapping[str, str], load: Load) -> list[str] | None:
-    found = (_after(end, pool, own, load) for end in ends[:-_ENDS - 1:-1])
-    return next((after for after in found if after is not None), None)
-
-
-def _after(end: str, pool: Iterable[str], own: Mapping[str, str], load: Load) -> list[str] | None:
-    """Return the records of the *pool* that *end* does not reach, if it reaches all others that are there."""
+def _after(end: str, newest: Sequence[str], own: Mapping[str, str], load: Load) -> list[str] | None:
+    """Return those of the *newest* that *end* does not reach, itself among them, if it reaches all that are not newest.
+    """
     one = load(end)
     if one is None or not one.reached:
         return None
     seen = set(one.seen)
-    after = {name for name in pool if own[name] not in seen}
+    for name in reversed(newest):
+        if own[name] in seen and (inner := load(name)) is not None:
+            seen.update(inner.seen)
+    after = {end, *(name for name in newest if own[name] not in seen)}
     return sorted(after) if reached(tag for name, tag in own.items() if name not in after) == one.reached else None
 
 
