@@ -114,6 +114,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "approval rules",
         "who may vote",
         "vote counts",
+        "votes counted",
         "vote refused",
         "permit",
         "permitted",

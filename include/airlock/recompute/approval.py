@@ -23,6 +23,8 @@ def decisions(history: History) -> Iterator[Recomputed]:
         yield again(history, entry, "vote counts", entry.record.subject, _vote)
     for entry in history.of("vote_refused"):
         yield again(history, entry, "vote refused", entry.record.subject, _refused)
+    for entry in history.of("tally"):
+        yield again(history, entry, "votes counted", str(entry.data.get("decided")), _tally)
     for entry in history.of("reminder"):
         yield again(history, entry, "reminder", str(entry.data.get("key")), _reminder)
     for entry in history.of("escalation"):
@@ -73,6 +75,16 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
     except PermanentError as error:
         return compared(entry.data, {"why": str(error)})
     return ("why: the vote counts by the rules on record",)
+
+
+def _tally(history: History, entry: Entry) -> tuple[str, ...]:
+    counted = entry.data.get("counted")
+    # What was answered elsewhere in the same moment may be on record before it, and not be among them.
+    votes = [vote for vote in _votes(history, entry) if isinstance(counted, list) and vote.person in counted]
+    rules = _state(history, entry, votes[-1].at).rules if votes else history.plan(entry).approvals
+    result = tally(rules, votes, history.plan(entry).rfc.requester)
+    return compared(entry.data, {"counted": [vote.person for vote in votes], "decided": result.decided,
+                                 "sentence": result.sentence})
 
 
 def _reminder(history: History, entry: Entry) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
-from airlock.errors import GateRefused
+from airlock.errors import EvidenceInvalid, GateRefused
 from airlock.flow.release import Release
 from airlock.flow.stages import approval
 from airlock.flow.stages.change import permit
@@ -129,6 +129,29 @@ def test_a_rejection_needs_a_reason_and_ends_it(asked: Asked) -> None:
     for hours in (2, 5, 11):
         with pytest.raises(GateRefused, match="olga rejected it: not today"):
             asked.look(hours)
+
+
+def gone(asked: Asked, *kinds: str) -> None:
+    folder = Path(str(asked.release.ledger.release_folder("r1")))
+    for kind in kinds:
+        (path,) = folder.glob(f"*-{kind}-*")
+        path.unlink()
+
+
+def test_a_rejection_that_is_removed_at_once_is_noticed_and_nobody_is_asked_again(asked: Asked) -> None:
+    asked.vote("olga", 2, "reject", "not today")
+    gone(asked, "vote")
+    with pytest.raises(EvidenceInvalid, match="is missing"):
+        asked.look(3)
+
+
+def test_with_an_anchor_it_is_noticed_also_when_all_that_names_it_is_removed(tmp_path: Path) -> None:
+    anchored = ("    evidence: FOLDER/evidence\n", "    evidence: FOLDER/evidence\n    anchor: FOLDER/anchor\n")
+    asked = asked_with(tmp_path, TERMS, anchored)
+    asked.vote("olga", 2, "reject", "not today")
+    gone(asked, "tally", "vote")
+    with pytest.raises(EvidenceInvalid, match="vote-olga-.* is missing, which the anchor knows"):
+        asked.look(3)
 
 
 def away(begin: datetime, end: datetime, delegate: str | None) -> Absence:

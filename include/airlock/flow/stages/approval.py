@@ -114,6 +114,7 @@ def cast(
         release.record("vote_refused", vote.person, why=str(error), **data)
         return str(error)
     release.record("vote", vote.person, plan_digest=plan.digest, **data)
+    _count(release, request, state, plan.rfc.requester)
     seat = f" for {', '.join(vote.stands_for)}" if vote.stands_for else ""
     log.info("%s%s answered %s through %s", vote.person, seat, vote.choice, via)
     return ""
@@ -125,6 +126,15 @@ def answers(release: Release, request: str) -> tuple[Given, ...]:
     found += [Given(Vote.model_validate(one.data["vote"]), str(one.data["why"]))
               for one in release.recorded("vote_refused") if one.data["request"] == request]
     return tuple(sorted(found, key=lambda one: one.vote.at))
+
+
+def _count(release: Release, request: str, state: Asking, requester: str) -> None:
+    """Record where the request stands now. It names the vote before it, so that whoever removes a vote is noticed at
+    once also where no anchor knows of it."""
+    votes = votes_of(release, request)
+    result = tally(state.rules, votes, requester)
+    release.record("tally", request=request, counted=[vote.person for vote in votes], decided=result.decided,
+                   sentence=result.sentence)
 
 
 def check_in_time(state: Asking, vote: Vote) -> None:
