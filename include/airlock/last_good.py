@@ -54,9 +54,13 @@ def keep_as(folder: Path | str, name: str, declared: BaseModel) -> None:
                     "write to %s", name, error, place)
 
 
-def kept(folder: Path | str, service: str | None = None) -> tuple[ServiceEnvironment, ...]:
-    """Return the last good versions, of *service* only if it is given, sorted by service and environment."""
-    found = (kept_as(path, ServiceEnvironment) for path in _paths(folder, service))
+def kept(
+    folder: Path | str, service: str | None = None, without: Iterable[ServiceEnvironment] = ()
+) -> tuple[ServiceEnvironment, ...]:
+    """Return the last good versions, of *service* only if it is given, sorted by service and environment; those of
+    *without* are not read: nearly all are declared by right files, and every parse asks."""
+    known = {f"{one.service}.{one.environment}" for one in without}
+    found = (kept_as(path, ServiceEnvironment) for path in _paths(folder, service) if path.stem not in known)
     return tuple(sorted(filter(None, found), key=lambda one: (one.service, one.environment)))
 
 

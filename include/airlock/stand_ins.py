@@ -25,9 +25,7 @@ def read_standing(
         reading = read_services(folder, service)
     except InvalidInput as error:
         reading = Reading((), (str(error),))
-    there = {(one.service, one.environment) for one in reading.declared}
-    missing = (one for one in last_good.kept(folder, service) if (one.service, one.environment) not in there)
-    return reading, tuple(missing)
+    return reading, last_good.kept(folder, service, without=reading.declared)
 
 
 def require_declared(environment: ServiceEnvironment) -> None:
