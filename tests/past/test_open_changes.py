@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from airlock import service_file
+from airlock import last_good, service_file
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases
 from airlock.models import Record, utc_now
 from airlock.past.open_changes import open_changes
-from airlock.services import ServiceEnvironment, find
+from airlock.services import ServiceEnvironment, find, load_file
 from tests.service_data import TEXT, write
 
 NUMBERS = range(40)
@@ -103,3 +103,18 @@ def test_a_file_that_cannot_be_read_hides_no_other(cafe, tmp_path):
     (tmp_path / "services" / "bbb.yaml").symlink_to("/dev/zero")
     opened(tmp_path / "ledger", "house-3")
     assert {one.service for one in open_changes(cafe)} == {"house-3"}
+
+
+def test_an_open_release_counts_while_its_service_file_is_wrong_or_gone(
+    cafe: ServiceEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path / "home"))
+    other = TEXT.replace("service: cafe", "service: till").replace(LINE, "    ledger: FOLDER/other\n")
+    path = write(tmp_path, other, "till.yaml")
+    last_good.keep(path.parent, load_file(path))
+    opened(tmp_path / "other", "till")
+    for wrong in ("service: [", "", None):
+        path.unlink() if wrong is None else path.write_text(wrong)
+        assert {one.service for one in open_changes(cafe)} == {"till"}
+    path.parent.rename(tmp_path / "moved")
+    assert {one.service for one in open_changes(cafe)} == {"till"}

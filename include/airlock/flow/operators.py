@@ -21,7 +21,7 @@ from airlock.flow.again import next_release
 from airlock.flow.assets import announce_promotion, hints_from
 from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
-from airlock.flow.run_notes import leave_note, note_text
+from airlock.flow.run_notes import note_own_run
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
 from airlock.flow.task import KeptProgress, LastWord, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
@@ -130,9 +130,9 @@ class UndoOperator(ReleaseOperator):
 
 def show_request(release: Release, context: Context) -> None:
     """Let the run show what was asked for."""
-    run, rfc = context["dag_run"], release.rfc
-    text = note_text(f"{rfc.version}, under way", f"{rfc.change_type} change asked for by {rfc.requester}: {rfc.title}")
-    leave_note(context["ti"], run.dag_id, run.run_id, text)
+    rfc = release.rfc
+    asked = f"{rfc.change_type} change asked for by {rfc.requester}: {rfc.title}"
+    note_own_run(context, f"{rfc.version}, under way", asked)
 
 
 def open_release(task: ReleaseOperator, context: Context) -> Release:
@@ -273,9 +273,7 @@ class OutcomeOperator(ReleaseOperator):
         with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
             log.info("%s: %s: %s", release.id, result.upper(), why)
-            run = context["dag_run"]
-            head = close.headline(release, str(context["params"].get("version") or ""))
-            leave_note(context["ti"], run.dag_id, run.run_id, note_text(head, why))
+            note_own_run(context, close.headline(release, str(context["params"].get("version") or "")), why)
             if result is Outcome.SKIPPED:
                 raise AirflowSkipException(why)
             if result is not Outcome.PROMOTED:

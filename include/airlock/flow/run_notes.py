@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from airlock.flow.renewed_requests import Application, Message, Receive, Send
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,12 @@ def leave_note(task: RuntimeTaskInstanceProtocol, dag_id: str, run_id: str, text
         task.xcom_push(key=KEY, value=json.dumps({"dag_id": dag_id, "run_id": run_id, "note": text}))
     except Exception as error:  # noqa: BLE001 - whatever Airflow answers, a note stops no release
         log.warning("no note could be left on the run %s: %s", run_id, error)
+
+
+def note_own_run(context: Context, head: str, detail: str) -> None:
+    """Leave a note on the run of the task that runs."""
+    run = context["dag_run"]
+    leave_note(context["ti"], run.dag_id, run.run_id, note_text(head, detail))
 
 
 class RunNotes:

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import CronTriggerTimetable
 
+from airlock.flow.run_notes import note_own_run
 from airlock.flow.stages import keeping
 from airlock.flow.stream import StreamRun, run_of
 from airlock.flow.task import pause, task_boundary
@@ -93,6 +94,7 @@ class EndOperator(BaseOperator):
         run = run_of(self.environment, self.stream, context)
         with task_boundary(run, self.task_id, after_seal=True):
             outcome, why = keeping.finish(run)
+            note_own_run(context, f"{self.stream} → {outcome.replace('_', ' ')}", why)
         if outcome is not Outcome.COMPLETED:
             raise AirflowFailException(f"{run.id}: {self.stream} {outcome}: {why}")
 

@@ -16,6 +16,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airlock.flow.run_notes import note_own_run
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import boarding
 from airlock.flow.stages import train as stages
@@ -125,6 +126,7 @@ class ArriveOperator(TrainOperator):
         run = departure(self.train, context)
         with task_boundary(run, self.task_id, after_seal=True):
             outcome, why = stages.finish(run)
+            note_own_run(context, f"{self.train.train} → {outcome.replace('_', ' ')}", why)
         if outcome is Outcome.SKIPPED:
             raise AirflowSkipException(why)
         if outcome is not Outcome.COMPLETED:

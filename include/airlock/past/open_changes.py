@@ -48,7 +48,12 @@ def _roots(environment: ServiceEnvironment) -> Iterable[str]:
     folder = Path(environment.source).parent
     roots = {environment.ledger, *last_good.ledgers(folder)}
     known: set[tuple[str, ...]] = set()
-    for path in service_files(folder):
+    try:
+        paths = service_files(folder)
+    except InvalidInput as error:
+        log.warning("only the ledgers that were known before are looked at: %s", error)
+        paths = ()
+    for path in paths:
         try:
             raw = service_file.content(path)
         except InvalidInput as error:
