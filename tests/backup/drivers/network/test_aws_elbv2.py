@@ -10,6 +10,7 @@ import pytest
 from airlock.backup.driver import Place
 from airlock.backup.drivers.network import elbv2_documents as forms
 from airlock.backup.drivers.network.aws_elbv2 import AwsElbv2Driver
+from airlock.backup.drivers.network.elbv2_writing import scratch_name
 from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
@@ -65,7 +66,7 @@ class TestContract(DriverContract):
         elbv2 = moto_server.client("elbv2")
 
         def spoil(place: Place) -> None:
-            copy = driver(store)._scratch_name("shop-prod", place)
+            copy = scratch_name("shop-prod", place)
             change_rules(elbv2, listener_of(elbv2, copy))
 
         def held() -> list[Any]:

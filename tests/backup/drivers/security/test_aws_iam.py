@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airlock.backup import aws
 from airlock.backup.driver import Place
 from airlock.backup.drivers.security.aws_iam import AwsIamDriver
+from airlock.backup.drivers.security.iam_writing import Names
 from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
@@ -70,7 +71,7 @@ class TestContract(DriverContract):
             iam.create_role(RoleName=f"shop-later-{number}", AssumeRolePolicyDocument=TRUST)
 
         def spoil(place: Place) -> None:
-            actual = driver(store)._scratch_name("shop-app", place)
+            actual = Names(place).actual("shop-app")
             iam.put_role_policy(RoleName=actual, PolicyName="parameters", PolicyDocument=policy("iam:*"))
 
         def left_over(place: Place) -> list[str]:
@@ -127,10 +128,10 @@ def test_a_copy_of_a_role_can_do_nothing(store: BackupStore, moto_server: moto.M
     subject = driver(store)
     point = subject.finish(subject.start("point-1"))
     subject.restore(point, SCRATCH)
-    actual = subject._scratch_name("shop-app", SCRATCH)
+    actual = Names(SCRATCH).actual("shop-app")
     denied = iam.get_role_policy(RoleName=actual, PolicyName="airlock-deny-all")["PolicyDocument"]
     assert denied["Statement"] == [{"Effect": "Deny", "Action": "*", "Resource": "*"}]
-    assert iam.get_role(RoleName=actual)["Role"]["Path"] == "/airlock-scratch/proof1/"
+    assert iam.get_role(RoleName=actual)["Role"]["Path"] == "/airlock-scratch/proof1/shop-app/"
     subject.discard(SCRATCH)
 
 

@@ -22,6 +22,8 @@ from airlock.models import Kind
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
+_MOUNT = "/config"  # no secret's path begins with a slash
+_DEFAULTS = {"max_versions": 0, "cas_required": False, "delete_version_after": "0s"}
 _UPGRADE_SECONDS = 20  # a new KV v2 mount refuses requests for a moment while it prepares itself
 
 
@@ -31,7 +33,7 @@ class VaultKvOptions(DriverOptions):
     connection: str = Field(description="Airflow connection of Vault; may read and write the path, mount and unmount")
     mount: str = Field("secret", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", description="the KV version 2 mount")
     path: str = Field(
-        "", pattern=r"^([^\s/][^\s]*)?$", description="only secrets below this path; empty: the whole mount"
+        "", pattern=r"^([^\s/]([^\r\n]*\S)?)?$", description="only secrets below this path; empty: the whole mount"
     )
 
     def identities(self) -> tuple[str, ...]:
@@ -39,7 +41,8 @@ class VaultKvOptions(DriverOptions):
 
 
 class VaultKvDriver(SecretDocumentDriver):
-    """The current version of every secret below one path, with its custom metadata."""
+    """The current version of every secret below one path, with its settings and custom metadata; of a whole mount, its
+    settings too. A secret that has none of these (its last version deleted, settings as they come) counts as absent."""
 
     kind: ClassVar[Kind] = Kind.CONFIGURATION
     Options = VaultKvOptions
@@ -53,36 +56,43 @@ class VaultKvDriver(SecretDocumentDriver):
         client = self._client()
         documents: dict[str, Any] = {}
         for path in self._paths(client, mount, self._prefix):
-            current = self._read(client, mount, path)
-            if current is not None and current["data"] is not None:
-                documents[path] = {
-                    "data": current["data"],
-                    "custom_metadata": current["metadata"].get("custom_metadata") or {},
-                }
+            found = self._read(client, mount, path)
+            if found is not None and (found["data"] is not None or found["settings"] or found["custom_metadata"]):
+                documents[path] = {key: value for key, value in found.items() if key != "version"}
         log.info("%s: %d secret(s) read below %s/%s", self.label, len(documents), mount, self._prefix)
+        if documents and not self._prefix:
+            told = self._dictionary(
+                f"read the settings of mount {mount}", lambda: client.secrets.kv.v2.read_configuration(mount)
+            )
+            documents[_MOUNT] = {"settings": _settings(told)}
         return documents
 
     def parts(self, name: str, document: Any) -> Mapping[str, Any]:
-        keys = {f"{name}#{key}": value for key, value in document["data"].items()}
-        return {name: {"keys": sorted(document["data"]), "custom_metadata": document["custom_metadata"]}, **keys}
+        if name == _MOUNT:
+            return {name: document["settings"]}
+        data = document["data"]
+        keys = {f"{name}#{key}": value for key, value in (data or {}).items()}
+        rest = {"settings": document["settings"], "custom_metadata": document["custom_metadata"]}
+        return {name: {"keys": None if data is None else sorted(data), **rest}, **keys}
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         mount = self._mount_of(place)
         client = self._client()
         if not place.origin:
             self._enable(client, mount)
-        written = 0
-        for path, document in sorted(documents.items()):
-            written += self._write(client, mount, path, document)
+        if _MOUNT in documents:
+            self._call(f"write the settings of mount {mount}", lambda: client.secrets.kv.v2.configure(
+                mount_point=mount, **{**_DEFAULTS, **documents[_MOUNT]["settings"]}))  # fmt: skip
+        wanted = {path: document for path, document in documents.items() if path != _MOUNT}
+        written = sum(self._write(client, mount, path, document) for path, document in sorted(wanted.items()))
         removed = 0
         if place.origin:
-            for path in sorted(set(self.export(place)) - set(documents)):
+            for path in sorted(set(self.export(place)) - set(documents) - {_MOUNT}):
                 # the latest version only: whoever made it after the backup can still undelete it
-                delete = client.secrets.kv.v2.delete_latest_version_of_secret
-                self._call(f"delete {mount}/{path}", partial(delete, path=path, mount_point=mount))
+                self._write(client, mount, path, {"data": None, "settings": {}, "custom_metadata": {}})
                 removed += 1
         log.info(
-            "%s: %d of %d secret(s) written to %s, %d removed", self.label, written, len(documents), mount, removed
+            "%s: %d of %d secret(s) written to %s, %d removed", self.label, written, len(wanted), mount, removed
         )
 
     def discard(self, place: Place) -> None:
@@ -142,9 +152,10 @@ class VaultKvDriver(SecretDocumentDriver):
         ) as error:
             raise TemporaryError(f"{where}: {type(error).__name__}; try again when the server answers") from error
         except vault.VaultError as error:
-            raise PermanentError(
-                f"{where}: {'; '.join(map(str, error.errors or ())) or type(error).__name__}"
-            ) from error
+            told = "; ".join(map(str, error.errors or ())) or type(error).__name__
+            if "check-and-set parameter did not match" in told:
+                raise TemporaryError(f"{where}: somebody else wrote it meanwhile; try again") from error
+            raise PermanentError(f"{where}: {told}") from error
         except requests.RequestException as error:
             raise TemporaryError(
                 f"{where}: {type(error).__name__}; check that the server runs, then try again"
@@ -177,40 +188,53 @@ class VaultKvDriver(SecretDocumentDriver):
                 yield folder + key
 
     def _read(self, client: Any, mount: str, path: str) -> dict[str, Any] | None:
-        """Return ``{"data", "metadata"}`` of the current version (``data`` is None when deleted); None when absent."""
+        """Return ``data`` (None when the current version is deleted, or there is none), settings that are not as they
+        come, custom metadata and the number of the current version; None when there is no such secret."""
         import hvac.exceptions as vault
 
-        def read() -> Any:
-            try:
-                return client.secrets.kv.v2.read_secret_version(
-                    path=path, mount_point=mount, raise_on_deleted_version=False
-                )
-            except vault.InvalidPath:
-                return None
+        def read(act: Callable[..., Any], **more: Any) -> dict[str, Any]:
+            def asked() -> Any:
+                try:
+                    return act(path=path, mount_point=mount, **more)
+                except vault.InvalidPath:
+                    return {"data": {}}
 
-        answer = self._call(f"read {mount}/{path}", read)
-        if answer is None:
+            return self._dictionary(f"read {mount}/{path}", asked)
+
+        kept = read(client.secrets.kv.v2.read_secret_metadata)
+        if not kept:
             return None
-        return self._dictionary(f"read {mount}/{path}", lambda: answer)
+        current = read(client.secrets.kv.v2.read_secret_version, raise_on_deleted_version=False)
+        return {
+            "data": current.get("data"),
+            "settings": _settings(kept),
+            "custom_metadata": kept.get("custom_metadata") or {},
+            "version": int(kept.get("current_version") or 0),
+        }
 
     def _write(self, client: Any, mount: str, path: str, document: Mapping[str, Any]) -> int:
-        current = self._read(client, mount, path)
-        version = 0 if current is None else int(current["metadata"]["version"])
-        held = {} if current is None else current["metadata"].get("custom_metadata") or {}
-        if held != document["custom_metadata"]:
+        nothing: dict[str, Any] = {"data": None, "settings": {}, "custom_metadata": {}, "version": 0}
+        current = self._read(client, mount, path) or nothing
+        if any(current[part] != document[part] for part in ("settings", "custom_metadata")):
+            # all of them, and first: the client resets what it is not told, and a new version follows the settings
             self._call(
-                f"write metadata of {mount}/{path}",
+                f"write the settings of {mount}/{path}",
                 lambda: client.secrets.kv.v2.update_metadata(
-                    path=path, mount_point=mount, custom_metadata=document["custom_metadata"]
+                    path=path, mount_point=mount, custom_metadata=document["custom_metadata"],
+                    **{**_DEFAULTS, **document["settings"]},
                 ),
-            )
-        if current is not None and current["data"] == document["data"]:
+            )  # fmt: skip
+        if current["data"] == document["data"]:
             return 0
+        if document["data"] is None:
+            delete = client.secrets.kv.v2.delete_latest_version_of_secret
+            self._call(f"delete {mount}/{path}", partial(delete, path=path, mount_point=mount))
+            return 1
         # check-and-set: another writer between our read and our write is told apart, not overwritten
         self._call(
             f"write {mount}/{path}",
             lambda: client.secrets.kv.v2.create_or_update_secret(
-                path=path, secret=document["data"], cas=version, mount_point=mount
+                path=path, secret=document["data"], cas=current["version"], mount_point=mount
             ),
         )
         return 1
@@ -244,3 +268,8 @@ class VaultKvDriver(SecretDocumentDriver):
                 time.sleep(0.2)
             else:
                 return
+
+
+def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a secret or a mount that are not as they come."""
+    return {key: told[key] for key, usual in _DEFAULTS.items() if told.get(key) not in (None, usual)}

@@ -1,28 +1,28 @@
 """Back up load balancers (ELBv2) with listeners, rules and target groups, and prove it by making them again beside it.
 
-The copy has no targets: it answers nobody with the service. Knows ELBv2 and the driver contract; the form of
-documents lives in the module beside this one.
+The copy has no targets and is internal: it answers nobody with the service. Knows ELBv2 and the driver contract; the
+form of documents, and how they are written, live in the modules beside this one.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from airlock.backup import aws
-from airlock.backup.driver import Capabilities, Place
+from airlock.backup.driver import Capabilities, Place, Write
 from airlock.backup.drivers.network import elbv2_documents as forms
-from airlock.errors import InvalidInput, PermanentError
+from airlock.backup.drivers.network import elbv2_writing as writing
+from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
 from airlock.identity import aws_identity
-from airlock.models import Kind
+from airlock.models import Inspection, Kind, RecoveryPoint, canonical_json
 
 log = logging.getLogger(__name__)
 _GROUP, _BALANCER, _LISTENER = "target-group/", "load-balancer/", "listener/"
-_PROTECTED = "deletion_protection.enabled"
 
 
 class AwsElbv2Options(aws.AwsOptions):
@@ -35,60 +35,86 @@ class AwsElbv2Options(aws.AwsOptions):
 
 
 class AwsElbv2Driver(aws.AwsDriver):
-    """Load balancers, their listeners with rules, and every target group that they forward to; not the targets."""
+    """Load balancers, their listeners with rules, and every target group that they forward to. Targets are recorded,
+    and registered again only with a target group that had to be made anew: else whoever registers them knows better."""
 
     kind: ClassVar[Kind] = Kind.NETWORK
     service = "elbv2"
     Options = AwsElbv2Options
     options: AwsElbv2Options
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each load balancer at the moment it is read; targets, addresses and DNS names are not part of it. "
-        "Proven: attributes, listeners, rules and target groups, made again under other names without targets"
+        consistent="each load balancer at the moment it is read; addresses, DNS names and secrets of log-ins are not "
+        "part of it. Proven: attributes, listeners, rules and target groups, made again under other names, internal, "
+        "without targets and logs"
     )
+
+    def inspect(self) -> Inspection:
+        self._refuse_missing_names()
+        return super().inspect()
+
+    def take(self, write: Write) -> dict[str, Any]:
+        self._refuse_missing_names()
+        facts = super().take(write)
+        with aws.aws_errors(f"{self.label}: read the targets"):
+            groups = self._groups(self.client, Place(origin=True), ())
+            targets = {name: self._targets(group["TargetGroupArn"]) for name, group in groups.items()}
+        write("targets.json", [canonical_json(targets)])
+        return facts
+
+    def restore(self, point: RecoveryPoint, place: Place) -> None:
+        targets = self._stored_targets(point)
+        with aws.aws_errors(f"{self.label}: read the target groups"):
+            before = {group["TargetGroupArn"] for group in self._groups(self.client, place, targets).values()}
+        super().restore(point, place)
+        if not place.origin:
+            return
+        with aws.aws_errors(f"{self.label}: register targets"):
+            for name, group in self._groups(self.client, place, targets).items():
+                if group["TargetGroupArn"] not in before:
+                    self._register(name, group["TargetGroupArn"], targets.get(name, []))
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with aws.aws_errors(f"{self.label}: read load balancers {', '.join(self.options.load_balancers)}"):
             elbv2 = self.client
             documents: dict[str, Any] = {}
-            balancers, groups = self._balancers(elbv2, place), self._groups(elbv2, place)
+            balancers, groups = self._balancers(elbv2, place), self._groups(elbv2, place, ())
             names = {group["TargetGroupArn"]: name for name, group in groups.items()}
+            tags = writing.tags_of(elbv2, [*names, *(found["LoadBalancerArn"] for found in balancers.values())])
             for name, group in groups.items():
                 arn = group["TargetGroupArn"]
                 attributes = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
-                documents[_GROUP + name] = forms.group_document(group, attributes, aws.tags_of(self._tags(elbv2, arn)))
+                documents[_GROUP + name] = forms.group_document(group, attributes, aws.tags_of(tags[arn]))
             for name, balancer in balancers.items():
                 arn = balancer["LoadBalancerArn"]
                 attributes = elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
-                marks = aws.marks_of(self._tags(elbv2, arn))
-                if not place.origin:  # a scratch copy is never protected: it has to go away again
-                    attributes = [{**entry, "Value": marks.get("protected", "false")} if entry["Key"] == _PROTECTED
-                                  else entry for entry in attributes]  # fmt: skip
-                documents[_BALANCER + name] = forms.balancer_document(
-                    balancer, attributes, aws.tags_of(self._tags(elbv2, arn))
-                )
-                for listener in self._listeners(elbv2, arn):
-                    documents[f"{_LISTENER}{name}/{listener['Port']}"] = self._listener_document(elbv2, listener, names)
+                document = forms.balancer_document(balancer, attributes, aws.tags_of(tags[arn]))
+                if not place.origin:
+                    document = forms.told_by_marks(document, aws.marks_of(tags[arn]))
+                documents[_BALANCER + name] = document
+                for listener in writing.listeners(elbv2, arn):
+                    key = f"{_LISTENER}{name}/{forms.port_of(listener)}"
+                    documents[key] = self._listener_document(elbv2, listener, names)
         log.info("%s: %d document(s) read", self.label, len(documents))
         return documents
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         with aws.aws_errors(f"{self.label}: restore load balancers into {place.name or 'the origin'}"):
             elbv2 = self.client
-            held_groups = self._groups(elbv2, place)
-            arns = {name: group["TargetGroupArn"] for name, group in held_groups.items()}
-            for key in sorted(documents):
-                if key.startswith(_GROUP):
-                    name = key.removeprefix(_GROUP)
-                    arns[name] = self._put_group(elbv2, name, documents[key], arns.get(name), place)
-            balancers = {name: found["LoadBalancerArn"] for name, found in self._balancers(elbv2, place).items()}
+            writer = writing.Writer(elbv2, place, self.label)
+            wanted = {key.removeprefix(_GROUP): documents[key] for key in sorted(documents) if key.startswith(_GROUP)}
+            held = self._balancers(elbv2, place)
+            using = [found["LoadBalancerArn"] for found in held.values()]
+            # a group that no listener uses any more is still the one that is meant: its name is its own
+            arns = {name: str(group["TargetGroupArn"]) for name, group in self._groups(elbv2, place, wanted).items()}
+            for name, document in wanted.items():
+                arns[name] = writer.put_group(name, document, arns.get(name), using)
             for key in sorted(documents):
                 if key.startswith(_BALANCER):
                     name = key.removeprefix(_BALANCER)
-                    balancers[name] = self._put_balancer(elbv2, name, documents[key], balancers.get(name), place)
-            for name, arn in balancers.items():
-                wanted = {int(key.rpartition("/")[2]): documents[key] for key in documents
-                          if key.startswith(f"{_LISTENER}{name}/")}  # fmt: skip
-                self._put_listeners(elbv2, arn, wanted, arns)
+                    arn = writer.put_balancer(name, documents[key], held.get(name))
+                    listeners = {other.rpartition("/")[2]: documents[other] for other in documents
+                                 if other.startswith(f"{_LISTENER}{name}/")}  # fmt: skip
+                    writer.put_listeners(arn, listeners, arns)
         log.info("%s: %d document(s) restored into %s", self.label, len(documents), place.name or "the origin")
 
     def discard(self, place: Place) -> None:
@@ -97,29 +123,33 @@ class AwsElbv2Driver(aws.AwsDriver):
         with aws.aws_errors(f"{self.label}: discard scratch place {place.name}"):
             elbv2 = self.client
             for balancer in self._balancers(elbv2, place).values():
-                for listener in self._listeners(elbv2, balancer["LoadBalancerArn"]):
+                for listener in writing.listeners(elbv2, balancer["LoadBalancerArn"]):
                     elbv2.delete_listener(ListenerArn=listener["ListenerArn"])
                 elbv2.delete_load_balancer(LoadBalancerArn=balancer["LoadBalancerArn"])
                 log.info("%s: scratch load balancer %s deleted", self.label, balancer["LoadBalancerArn"])
-            for group in self._groups(elbv2, place).values():
-                elbv2.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
+            for group in self._groups(elbv2, place, ()).values():
+                try:
+                    elbv2.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
+                except elbv2.exceptions.ResourceInUseException as error:  # AWS takes a moment to see the listener gone
+                    raise TemporaryError(f"{self.label}: scratch target group {group['TargetGroupArn']} is still in "
+                                         "use; try again in a minute") from error  # fmt: skip
                 log.info("%s: scratch target group %s deleted", self.label, group["TargetGroupArn"])
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _scratch_name(name: str, place: Place) -> str:
-        # at most 32 characters, letters, digits and hyphens
-        return f"airlock-{hashlib.sha256(f'{place.name}/{name}'.encode()).hexdigest()[:20]}"
+    def _refuse_missing_names(self) -> None:
+        with aws.aws_errors(f"{self.label}: read load balancers {', '.join(self.options.load_balancers)}"):
+            found = self._balancers(self.client, Place(origin=True))
+        missing = sorted(set(self.options.load_balancers) - set(found))
+        if found and missing:
+            raise InvalidInput(f"{self.label}: there is no load balancer {', '.join(missing)}; correct the option "
+                               f"'load_balancers' (found: {', '.join(sorted(found))})")  # fmt: skip
 
     @staticmethod
-    def _tags(elbv2: Any, arn: str) -> list[dict[str, str]]:
-        found = elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
-        return list(found[0]["Tags"]) if found else []
-
-    def _copies(self, elbv2: Any, found: list[dict[str, Any]], arn_key: str, place: Place) -> dict[str, dict[str, Any]]:
+    def _copies(elbv2: Any, found: list[dict[str, Any]], arn_key: str, place: Place) -> dict[str, dict[str, Any]]:
         """Return those of *found* that were made for the scratch *place*, by their originals' names."""
-        marked = [(aws.marks_of(self._tags(elbv2, item[arn_key])), item) for item in found]
+        tags = writing.tags_of(elbv2, [item[arn_key] for item in found])
+        marked = [(aws.marks_of(tags[item[arn_key]]), item) for item in found]
         return {marks["name"]: item for marks, item in marked if marks.get("place") == place.name and "name" in marks}
 
     def _balancers(self, elbv2: Any, place: Place) -> dict[str, dict[str, Any]]:
@@ -130,30 +160,23 @@ class AwsElbv2Driver(aws.AwsDriver):
         ours = [item for item in found if item["LoadBalancerName"].startswith("airlock-")]
         return self._copies(elbv2, ours, "LoadBalancerArn", place)
 
-    def _groups(self, elbv2: Any, place: Place) -> dict[str, dict[str, Any]]:
+    def _groups(self, elbv2: Any, place: Place, named: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return the target groups of *place* by name: at the origin those that are used, or are *named*."""
         found = list(aws.pages(elbv2, "describe_target_groups", "TargetGroups"))
         if not place.origin:
             ours = [item for item in found if item["TargetGroupName"].startswith("airlock-")]
             return self._copies(elbv2, ours, "TargetGroupArn", place)
         used: set[str] = set()
         for balancer in self._balancers(elbv2, place).values():
-            for listener in self._listeners(elbv2, balancer["LoadBalancerArn"]):
-                rules = self._rules(elbv2, listener["ListenerArn"])
-                actions = [*listener["DefaultActions"], *(action for rule in rules for action in rule["Actions"])]
-                used |= {action["TargetGroupArn"] for action in actions if action.get("TargetGroupArn")}
-                used |= {group["TargetGroupArn"] for action in actions
-                         for group in action.get("ForwardConfig", {}).get("TargetGroups", [])}  # fmt: skip
-        return {item["TargetGroupName"]: item for item in found if item["TargetGroupArn"] in used}
+            for listener in writing.listeners(elbv2, balancer["LoadBalancerArn"]):
+                used |= forms.groups_of(listener["DefaultActions"])
+                for rule in writing.rules(elbv2, listener["ListenerArn"]):
+                    used |= forms.groups_of(rule["Actions"])
+        return {item["TargetGroupName"]: item for item in found
+                if item["TargetGroupArn"] in used or item["TargetGroupName"] in named}  # fmt: skip
 
     @staticmethod
-    def _listeners(elbv2: Any, balancer: str) -> list[dict[str, Any]]:
-        return list(aws.pages(elbv2, "describe_listeners", "Listeners", LoadBalancerArn=balancer))
-
-    @staticmethod
-    def _rules(elbv2: Any, listener: str) -> list[dict[str, Any]]:
-        return list(aws.pages(elbv2, "describe_rules", "Rules", ListenerArn=listener))
-
-    def _listener_document(self, elbv2: Any, listener: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    def _listener_document(elbv2: Any, listener: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
         arn = listener["ListenerArn"]
         certificates: list[str] = []
         if listener.get("Certificates"):
@@ -161,92 +184,38 @@ class AwsElbv2Driver(aws.AwsDriver):
                 found["CertificateArn"]
                 for found in aws.pages(elbv2, "describe_listener_certificates", "Certificates", ListenerArn=arn)
             ]
-        return forms.listener_document(listener, certificates, self._rules(elbv2, arn), names)
+        attributes = elbv2.describe_listener_attributes(ListenerArn=arn)["Attributes"]
+        rules = [rule for rule in writing.rules(elbv2, arn) if not rule["IsDefault"]]
+        tags = writing.tags_of(elbv2, [arn, *(rule["RuleArn"] for rule in rules)])
+        document = forms.listener_document(listener, certificates, attributes, names)
+        document["tags"] = aws.tags_of(tags[arn])
+        document["rules"] = {
+            rule["Priority"]: forms.rule_document(rule, names, aws.tags_of(tags[rule["RuleArn"]])) for rule in rules
+        }
+        return document
 
-    # --- write --------------------------------------------------------------------------------------------------------
+    # --- targets ------------------------------------------------------------------------------------------------------
 
-    def _put_group(self, elbv2: Any, name: str, document: Mapping[str, Any], arn: str | None, place: Place) -> str:
-        settings = dict(document["settings"])
-        if arn is None:
-            actual = name if place.origin else self._scratch_name(name, place)
-            marks = {} if place.origin else {"name": name, "place": place.name}
-            tags = aws.tag_list(document["tags"], **marks)
-            made = elbv2.create_target_group(Name=actual, **settings, **({"Tags": tags} if tags else {}))
-            arn = str(made["TargetGroups"][0]["TargetGroupArn"])
-            log.info("%s: target group %s made as %s", self.label, name, arn)
-        else:
-            held = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
-            differing = [
-                key for key in forms.FIXED_GROUP_FIELDS if held.get(key) != settings.get(key) and key in settings
-            ]
-            if differing:
-                raise PermanentError(f"{self.label}: target group {name} cannot change its {', '.join(differing)}; "
-                                     f"delete it (its listeners first), then restore again")  # fmt: skip
-            health = {key: value for key, value in settings.items() if key not in forms.FIXED_GROUP_FIELDS}
-            elbv2.modify_target_group(TargetGroupArn=arn, **health)
-            self._retag(elbv2, arn, document)
-        attributes = forms.attributes_request(document)
-        if attributes:
-            elbv2.modify_target_group_attributes(TargetGroupArn=arn, Attributes=attributes)
-        return arn
+    def _targets(self, group: str) -> list[dict[str, Any]]:
+        told = self.client.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        return [entry["Target"] for entry in told if entry.get("TargetHealth", {}).get("State") != "draining"]
 
-    def _retag(self, elbv2: Any, arn: str, document: Mapping[str, Any]) -> None:
-        stale = sorted(set(aws.tags_of(self._tags(elbv2, arn))) - set(document["tags"]))
-        if stale:
-            elbv2.remove_tags(ResourceArns=[arn], TagKeys=stale)
-        if document["tags"]:
-            elbv2.add_tags(ResourceArns=[arn], Tags=aws.tag_list(document["tags"]))
+    def _stored_targets(self, point: RecoveryPoint) -> dict[str, list[dict[str, Any]]]:
+        stored = [one for one in point.objects if one.name == "targets.json"]
+        try:
+            found = json.loads(b"".join(self.store.read(stored[0]))) if stored else {}
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise BackupDamaged(f"{self.label}: targets.json of {point.id} holds no targets; next: take it again")
+        return found
 
-    def _put_balancer(self, elbv2: Any, name: str, document: Mapping[str, Any], arn: str | None, place: Place) -> str:
-        attributes = forms.attributes_request(document)
-        if arn is None:
-            marks = {} if place.origin else {"name": name, "place": place.name,
-                                             "protected": document["attributes"].get(_PROTECTED, "false")}  # fmt: skip
-            groups = {"SecurityGroups": document["security_groups"]} if document["security_groups"] else {}
-            tags = aws.tag_list(document["tags"], **marks)
-            made = elbv2.create_load_balancer(
-                Name=name if place.origin else self._scratch_name(name, place), Subnets=document["subnets"],
-                Scheme=document["scheme"], Type=document["type"], IpAddressType=document["address_type"], **groups,
-                **({"Tags": tags} if tags else {}),
-            )  # fmt: skip
-            arn = str(made["LoadBalancers"][0]["LoadBalancerArn"])
-            log.info("%s: load balancer %s made as %s", self.label, name, arn)
-        else:
-            self._retag(elbv2, arn, document)
-        if not place.origin:
-            attributes = [entry for entry in attributes if entry["Key"] != _PROTECTED]
-        if attributes:
-            elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=attributes)
-        return arn
-
-    def _put_listeners(self, elbv2: Any, balancer: str, wanted: Mapping[int, Any], arns: Mapping[str, str]) -> None:
-        held = {int(listener["Port"]): listener["ListenerArn"] for listener in self._listeners(elbv2, balancer)}
-        for port in sorted(set(held) - set(wanted)):
-            elbv2.delete_listener(ListenerArn=held[port])
-        for port, document in sorted(wanted.items()):
-            request = forms.listener_request(document, arns)
-            if port in held:
-                listener = held[port]
-                elbv2.modify_listener(ListenerArn=listener, **request)
-            else:
-                listener = elbv2.create_listener(LoadBalancerArn=balancer, **request)["Listeners"][0]["ListenerArn"]
-            if document["certificates"]["others"]:
-                certificates = [{"CertificateArn": arn} for arn in document["certificates"]["others"]]
-                elbv2.add_listener_certificates(ListenerArn=listener, Certificates=certificates)
-            self._put_rules(elbv2, listener, document["rules"], arns)
-
-    def _put_rules(self, elbv2: Any, listener: str, wanted: Mapping[str, Any], arns: Mapping[str, str]) -> None:
-        """Make the rules of *listener* the *wanted* ones, by priority. Rules that are right already are not touched."""
-        names = {arn: name for name, arn in arns.items()}
-        for rule in self._rules(elbv2, listener):
-            if rule["IsDefault"]:
-                continue
-            document = {"conditions": forms.conditions_document(rule["Conditions"]),
-                        "actions": forms.actions_document(rule["Actions"], names)}  # fmt: skip
-            if wanted.get(rule["Priority"]) == document:
-                wanted = {priority: kept for priority, kept in wanted.items() if priority != rule["Priority"]}
-            else:
-                elbv2.delete_rule(RuleArn=rule["RuleArn"])
-        for priority, document in sorted(wanted.items(), key=lambda item: int(item[0])):
-            elbv2.create_rule(ListenerArn=listener, Priority=int(priority), Conditions=document["conditions"],
-                              Actions=forms.actions_request(document["actions"], arns))  # fmt: skip
+    def _register(self, name: str, group: str, targets: list[dict[str, Any]]) -> None:
+        """Register *targets* with a group that was made anew; one that is gone meanwhile is said, and left out."""
+        for target in targets:
+            try:
+                self.client.register_targets(TargetGroupArn=group, Targets=[target])
+            except self.client.exceptions.InvalidTargetException:
+                log.warning("%s: target %s of target group %s is not there any more", self.label, target["Id"], name)
+        log.warning("%s: target group %s was made anew, with the %d target(s) on record; next: let what registers its "
+                    "targets know its ARN %s", self.label, name, len(targets), group)  # fmt: skip

@@ -1,29 +1,31 @@
-"""Back up the records of one Route 53 hosted zone, and prove it in a hosted zone that nobody is delegated to.
+"""Back up the records of one Route 53 hosted zone, and prove it in a hosted zone that nobody asks.
 
-The scratch zone has a name of its own below the origin's, so names in documents are written relative to their zone.
-Knows Route 53 and the driver contract.
+The scratch zone lies below ``internal``, which the root of the DNS delegates to nobody; a private zone is proven in a
+private one. So names in documents are relative to their zone. Knows Route 53 and the driver contract; the form of
+records lives in the module beside this one.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from airlock.backup import aws
-from airlock.backup.driver import Capabilities, Place
-from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
+from airlock.backup.driver import Capabilities, Place, Write
+from airlock.backup.drivers.network import route53_records as records
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
 from airlock.identity import aws_identity
-from airlock.models import Kind, canonical_json
+from airlock.models import Check, Kind, RecoveryPoint, digest_of
 
 log = logging.getLogger(__name__)
-_BATCH_CHANGES = 500  # AWS takes 1000 elements a request, and counts an UPSERT twice
-_BATCH_BYTES = 15_000  # AWS takes 32000 characters of values a request, and counts an UPSERT twice
 _INSYNC_SECONDS = 120
-_HERE = "{zone}"
+_SCRATCH_PARENT = "internal."
+_ORIGIN = Place(origin=True)
 
 
 class AwsRoute53Options(aws.AwsOptions):
@@ -36,174 +38,216 @@ class AwsRoute53Options(aws.AwsOptions):
 
 
 class AwsRoute53Driver(aws.AwsDriver):
-    """Every record of one hosted zone but the zone's own NS and SOA, which belong to AWS."""
+    """Every record of one hosted zone but the zone's own NS and SOA, which belong to AWS; the zone's comment, tags and
+    networks; the health checks that its records name."""
 
     kind: ClassVar[Kind] = Kind.NETWORK
     service = "route53"
     Options = AwsRoute53Options
     options: AwsRoute53Options
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="the moment of reading; the zone's own NS and SOA records are AWS's and stay out"
+        consistent="the moment of reading; the zone's own NS and SOA records are AWS's and stay out, and so do records "
+        "of traffic policies, DNSSEC and query logs. A zone that is made anew has other name servers"
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with aws.aws_errors(f"{self.label}: read hosted zone {self.options.zone}"):
-            route53 = self.client
-            zone = self._zone_of(route53, place)
+            zone = self._zone_of(self.client, place)
             if zone is None:
                 return {}
-            documents = {}
-            for record in self._records(route53, zone):
-                document = self._relative(record, zone)
-                documents[self._key(document)] = document
-        log.info(
-            "%s: %d record set(s) read in hosted zone %s (%s)", self.label, len(documents), zone["Id"], zone["Name"]
-        )
-        return documents
+            found = self._held(zone)
+        log.info("%s: %d record set(s) read in hosted zone %s (%s)", self.label, len(found), zone["Id"], zone["Name"])
+        return found
 
-    def load(self, documents: Mapping[str, Any], place: Place) -> None:
+    def take(self, write: Write) -> dict[str, Any]:
+        facts = super().take(write)
+        with aws.aws_errors(f"{self.label}: read hosted zone {self.options.zone}"):
+            zone = self._zone_of(self.client, _ORIGIN)
+            if zone is None:
+                raise TemporaryError(f"{self.label}: hosted zone {self.options.zone} went away while it was read")
+            facts["zone"] = self._zone_facts(zone)
+            facts["health_checks"] = {digest_of(config): config for config in self._health_checks(zone).values()}
+        return facts
+
+    def restore(self, point: RecoveryPoint, place: Place) -> None:
+        if "zone" not in point.facts:
+            raise PermanentError(f"{self.label}: recovery point {point.id} was taken by an earlier version of this "
+                                 "driver; next: restore it with that version, or take the backup again")  # fmt: skip
+        documents = self.stored_documents(point)
         if strange := sorted({f"{{zone}} {sort}" for sort in ("NS", "SOA")} & set(documents)):
             raise BackupDamaged(
                 f"{self.label}: names of documents: {', '.join(strange)} belongs to AWS and is never taken; next: take "
                 "the backup again"
             )
-        with aws.aws_errors(f"{self.label}: restore records of {self.options.zone} into {place.name or 'the origin'}"):
-            route53 = self.client
-            zone = self._zone_of(route53, place) or self._create(route53, place)
-            held = {
-                self._key(document): document
-                for document in (self._relative(record, zone) for record in self._records(route53, zone))
-            }
-            changes = []
+        with aws.aws_errors(f"{self.label}: make hosted zone of {place.name or 'the origin'}"):
+            wanted = point.facts["zone"]
+            zone = self._zone_of(self.client, place) or self._create(wanted, place)
             if place.origin:
-                changes += [("DELETE", held[key]) for key in sorted(set(held) - set(documents))]
-            # records go before aliases, which may point at them
-            wanted = [document for key, document in sorted(documents.items()) if held.get(key) != document]
-            changes += [
-                ("UPSERT", document) for document in sorted(wanted, key=lambda document: "AliasTarget" in document)
-            ]
-            self._change(
-                route53,
-                zone,
-                [
-                    {"Action": action, "ResourceRecordSet": self._absolute(document, zone)}
-                    for action, document in changes
-                ],
-            )
-        log.info("%s: %d change(s) made in hosted zone %s (%s)", self.label, len(changes), zone["Id"], zone["Name"])
+                self._put_zone(zone, wanted)
+                named = {document.get("HealthCheckId") for document in documents.values()}
+                self._make_health_checks(point.facts["health_checks"], named)
+        super().restore(point, place)
+
+    def load(self, documents: Mapping[str, Any], place: Place) -> None:
+        with aws.aws_errors(f"{self.label}: restore records of {self.options.zone} into {place.name or 'the origin'}"):
+            zone = self._zone_of(self.client, place)
+            if zone is None:
+                raise TemporaryError(f"{self.label}: the hosted zone of {place.name or 'the origin'} is not seen yet")
+            checks = {digest_of(config): number for number, config in self._all_health_checks().items()}
+            wanted = records.changes(self._held(zone), documents, remove=True)
+            self._change(zone, [
+                {"Action": action, "ResourceRecordSet": records.absolute(document, zone, checks)}
+                for action, document in wanted
+            ])  # fmt: skip
+        log.info("%s: %d change(s) made in hosted zone %s (%s)", self.label, len(wanted), zone["Id"], zone["Name"])
+
+    def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
+        checks = super().prove(point, place)
+        with aws.aws_errors(f"{self.label}: read hosted zone of {place.name or 'the origin'}"):
+            zone = self._zone_of(self.client, place)
+            found = {} if zone is None else self._zone_facts(zone)
+        # a copy is in one network only, and says itself what it is
+        parts = ("private", "comment", "tags", "networks") if place.origin else ("private",)
+        expected = point.facts["zone"]
+        return (*checks, *(Check(name=f"zone {part}", expected=expected[part], found=found.get(part),
+                                 ok=expected[part] == found.get(part)) for part in parts))  # fmt: skip
 
     def discard(self, place: Place) -> None:
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         with aws.aws_errors(f"{self.label}: discard scratch zone of {place.name}"):
-            route53 = self.client
-            zone = self._zone_of(route53, place)
-            if zone is None:
-                return
-            # aliases go first: AWS refuses to delete what one points at
-            records = sorted(self._records(route53, zone), key=lambda record: "AliasTarget" not in record)
-            self._change(route53, zone, [{"Action": "DELETE", "ResourceRecordSet": record} for record in records])
-            route53.delete_hosted_zone(Id=zone["Id"])
-        log.info("%s: scratch hosted zone %s (%s) deleted", self.label, zone["Id"], zone["Name"])
+            for zone in self._zones_of(place):
+                held = [record for record in self._records(zone) if records.is_ours(record, zone["Name"])]
+                # aliases go first: AWS refuses to delete what one points at
+                held.sort(key=lambda record: "AliasTarget" not in record)
+                self._change(zone, [{"Action": "DELETE", "ResourceRecordSet": record} for record in held])
+                self.client.delete_hosted_zone(Id=zone["Id"])
+                log.info("%s: scratch hosted zone %s (%s) deleted", self.label, zone["Id"], zone["Name"])
 
     # --- zones --------------------------------------------------------------------------------------------------------
 
-    def _zone_of(self, route53: Any, place: Place) -> dict[str, Any] | None:
+    def _zones_of(self, place: Place) -> list[dict[str, Any]]:
+        """Return the hosted zones that go by the name, or the id, of *place*."""
+        wanted = self.options.zone if place.origin else f"airlock-{place.name}.{_SCRATCH_PARENT}"
+        zones = list(aws.pages(self.client, "list_hosted_zones", "HostedZones"))
+        found = [zone for zone in zones
+                 if zone["Name"] == f"{wanted.rstrip('.').lower()}." or _id(zone) == wanted]  # fmt: skip
+        # a zone that was made anew has another id, and knows the one that it stands for
+        return found or [zone for zone in zones if zone.get("CallerReference", "").startswith(f"airlock for {wanted} ")]
+
+    def _zone_of(self, route53: Any, place: Place) -> dict[str, Any] | None:  # noqa: ARG002 - of the place's own client
         """Return the hosted zone of *place*; None when it does not exist.
 
         :raises InvalidInput: several zones have the origin's name
         """
-        wanted = self.options.zone if place.origin else self._scratch_name(route53, place)
-        if wanted is None:
-            return None
-        found = [
-            zone
-            for zone in aws.pages(route53, "list_hosted_zones", "HostedZones")
-            if zone["Name"] == f"{wanted.rstrip('.').lower()}." or zone["Id"].rsplit("/", 1)[-1] == wanted
-        ]
-        if len(found) > 1:
+        found = self._zones_of(place)
+        if len(found) > 1 and place.origin:
             raise InvalidInput(
-                f"{self.label}: {len(found)} hosted zones are called {wanted}: set the option 'zone' to one of "
-                f"the ids {', '.join(zone['Id'].rsplit('/', 1)[-1] for zone in found)}"
+                f"{self.label}: {len(found)} hosted zones are called {self.options.zone}: set the option 'zone' to one "
+                f"of the ids {', '.join(map(_id, found))}"
             )
-        return dict(found[0]) if found else None
+        return found[0] if found else None
 
-    def _scratch_name(self, route53: Any, place: Place) -> str | None:
-        if "." not in self.options.zone.rstrip("."):
-            origin = self._zone_of(route53, Place(origin=True))
-            return None if origin is None else f"airlock-{place.name}.{origin['Name']}"
-        return f"airlock-{place.name}.{self.options.zone}"
+    def _zone_facts(self, zone: Mapping[str, Any]) -> dict[str, Any]:
+        told = self.client.get_hosted_zone(Id=zone["Id"])
+        tags = self.client.list_tags_for_resource(ResourceType="hostedzone", ResourceId=_id(zone))
+        return {
+            "name": zone["Name"],
+            "id": _id(zone),
+            "private": bool(zone["Config"].get("PrivateZone")),
+            "comment": zone["Config"].get("Comment", ""),
+            "tags": aws.tags_of(tags["ResourceTagSet"]["Tags"]),
+            "networks": sorted([vpc["VPCRegion"], vpc["VPCId"]] for vpc in told.get("VPCs", ())),
+        }
 
-    def _create(self, route53: Any, place: Place) -> dict[str, Any]:
-        name = self.options.zone if place.origin else self._scratch_name(route53, place)
-        if name is None or "." not in name.rstrip("."):
-            raise InvalidInput(
-                f"{self.label}: hosted zone {self.options.zone} is not there and its name cannot be told from "
-                f"its id; create it, or set the option 'zone' to its name"
+    def _create(self, wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        """Make the hosted zone of *place*, as public or as private as ``facts["zone"]`` says."""
+        if wanted["private"] and not wanted["networks"]:
+            raise PermanentError(
+                f"{self.label}: hosted zone {wanted['name']} is private and was in no network, so that none like it "
+                "can be made; next: associate it with one, then take the backup again"
             )
-        # the same reference for the same place: a request that is repeated does not make a second zone
-        reference = f"airlock-{self.resource.name}-{place.name or int(time.time())}"
-        made = route53.create_hosted_zone(
-            Name=name,
-            CallerReference=reference,
-            HostedZoneConfig={
-                "Comment": "restored by Airlock" if place.origin else "scratch place of a restore test",
-                "PrivateZone": False,
-            },
-        )
-        log.info("%s: hosted zone %s (%s) created", self.label, made["HostedZone"]["Id"], name)
+        name = wanted["name"] if place.origin else f"airlock-{place.name}.{_SCRATCH_PARENT}"
+        # never the same twice: AWS remembers the reference of a zone that is gone
+        reference = f"airlock for {wanted['id'] if place.origin else place.name} {uuid.uuid4().hex}"
+        comment = wanted["comment"] if place.origin else "scratch place of a restore test"
+        network = {}
+        if wanted["private"]:
+            region, number = wanted["networks"][0]
+            network = {"VPC": {"VPCRegion": region, "VPCId": number}}
+        made = self.client.create_hosted_zone(
+            Name=name, CallerReference=reference, **network,
+            HostedZoneConfig={"Comment": comment, "PrivateZone": wanted["private"]},
+        )  # fmt: skip
+        if place.origin:
+            log.warning("%s: hosted zone %s was made anew as %s; next: delegate it to %s", self.label, name,
+                        made["HostedZone"]["Id"], ", ".join(made.get("DelegationSet", {}).get("NameServers", ())) or
+                        "nobody: it is private")  # fmt: skip
         return dict(made["HostedZone"])
+
+    def _put_zone(self, zone: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        held = self._zone_facts(zone)
+        if held["private"] != wanted["private"]:
+            sort = "private" if held["private"] else "public"
+            raise PermanentError(f"{self.label}: hosted zone {zone['Id']} is {sort} now, which cannot be changed; "
+                                 "next: delete it, then restore again")  # fmt: skip
+        if held["comment"] != wanted["comment"]:
+            self.client.update_hosted_zone_comment(Id=zone["Id"], Comment=wanted["comment"])
+        stale = sorted(set(held["tags"]) - set(wanted["tags"]))
+        if held["tags"] != wanted["tags"]:
+            self.client.change_tags_for_resource(
+                ResourceType="hostedzone", ResourceId=_id(zone),
+                **({"AddTags": aws.tag_list(wanted["tags"])} if wanted["tags"] else {}),
+                **({"RemoveTagKeys": stale} if stale else {}),
+            )  # fmt: skip
+        acts = (("associate_vpc_with_hosted_zone", wanted["networks"], held["networks"]),
+                ("disassociate_vpc_from_hosted_zone", held["networks"], wanted["networks"]))  # fmt: skip
+        for act, these, those in acts if wanted["private"] else ():
+            for region, number in these:
+                if [region, number] not in those:
+                    getattr(self.client, act)(HostedZoneId=zone["Id"], VPC={"VPCRegion": region, "VPCId": number})
+
+    # --- health checks ------------------------------------------------------------------------------------------------
+
+    def _all_health_checks(self) -> dict[str, dict[str, Any]]:
+        found = aws.pages(self.client, "list_health_checks", "HealthChecks")
+        return {check["Id"]: check["HealthCheckConfig"] for check in found}
+
+    def _health_checks(self, zone: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what each health check checks that a record of *zone* names, by its id."""
+        named = {record["HealthCheckId"] for record in self._records(zone) if "HealthCheckId" in record}
+        return {number: config for number, config in self._all_health_checks().items() if number in named}
+
+    def _make_health_checks(self, configs: Mapping[str, Any], named: Collection[str | None]) -> None:
+        """Make those that are *named* and are not there any more; in a restore test none is made, for it would ask."""
+        held = {digest_of(config) for config in self._all_health_checks().values()}
+        for digest, config in configs.items():
+            if digest in named and digest not in held:
+                made = self.client.create_health_check(CallerReference=uuid.uuid4().hex, HealthCheckConfig=config)
+                log.warning("%s: health check %s made anew; next: point alarms at it", self.label,
+                            made["HealthCheck"]["Id"])  # fmt: skip
 
     # --- records ------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _records(route53: Any, zone: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for record in aws.pages(route53, "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone["Id"]):
-            if record["Name"] != zone["Name"] or record["Type"] not in ("NS", "SOA"):
-                yield record
+    def _records(self, zone: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return list(aws.pages(self.client, "list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone["Id"]))
 
-    @staticmethod
-    def _key(document: Mapping[str, Any]) -> str:
-        return " ".join(
-            part for part in (document["Name"], document["Type"], document.get("SetIdentifier", "")) if part
-        )
+    def _held(self, zone: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        ours = [record for record in self._records(zone) if records.is_ours(record, zone["Name"])]
+        checks = {}
+        if any("HealthCheckId" in record for record in ours):
+            checks = {number: digest_of(config) for number, config in self._all_health_checks().items()}
+        documents = [records.relative(record, zone, checks) for record in ours]
+        return {records.key_of(document): document for document in documents}
 
-    @staticmethod
-    def _relative(record: Mapping[str, Any], zone: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *record* in canonical form, with the zone's name and id replaced."""
-        # Route 53 writes "*" of a wildcard as \052
-        document = {**record, "Name": _shorten(record["Name"].replace("\\052", "*"), zone["Name"])}
-        if "ResourceRecords" in record:
-            values = {value["Value"] for value in record["ResourceRecords"]}
-            document["ResourceRecords"] = [{"Value": value} for value in sorted(values)]
-        if not document.get("ResourceRecords"):
-            document.pop("ResourceRecords", None)
-        if "AliasTarget" in record:
-            target = dict(record["AliasTarget"])
-            if target["HostedZoneId"] == zone["Id"].rsplit("/", 1)[-1]:
-                target |= {"HostedZoneId": _HERE, "DNSName": _shorten(target["DNSName"], zone["Name"])}
-            document["AliasTarget"] = target
-        return document
-
-    @staticmethod
-    def _absolute(document: Mapping[str, Any], zone: Mapping[str, Any]) -> dict[str, Any]:
-        record = {**document, "Name": document["Name"].replace(_HERE, zone["Name"])}
-        if document.get("AliasTarget", {}).get("HostedZoneId") == _HERE:
-            record["AliasTarget"] = {
-                **document["AliasTarget"],
-                "HostedZoneId": zone["Id"].rsplit("/", 1)[-1],
-                "DNSName": document["AliasTarget"]["DNSName"].replace(_HERE, zone["Name"]),
-            }
-        return record
-
-    def _change(self, route53: Any, zone: Mapping[str, Any], changes: list[dict[str, Any]]) -> None:
-        for batch in batches(changes):
-            answer = route53.change_resource_record_sets(
+    def _change(self, zone: Mapping[str, Any], requests: list[dict[str, Any]]) -> None:
+        for batch in records.batches(requests):
+            answer = self.client.change_resource_record_sets(
                 HostedZoneId=zone["Id"], ChangeBatch={"Comment": f"Airlock {self.label}", "Changes": batch}
             )
-            self._wait(route53, answer["ChangeInfo"])
+            self._wait(answer["ChangeInfo"])
 
-    def _wait(self, route53: Any, change: Mapping[str, Any]) -> None:
+    def _wait(self, change: Mapping[str, Any]) -> None:
         """Wait until AWS says that all of its servers know *change*."""
         deadline = time.monotonic() + _INSYNC_SECONDS
         while change["Status"] != "INSYNC":
@@ -213,23 +257,8 @@ class AwsRoute53Driver(aws.AwsDriver):
                     f"{_INSYNC_SECONDS} s; look at the state of Route 53, then try again"
                 )
             time.sleep(2)
-            change = route53.get_change(Id=change["Id"])["ChangeInfo"]
+            change = self.client.get_change(Id=change["Id"])["ChangeInfo"]
 
 
-def _shorten(name: str, zone: str) -> str:
-    return name.removesuffix(zone) + _HERE if name == zone or name.endswith(f".{zone}") else name
-
-
-def batches(changes: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield *changes* in their order, in lists that Route 53 takes in one request."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for change in changes:
-        weight = len(canonical_json(change))
-        if batch and (len(batch) >= _BATCH_CHANGES or size + weight > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(change)
-        size += weight
-    if batch:
-        yield batch
+def _id(zone: Mapping[str, Any]) -> str:
+    return str(zone["Id"]).rsplit("/", 1)[-1]

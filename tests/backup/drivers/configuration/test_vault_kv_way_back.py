@@ -1,0 +1,141 @@
+"""The driver ``vault_kv``: settings, odd names and deleted versions are proven, and come back from any damage."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import hvac
+import pytest
+
+from airlock.backup.driver import Place
+from airlock.backup.drivers.configuration.vault_kv import VaultKvDriver
+from airlock.backup.run import prove, restore_origin
+from airlock.backup.store import BackupStore
+from airlock.errors import TemporaryError
+from airlock.models import Kind, RecoveryPoint, Resource
+from sandbox import openbao
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.real_servers import set_connection
+
+ORIGIN, SCRATCH = Place(origin=True), Place(name="proof1")
+COUNTER = itertools.count()
+ODD = ("a b", "50%", "a%2Fb", "a?b", "a#b", "päivä", "+&=", ".hidden", "x" * 200, "deep/" * 20 + "end", "both",
+       "both/in", '"quoted"', "{zone}", "config")  # fmt: skip
+
+
+@pytest.fixture
+def kv(openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch) -> Any:
+    set_connection(monkeypatch, "test_vault", conn_type="vault", host=openbao_server.url, password=openbao_server.token)
+    return hvac.Client(url=openbao_server.url, token=openbao_server.token).secrets.kv.v2
+
+
+@pytest.fixture
+def mount(kv: Any) -> str:
+    """A mount with all that a mount may hold."""
+    import time
+
+    name = f"team/way-{next(COUNTER)}"
+    hvac.Client(url=kv._adapter.base_uri, token=kv._adapter.token).sys.enable_secrets_engine(
+        backend_type="kv", path=name, options={"version": "2"}
+    )
+    for _ in range(50):
+        try:
+            kv.configure(max_versions=7, cas_required=True, delete_version_after="96h", mount_point=name)
+            break
+        except hvac.exceptions.VaultError:
+            time.sleep(0.1)
+    for path in ODD:
+        secret = {"päivä #1": path, "n": 12345678901234567890, "none": None, "deep": {"a": [1]}}
+        kv.create_or_update_secret(path, secret, cas=0, mount_point=name)
+    kv.create_or_update_secret("strict", {"a": "1"}, cas=0, mount_point=name)
+    kv.update_metadata("strict", mount_point=name, max_versions=3, cas_required=True, delete_version_after="240h",
+                       custom_metadata={"owner": "till"})  # fmt: skip
+    kv.create_or_update_secret("empty", {}, cas=0, mount_point=name)
+    for path in ("gone", "gone-kept", "destroyed"):
+        kv.create_or_update_secret(path, {"a": "1"}, cas=0, mount_point=name)
+    kv.update_metadata("gone-kept", mount_point=name, max_versions=2, cas_required=False)
+    kv.update_metadata("only-settings", mount_point=name, custom_metadata={"for": "later"})
+    for path in ("gone", "gone-kept"):
+        kv.delete_latest_version_of_secret(path, mount_point=name)
+    kv.destroy_secret_versions("destroyed", [1], mount_point=name)
+    return name
+
+
+def driver(store: BackupStore, mount: str, **options: Any) -> VaultKvDriver:
+    given = {"connection": "test_vault", "mount": mount, **options}
+    return VaultKvDriver(Resource(name="secrets", kind=Kind.CONFIGURATION, driver="vault_kv", options=given), store)
+
+
+def taken(subject: VaultKvDriver) -> RecoveryPoint:
+    return subject.finish(subject.start("point-1"))
+
+
+def wrong(subject: VaultKvDriver, point: RecoveryPoint) -> list[str]:
+    return [check.name for check in subject.prove(point, ORIGIN) if not check.ok]
+
+
+def version(kv: Any, mount: str, path: str) -> int:
+    return int(kv.read_secret_metadata(path, mount_point=mount)["data"]["current_version"])
+
+
+DAMAGES: tuple[Callable[[Any, str], object], ...] = (
+    lambda kv, m: kv.configure(max_versions=1, cas_required=False, delete_version_after="1h", mount_point=m),
+    lambda kv, m: kv.update_metadata("strict", mount_point=m, max_versions=9, cas_required=False),
+    lambda kv, m: kv.update_metadata("strict", mount_point=m, max_versions=3, cas_required=True,
+                                     delete_version_after="240h", custom_metadata={}),
+    lambda kv, m: kv.delete_metadata_and_all_versions("strict", mount_point=m),
+    lambda kv, m: kv.delete_latest_version_of_secret("a?b", mount_point=m),
+    lambda kv, m: kv.destroy_secret_versions("50%", [1], mount_point=m),
+    lambda kv, m: kv.create_or_update_secret("gone", {"b": "2"}, cas=version(kv, m, "gone"), mount_point=m),
+    lambda kv, m: kv.undelete_secret_versions("gone-kept", [1], mount_point=m),
+    lambda kv, m: kv.create_or_update_secret("only-settings", {"b": "2"}, cas=0, mount_point=m),
+    lambda kv, m: [kv.create_or_update_secret("later/one", {"b": "2"}, cas=0, mount_point=m),
+                   kv.update_metadata("later/one", mount_point=m, max_versions=4, custom_metadata={"x": "y"})],
+    lambda kv, m: [kv.delete_metadata_and_all_versions(path, mount_point=m) for path in ODD],
+)  # fmt: skip
+
+
+def test_all_is_proven_and_comes_back_from_every_damage(kv: Any, store: BackupStore, mount: str) -> None:
+    subject = driver(store, mount)
+    point = taken(subject)
+    assert set(ODD) <= set(subject.stored_documents(point))
+    proof = prove(subject, point, SCRATCH)
+    subject.discard(SCRATCH)
+    assert proof.ok, proof.reason
+    for number, damage in enumerate(DAMAGES):
+        damage(kv, mount)
+        assert wrong(subject, point), number
+        restore_origin(subject, point)
+        assert wrong(subject, point) == [], number
+    held = kv.read_secret_metadata("strict", mount_point=mount)["data"]
+    assert (held["cas_required"], held["max_versions"], held["delete_version_after"]) == (True, 3, "240h0m0s")
+    kv.undelete_secret_versions("later/one", [1], mount_point=mount)  # what came later can still be had
+
+
+def test_below_a_path_the_settings_of_the_mount_are_left_alone(kv: Any, store: BackupStore, mount: str) -> None:
+    kv.create_or_update_secret("a b/c", {"x": "1"}, cas=0, mount_point=mount)
+    subject = driver(store, mount, path="a b")
+    point = taken(subject)
+    assert set(subject.stored_documents(point)) == {"a b/c"}
+    kv.configure(max_versions=1, mount_point=mount)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    assert kv.read_configuration(mount)["data"]["max_versions"] == 1
+
+
+def test_another_writer_in_between_is_not_overwritten_and_tried_again(
+    kv: Any, store: BackupStore, mount: str, openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = taken(driver(store, mount))
+    kv.create_or_update_secret("strict", {"a": "2"}, cas=1, mount_point=mount)
+    refusal = b'{"errors": ["check-and-set parameter did not match the current version"]}'
+    with faulty_proxy(openbao_server.url) as proxy:
+        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.token)
+        proxy.decide = lambda method, path: (
+            Fault(status=400, body=refusal, content_type="application/json")
+            if method in ("POST", "PUT") and path.endswith("/data/strict") else None
+        )  # fmt: skip
+        with pytest.raises(TemporaryError, match="somebody else wrote it"):
+            restore_origin(driver(store, mount), point)
