@@ -5,6 +5,8 @@
 # Everything that running leaves behind is below .airlock, or below the folder that AIRLOCK_HOME names.
 export AIRLOCK_HOME ?= $(CURDIR)/.airlock
 export PYTHONPATH := $(CURDIR)/include
+# Compiled modules too; .ci/install compiles the environment into the same place, once.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
 PYTHON := $(CURDIR)/.venv/bin/python
 # Tools that import Airflow outside the sandbox get a home of their own, never the caller's ~/airflow.
 TOOLS := AIRFLOW_HOME=$(AIRLOCK_HOME)/tools AIRFLOW__CORE__LOAD_EXAMPLES=False

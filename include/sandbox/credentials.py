@@ -34,6 +34,7 @@ class Credentials:
     vault: str
     supervisor: str
     kubernetes: str
+    aws: str
     fernet: str
     jwt: str
     api: str
@@ -106,6 +107,7 @@ def _make() -> Credentials:
         vault=token(),
         supervisor=token(),
         kubernetes=token(),
+        aws=token(),
         fernet=Fernet.generate_key().decode(),
         jwt=secrets.token_urlsafe(64),
         api=token(),

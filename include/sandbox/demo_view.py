@@ -78,10 +78,7 @@ class DemoView:
         """Show the states of the tasks and the newest verdict."""
         kinds = {kind.value: _kind_state(kind, states) for kind in Kind}
         stages = {stage: _group_state(kinds) if stage == "backup" else states.get(stage, "none") for stage in STAGES}
-        weights = next(
-            (f"canary {r.data['percent']} %" for r in reversed(records) if r.type == "act" and r.subject == "shift"),
-            "canary 0 %",
-        )
+        weights = next((said for record in reversed(records) if (said := _weight(record))), "canary 0 %")
         verdict = next(
             (
                 f"{r.data['verdict']['answer']}: {r.data['verdict']['sentence']}"
@@ -153,6 +150,14 @@ def _near(path: str) -> str:
     """Return *path* as it is seen from here, when it is below the working directory."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _weight(record: Record) -> str:
+    """How much of the traffic the new version has since *record*; empty where that did not change it."""
+    if record.type != "act":
+        return ""
+    shifted = f"canary {record.data['percent']} %" if record.subject == "shift" else ""
+    return {"promote": "bake at 100 %", "roll_back": "rolled back, 0 %"}.get(record.subject, shifted)
 
 
 def _kind_state(kind: Kind, states: Mapping[str, str]) -> str:

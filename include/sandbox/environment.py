@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ def connections(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, 
             "port": layout.port("vault"),
             "password": seeded.vault_token,
         },
-        "shop_aws": {"conn_type": "aws", "login": "sandbox", "password": "sandbox", "extra": aws},
+        "shop_aws": {"conn_type": "aws", "login": "sandbox", "password": held.aws, "extra": aws},
         "shop_kubernetes": {"conn_type": "kubernetes", "extra": {"kube_config_path": str(layout.kubeconfig)}},
         "shop_supervisor": {
             "conn_type": "http",
@@ -149,5 +150,6 @@ def whole(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "AIRLOCK_"))}
     # Airflow takes a second to import and half a minute to compile: let Python keep what it compiled.
     own.pop("PYTHONDONTWRITEBYTECODE", None)
+    own.setdefault("PYTHONPYCACHEPREFIX", f"{sys.prefix}/bytecode")  # where .ci/install put what it compiled
     path = os.pathsep.join((str(postgres.binaries()), own.get("PATH", os.defpath)))
     return {**own, **airflow(layout, held), **airlock(layout, held, seeded), "PATH": path}

@@ -25,7 +25,9 @@ def test_a_worked_example():
     assert found.concordance == 1.0
     assert found.brier == pytest.approx((0.01 + 0.09 + 0.25 + 0.04) / 4)
     assert found.brier_of_average == pytest.approx(0.25 * 0.75)
-    assert "failed changes had the higher scores" in found.sentence
+    assert "1 of 4 changes failed: too few to say anything" in found.sentence
+    more = reliability(past(*[(10, False), (30, False), (50, False), (80, True)] * 5))
+    assert more.concordance == 1.0 and "failed changes had the higher scores" in more.sentence
 
 
 @pytest.mark.parametrize(
@@ -33,8 +35,10 @@ def test_a_worked_example():
     [
         ([], "nothing can be said"),
         ([(50, False)], "nothing can be said"),
-        ([(10, True), (90, False)], "the policy is wrong way round"),
-        ([(50, True), (50, False)], "little to do with each other"),
+        ([(10, True), (90, False)] * 10, "the policy is wrong way round"),
+        ([(50, True), (50, False)] * 10, "little to do with each other"),
+        ([(10, True), (90, False)] * 3, "3 of 6 changes failed: too few to say anything"),
+        ([(10, False)] * 30 + [(90, True)] * 4, "too few to say anything"),
     ],
 )
 def test_what_cannot_be_told_is_said(scored, said):

@@ -30,6 +30,15 @@ def test_the_next_times_are_listed_with_what_closes_those_before(folder, capsys)
     assert "open (Europe/Berlin)" in out and "outside every window" in out
 
 
+def test_days_that_adjoin_are_one_time(tmp_path, capsys):
+    text = WHOLE.replace('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, sat], from: "00:00", to: "24:00"')
+    assert run(write(tmp_path, text).parent, "--next", "2", "--at", "2026-12-06T10:00", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["slots"]
+    assert [(one["from"], one["to"]) for one in found] == [
+        ("2026-12-06T23:00:00+00:00", "2026-12-08T23:00:00+00:00"),
+        ("2026-12-11T23:00:00+00:00", "2026-12-12T23:00:00+00:00")]
+
+
 def test_json_has_every_time_and_its_reasons(folder, capsys):
     assert run(folder, "--next", "3", "--at", "2026-12-15T18:00:00+01:00", "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -40,13 +40,13 @@ ENVOY = """target:
           b: {address: "http://127.0.0.1:1", cluster: b}"""
 WHOLE = TEXT.replace("target: {name: envoy}\n    metrics: {name: envoy}", ENVOY)
 WINDOW = '{days: [mon, tue], from: "09:00", to: "17:00"}'
-WHOLE = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
+ALWAYS = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
-    return write(tmp_path, WHOLE).parent
+    return write(tmp_path, ALWAYS).parent
 
 
 def files_below(path):
@@ -59,7 +59,7 @@ def test_check_accepts_right_files(folder, capsys):
 
 
 def test_check_names_wrong_options_of_drivers_targets_and_sources_by_line(tmp_path, capsys):
-    text = WHOLE.replace("{path: FOLDER/.env}", "{pth: FOLDER/.env}").replace(
+    text = ALWAYS.replace("{path: FOLDER/.env}", "{pth: FOLDER/.env}").replace(
         "supervisor_connection: none", "supervisor_connexion: none"
     )
     folder = write(tmp_path, text).parent
@@ -134,7 +134,7 @@ PLAN = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita"]
 def test_plan_refuses_what_a_release_refuses_a_version_that_is_live(tmp_path, capsys, monkeypatch):
     (tmp_path / "cafe-1.0.bin").write_bytes(b"tea")
     (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
-    folder = write(tmp_path, WHOLE).parent
+    folder = write(tmp_path, ALWAYS).parent
     monkeypatch.setitem(registry.TARGETS, "envoy", registry.Entry("tests.flow.kept_targets:KeptTarget"))
     kept_targets.KEPT.clear()
     where = find(folder, "cafe", "live")
@@ -151,7 +151,7 @@ def migrating(folder, monkeypatch):
         archive.writestr("migrations/0001_note.up.sql", "ALTER TABLE orders ADD COLUMN note text")
     database = "- {name: db, kind: databases, driver: postgres, options: {connection: owner, database: cafe}}"
     more = f"    migrations: {{resource: db, connection: owner}}\n    resources:\n      {database}\n"
-    return write(folder, WHOLE.replace("    resources:\n", more, 1)).parent
+    return write(folder, ALWAYS.replace("    resources:\n", more, 1)).parent
 
 
 def test_plan_refuses_a_migration_under_another_category(tmp_path, capsys, monkeypatch):
@@ -186,8 +186,8 @@ def test_plan_refuses_what_a_later_gate_would_refuse_as_things_are(tmp_path, cap
     (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
     (tmp_path / "people.yaml").write_text(
         f"absences:\n  - {{person: olga, from: {date.today() - timedelta(2)}, to: {date.today() + timedelta(9)}}}\n")
-    assert old in WHOLE
-    text = WHOLE.replace(old, new)
+    assert old in ALWAYS
+    text = ALWAYS.replace(old, new)
     if "absent" in new:
         text = text.replace("tier: 2\n", "tier: 2\npeople: ../people.yaml\n")
     folder = write(tmp_path, text).parent
@@ -226,7 +226,7 @@ def test_a_plan_whose_database_cannot_be_asked_counts_as_the_worst(tmp_path, cap
         archive.writestr("migrations/0001_note.up.sql", "ALTER TABLE orders ADD COLUMN note text")
     database = "- {name: db, kind: databases, driver: postgres, options: {connection: owner, database: cafe}}"
     migrating = f"    migrations: {{resource: db, connection: owner}}\n    resources:\n      {database}\n"
-    folder = write(tmp_path, WHOLE.replace("    resources:\n", migrating, 1)).parent
+    folder = write(tmp_path, ALWAYS.replace("    resources:\n", migrating, 1)).parent
     arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder), "--json"]
     assert main(arguments) == 0
     plan = Plan.model_validate_json(capsys.readouterr().out)

@@ -236,6 +236,35 @@ def test_no_secret_is_left_anywhere(sandbox: Sandbox) -> None:
     assert searched > 200
 
 
+def own_lines(log: Path) -> list[dict[str, Any]]:
+    """What tasks said themselves, without what Airflow and its libraries say."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if str(line.get("logger", "")).startswith("airlock")]
+
+
+def test_a_task_that_stops_says_so_last_and_without_a_stack_trace(sandbox: Sandbox) -> None:
+    logs, stopped = sandbox.layout.airflow_home / "logs", 0
+    for log in logs.glob("dag_id=release.*/run_id=*/task_id=*/attempt=*.log"):
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        said = [str(line.get("event")) for line in lines]
+        assert not [line for line in lines if line.get("error_detail") or "Traceback" in str(line)], log
+        if any(": stopped: " in line for line in said):
+            stopped += 1
+            assert ": stopped: " in [line for line in said if not line.startswith("::")][-1], log
+    assert stopped >= 5
+
+
+def test_a_release_says_one_line_for_each_proof_and_none_for_what_went_as_it_should(sandbox: Sandbox) -> None:
+    logs = sandbox.layout.airflow_home / "logs"
+    first = sorted(logs.glob("dag_id=release.shop.prod/run_id=*"))[0]
+    lines = [line for log in first.glob("task_id=*/attempt=*.log") for line in own_lines(log)]
+    said = [str(line["event"]) for line in lines]
+    assert not [line for line in said if line.startswith("ok ") or "permitted by plan" in line]
+    proved = [line for line in said if ": proved in " in line]
+    assert len(proved) == len(sandbox.environment("prod").resources)
+    assert len(said) < 250, f"{len(said)} lines"
+
+
 def test_task_logs_tell_on_call_what_was_done_and_what_comes_next(sandbox: Sandbox) -> None:
     logs = sandbox.layout.airflow_home / "logs"
     first = sorted(logs.glob("dag_id=release.shop.prod/run_id=*"))[0]

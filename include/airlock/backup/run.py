@@ -135,7 +135,7 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
         reason = f"{driver.label}: the backup {point.id} is not proven: {reason.removeprefix(driver.label + ': ')}"
         log.error("%s", reason)
     else:
-        log.info(
+        log.debug(
             "%s: the backup %s is proven: restored into %s in %.1f s, %d check(s) agree",
             driver.label,
             point.id,

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from airlock.change.history import PastChange, interval
 from airlock.models import Frozen
 
+ENOUGH, ENOUGH_OF_EACH = 20, 5
+"""From so many changes on, with so many that failed and so many that did not, the figures say something."""
 BANDS = ((0, 19), (20, 39), (40, 54), (55, 69), (70, 84), (85, 100))
 
 
@@ -80,6 +82,9 @@ def _sentence(changes: int, failed: int, concordance: float | None, skill: float
     if concordance is None:
         return (f"{failed} of {changes} changes failed: as long as none, or all, failed, nothing can be said about the "
                 "scores")
+    if changes < ENOUGH or min(failed, changes - failed) < ENOUGH_OF_EACH:
+        return (f"{failed} of {changes} changes failed: too few to say anything about the scores (from {ENOUGH} "
+                f"changes on, of which {ENOUGH_OF_EACH} failed and {ENOUGH_OF_EACH} did not)")
     order = ("failed changes had the higher scores" if concordance > 0.6 else
              "failed changes had the lower scores: the policy is wrong way round" if concordance < 0.4 else
              "scores and failures have little to do with each other: the policy does not see what makes changes fail")

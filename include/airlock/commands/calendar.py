@@ -16,13 +16,15 @@ from rich.table import Table
 from airlock.errors import InvalidInput
 from airlock.models import utc_now
 from airlock.schedule.asking import Asked, ask, open_calendar, slots
-from airlock.schedule.calendar import Slot
+from airlock.schedule.calendar import Slot, joined
 from airlock.schedule.cycle import described, due_times
 from airlock.schedule.local_time import shown
 from airlock.schedule.words import between, reason
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
 
 _MOST = 100
+_DAYS_JOINED = 32
+"""So many windows are looked at for each time that is printed, as those that adjoin are one."""
 _YEARS = range(2000, 2200)
 
 
@@ -55,7 +57,7 @@ def run_calendar(arguments: argparse.Namespace, console: Console) -> int:
     calendar = environment.calendar
     at = utc_now() if arguments.at is None else _moment(arguments.at, ZoneInfo(calendar.timezone))
     asked = ask(calendar, environment.service, environment.environment, at)
-    found = slots(calendar, at, arguments.next)
+    found = joined(slots(calendar, at, _DAYS_JOINED * arguments.next))[: arguments.next]
     due = due_times(environment.cycle, calendar, at, arguments.next, open_calendar(calendar).spelled)
     if arguments.json:
         console.out(json.dumps(_plain(environment, asked, found, due), indent=2), highlight=False)

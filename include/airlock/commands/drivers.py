@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,15 +28,17 @@ def run_drivers(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         console.out(json.dumps(rows, indent=2), highlight=False)
     else:
-        table = Table()
-        for heading in ("kind", "driver", "restore proof", "restores origin", "consistent with", "needs"):
+        table = Table(box=SIMPLE, pad_edge=False)
+        for heading in ("kind", "driver", "proof", "origin"):
             # Names stay whole on a narrow terminal, so that they can be copied.
-            table.add_column(heading, no_wrap=heading in {"kind", "driver"})
+            table.add_column(heading, no_wrap=True)
+        table.add_column("consistent with, and needs", overflow="fold")
         for row in rows:
-            texts = (_text(row[column]) for column in
-                     ("kind", "driver", "restore_proof", "restores_origin", "consistent", "needs"))
-            table.add_row(*(escape(text) for text in texts))
+            texts = [_text(row[column]) for column in ("kind", "driver", "restore_proof", "restores_origin")]
+            needs = f"; needs {_text(row['needs'])}" if row["needs"] else ""
+            table.add_row(*map(escape, texts), escape(f"{_text(row['consistent'])}{needs}"))
         console.print(table)
+        console.print("proof: it can prove a restore; origin: it can restore into the origin", highlight=False)
         for row in rows:
             if row["fault"]:
                 console.print(f"[red]{escape(row['driver'])}[/]: {escape(row['fault'])}", soft_wrap=True)

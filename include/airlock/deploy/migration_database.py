@@ -239,7 +239,7 @@ class MigrationDatabase:
         yield
         session.commit()
         session.autocommit = True
-        log.info("%s: migration %s committed after %.1f s", self.name, name, time.monotonic() - begun)
+        log.debug("%s: SQL of migration %s is committed after %.1f s", self.name, name, time.monotonic() - begun)
 
     def _index(self, session: Any, index: ConcurrentIndex, text: str, name: str) -> None:
         """Make or drop *index*, unless a try before did. What a try left half made is dropped and made anew."""
@@ -262,7 +262,7 @@ class MigrationDatabase:
                 session.execute("DELETE FROM airlock.migrations WHERE name = %s", [name])
             raise
         seconds = time.monotonic() - begun
-        log.info("%s: migration %s done, without a transaction, after %.1f s", self.name, name, seconds)
+        log.debug("%s: SQL of migration %s is done, without a transaction, after %.1f s", self.name, name, seconds)
 
     def _not_there(self, session: Any, index: ConcurrentIndex, name: str) -> None:
         """Check that the index that a migration is to make is not somebody else's."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Param
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 
 from airlock.change.answers import answers_text
 from airlock.change.review import QUESTIONS, Question
@@ -17,6 +17,7 @@ from airlock.flow.approval import ANSWER_REASON, APPROVE, REJECT, reason_param, 
 from airlock.flow.parked import ParkedOperator
 from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
+from airlock.flow.stopping import Stopped
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
@@ -41,8 +42,7 @@ def following(context: Context, task_id: str) -> Iterator[tuple[StreamRun, Owed]
         run = StreamRun(environment, FOLLOW_UP, str(asked["release"]), f"task {task_id}")
         yield run, follow_up.owed_after(environment, run.id)
     except AirlockError as error:
-        log.error("%s: stopped: %s", task_id, error)
-        raise AirflowFailException(str(error)) from None
+        raise Stopped(f"{task_id}: stopped: {error}") from error
 
 
 class RetroApproveOperator(ParkedOperator):
@@ -90,8 +90,8 @@ class RetroApproveOperator(ParkedOperator):
             answer = super().execute_complete(context, event)
             stands = follow_up.cast(run, owed.debt, vote_of(answer, follow_up.plan_of(run).rfc.requester))
             if stands == "rejected":
-                raise AirflowFailException(f"{run.id} was rejected afterwards; the debt stays, and people are asked "
-                                           "again: undo the change by a normal one first")
+                raise Stopped(f"{self.task_id}: stopped: {run.id} was rejected afterwards; the debt stays, and people "
+                              "are asked again: undo the change by a normal one first")
             if stands == "waiting":
                 self._ask(context, run, owed)
 
@@ -120,6 +120,7 @@ class ReviewOperator(ParkedOperator):
         self.assigned_users = [{"id": person, "name": person} for person in people]
         self.subject = f"Review {plan.service} {plan.artifact.version} to {plan.environment}: {owed.review}"
         lines = [f"### Review of {escape(run.id)}", "", f"Why: {escape(owed.review)}.", "",
+                 f"How it ended: {escape(follow_up.ended(run), 2000)}", "",
                  "Title of the change, in the requester's words:", "", f"> {escape(plan.rfc.title)}", ""]
         if fault:
             lines += [f"**Not complete yet:** {escape(fault, 2000)}", ""]
@@ -152,7 +153,7 @@ class CloseOperator(BaseOperator):
         with following(context, self.task_id) as (run, _):
             missing = follow_up.close(run)
         if missing:
-            raise AirflowFailException(f"{missing}; people are asked again by the DAG follow_up")
+            raise Stopped(f"{self.task_id}: stopped: {missing}; people are asked again by the DAG follow_up")
 
 
 def _param(question: Question) -> Param:

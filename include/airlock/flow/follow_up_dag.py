@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator, Param
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import DeltaTriggerTimetable
 
 from airlock.errors import AirlockError, TemporaryError
@@ -20,6 +19,7 @@ from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stages.settle import RunState
+from airlock.flow.stopping import Stopped, endings
 from airlock.flow.stream import StreamRun
 from airlock.models import utc_now
 from airlock.past.ledgers import FOLLOW_UP
@@ -74,7 +74,7 @@ class LookOperator(BaseOperator):
                 log.error("%s cannot be followed up: %s; next: tried again at the next run", name, error)
                 faults.append(f"{name}: {error}")
         if faults:
-            raise AirflowFailException("; ".join(faults))
+            raise Stopped("stopped: " + "; ".join(faults))
 
     def _look(self, environment: ServiceEnvironment, task: RuntimeTaskInstanceProtocol) -> None:
         for owed in follow_up.owed(environment):
@@ -130,7 +130,7 @@ def build(folder: Path) -> tuple[DAG, DAG]:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as look:
-        LookOperator(folder=folder, task_id="look", retries=0)
+        LookOperator(folder=folder, task_id="look", retries=0, **endings())
     with DAG(
         dag_id=RELEASE_DAG_ID,
         description="Approval afterwards, and review, of one release",
@@ -142,7 +142,7 @@ def build(folder: Path) -> tuple[DAG, DAG]:
         is_paused_upon_creation=False,
         params={name: Param("", type="string", maxLength=128) for name in ("service", "environment", "release")},
         # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
-        default_args={"retries": 20, "retry_delay": timedelta(seconds=5)},
+        default_args={"retries": 20, "retry_delay": timedelta(seconds=5), **endings()},
     ) as ask:
         asked = [RetroApproveOperator(task_id="retro_approval"), ReviewOperator(task_id="review")]
         asked >> CloseOperator(task_id="close", trigger_rule="none_failed")

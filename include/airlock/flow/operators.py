@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airlock.deploy.landing import acted
 from airlock.deploy.strategy import CanaryProgress, Decision, Move
@@ -23,6 +23,7 @@ from airlock.flow.cycle import form_of_cycle
 from airlock.flow.release import Release
 from airlock.flow.run_notes import note_own_run
 from airlock.flow.stages import backup, change, close, deploy, observe, rollback, tickets, train, undo
+from airlock.flow.stopping import Stopped
 from airlock.flow.task import KeptProgress, LastWord, first_release, pause, release_of, task_boundary, when_open
 from airlock.models import Handle, Outcome, Resource, utc_now
 from airlock.schedule.cycle import too_late
@@ -272,12 +273,12 @@ class OutcomeOperator(ReleaseOperator):
         release = release_of(self.environment, context)
         with task_boundary(release, self.task_id, after_seal=True):
             result, why = close.outcome(release)
-            log.info("%s: %s: %s", release.id, result.upper(), why)
             note_own_run(context, close.headline(release, str(context["params"].get("version") or "")), why)
             if result is Outcome.SKIPPED:
                 raise AirflowSkipException(why)
             if result is not Outcome.PROMOTED:
-                raise AirflowFailException(f"{release.id} was {result.replace('_', ' ')}: {why}")
+                raise Stopped(f"{self.task_id}: {release.id} was {result.replace('_', ' ')}: {why}")
+            log.info("%s: %s: %s", release.id, result.upper(), why)
             if self.outlets:
                 announce_promotion(release, context)
         return result

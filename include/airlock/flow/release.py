@@ -256,7 +256,7 @@ class Release:
                 f"{self.id}: the plan on record is not the one that was approved, although that one would still fit; "
                 "somebody altered the record: look at it before you release again"
             )
-        log.info(
+        log.debug(
             "%s: permitted by plan %s until %s", act, permit.plan_digest[:19], f"{permit.expires_at:%d %b %H:%M} UTC"
         )
         return permit

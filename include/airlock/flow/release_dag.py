@@ -9,9 +9,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from airlock.errors import PermanentError
 from airlock.flow.approval import ApproveOperator
 from airlock.flow.assets import asset_of
 from airlock.flow.operators import (
@@ -28,15 +26,13 @@ from airlock.flow.operators import (
 )
 from airlock.flow.params import form_params
 from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, tickets
+from airlock.flow.stopping import endings
 from airlock.flow.ticket_approval import TicketApproveOperator
 from airlock.flow.timetables import CycleTimetable
 from airlock.flow.window import WindowOperator
 from airlock.models import Kind, Resource
 from airlock.services import ServiceEnvironment
 
-RETRY = ExceptionRetryPolicy(
-    rules=[RetryRule(exception=PermanentError, action=RetryAction.FAIL, reason="a retry cannot help")]
-)
 DOCUMENT = """
 ### Release of **{service}** to **{environment}**
 
@@ -101,7 +97,7 @@ def default_arguments(owner: str) -> dict[str, Any]:
         "retry_delay": timedelta(seconds=10),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=5),
-        "retry_policy": RETRY,
+        **endings(),
     }
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import DeltaTriggerTimetable
 
 from airlock.errors import AirlockError, InvalidInput
@@ -21,6 +20,7 @@ from airlock.flow.release import Release
 from airlock.flow.run_notes import leave_note, note_text
 from airlock.flow.stages import close
 from airlock.flow.stages.settle import RunState, settle, to_settle
+from airlock.flow.stopping import Stopped, endings
 from airlock.flow.task import own_address
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment
@@ -63,7 +63,7 @@ class SettleOperator(BaseOperator):
         for environment in (*reading.declared, *stand_ins):
             faults += self._settle(environment, context["ti"])
         if faults:
-            raise AirflowFailException(f"not settled: {'; '.join(faults)}")
+            raise Stopped(f"stopped: not settled: {'; '.join(faults)}")
 
     def _settle(self, environment: ServiceEnvironment, task: RuntimeTaskInstanceProtocol) -> list[str]:
         faults = []
@@ -142,5 +142,5 @@ def build(folder: Path) -> DAG:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as dag:
-        SettleOperator(folder=folder, task_id="settle", retries=0)
+        SettleOperator(folder=folder, task_id="settle", retries=0, **endings())
     return dag

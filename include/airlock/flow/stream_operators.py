@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from airlock.flow.run_notes import note_own_run
 from airlock.flow.stages import keeping
+from airlock.flow.stopping import Stopped
 from airlock.flow.stream import StreamRun, run_of
 from airlock.flow.task import pause, task_boundary
 from airlock.models import Outcome, Resource, utc_now
@@ -96,7 +96,7 @@ class EndOperator(BaseOperator):
             outcome, why = keeping.finish(run)
             note_own_run(context, f"{self.stream} → {outcome.replace('_', ' ')}", why)
         if outcome is not Outcome.COMPLETED:
-            raise AirflowFailException(f"{run.id}: {self.stream} {outcome}: {why}")
+            raise Stopped(f"{self.task_id}: {run.id}: {self.stream} {outcome}: {why}")
 
 
 def timetable(schedule: Schedule) -> CronTriggerTimetable:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
 from airlock.deploy.landing import acted
 from airlock.errors import AirlockError, CalendarClosed, TemporaryError, Throttled
@@ -21,6 +20,7 @@ from airlock.flow import attempts
 from airlock.flow.again import newest
 from airlock.flow.opening import held_until
 from airlock.flow.release import Attempt, Release, release_id
+from airlock.flow.stopping import Stopped, TriedAgain
 from airlock.flow.triggers import WaitTrigger
 from airlock.models import utc_now
 from airlock.services import ServiceEnvironment
@@ -60,7 +60,7 @@ def own_address() -> str:
 
 @contextmanager
 def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -> Iterator[None]:
-    """Record and log what went wrong, in one sentence, and let Airflow retry only what may succeed later.
+    """Record what went wrong, end with one sentence, and let Airflow retry only what may succeed later.
 
     :param after_seal: whether the task may run again when the release has ended and is sealed
     """
@@ -68,18 +68,16 @@ def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -
         attempts.begin(release, task_id, after_seal=after_seal)
         yield
     except TemporaryError as error:
-        log.warning("%s: temporary: %s; next: this task is tried again", task_id, error)
         attempts.tell(release, "retry", task_id, str(error))
         if isinstance(error, Throttled):
             # The next try comes after Airflow's own pause, which knows nothing of what the server asked for.
             time.sleep(min(error.seconds, LONGEST_SLEEP_SECONDS))
-        raise
+        raise TriedAgain(f"{task_id}: temporary: {error}; next: this task is tried again") from error
     except AirlockError as error:
-        log.error("%s: stopped: %s", task_id, error)
         attempts.tell(release, "fault", task_id, str(error), error=type(error).__name__)
         release.notify("fault", f"{task_id} stopped", str(error))
         _skip_to_close(release, task_id)
-        raise AirflowFailException(str(error)) from None
+        raise Stopped(f"{task_id}: stopped: {error}") from error
 
 
 class LastWord:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airlock.flow.run_notes import note_own_run
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import boarding
 from airlock.flow.stages import train as stages
+from airlock.flow.stopping import Stopped
 from airlock.flow.stream import TRAINS, StreamRun, run_of
 from airlock.flow.task import pause, task_boundary
 from airlock.models import Outcome, utc_now
@@ -130,4 +131,4 @@ class ArriveOperator(TrainOperator):
         if outcome is Outcome.SKIPPED:
             raise AirflowSkipException(why)
         if outcome is not Outcome.COMPLETED:
-            raise AirflowFailException(f"{run.id}: {why}")
+            raise Stopped(f"{self.task_id}: {run.id}: {why}")

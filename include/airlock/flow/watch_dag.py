@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import DeltaTriggerTimetable
 
 from airlock.errors import AirlockError
 from airlock.flow.settle_dag import state_of_run
 from airlock.flow.stages import watch
 from airlock.flow.stages.train import home_of
+from airlock.flow.stopping import Stopped, endings
 from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS
 from airlock.flow.task import own_address
 from airlock.models import utc_now
@@ -69,7 +69,7 @@ class WatchOperator(BaseOperator):
         for train in (*trains.declared, *missing):
             found += self._watched(f"train {train.train}", partial(self._train, train, context))
         if found:
-            raise AirflowFailException("; ".join(found))
+            raise Stopped("stopped: " + "; ".join(found))
 
     def _environment(self, environment: ServiceEnvironment, context: Context) -> tuple[str, ...]:
         self._end(environment, context, (BACKUPS, DRILLS, RETENTION))
@@ -109,5 +109,5 @@ def build(folder: Path, trains: Path) -> DAG:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as dag:
-        WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0)
+        WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0, **endings())
     return dag

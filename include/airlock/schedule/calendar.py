@@ -73,6 +73,17 @@ class Slot(NamedTuple):
     before: tuple[Entry, ...]
 
 
+def joined(slots: Iterable[Slot]) -> tuple[Slot, ...]:
+    """Return *slots*, with those that follow each other without a pause as one: windows are of one day each."""
+    found: list[Slot] = []
+    for slot in slots:
+        if found and slot.start == found[-1].end:
+            found[-1] = found[-1]._replace(end=slot.end)
+        else:
+            found.append(slot)
+    return tuple(found)
+
+
 def nothing_else(since: datetime, until: datetime) -> Iterable[Entry]:  # noqa: ARG001 - fulfils ``Spelled``
     """Return no entry: of a calendar without files and holidays."""
     return ()

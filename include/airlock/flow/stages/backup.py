@@ -85,7 +85,7 @@ def prove(release: Release, resource: Resource) -> Proof:
     release.record("proof", label(resource), proof=proof.model_dump(mode="json"))
     for check in proof.checks:
         if check.ok:
-            log.info("ok   %s", check.name)
+            log.debug("ok   %s", check.name)
         else:
             log.error("FAIL %s: expected %s, found %s", check.name, _short(check.expected), _short(check.found))
     if not proof.ok:

@@ -124,7 +124,8 @@ def assess(release: Release) -> Plan:
     log.info("risk %d (%s) by policy %s; approvals needed: %s", risk.score, risk.level, str(risk.policy)[:19], seats)
     conflicts.register(release, plan, WAITS, now)
     conflicts.note(release, plan, now)
-    log.info("plan frozen, digest %s; next: people approve it in the task change.approve", plan.digest)
+    log.info("plan frozen, digest %s; next: %s", plan.digest,
+             "people approve it in the task change.approve" if rules else "the permit; nobody is asked")
     return plan
 
 

@@ -170,6 +170,14 @@ def take_review(run: StreamRun, answers: Mapping[str, Any], person: str) -> dict
     return given
 
 
+def ended(run: StreamRun) -> str:
+    """Return how the release ended, and why, as its own ledger says: for a canary its verdict."""
+    found = ledgers.releases(run.environment).latest(run.id, "outcome")
+    if found is None:
+        return "nothing is on record"
+    return f"{str(found.data['outcome']).replace('_', ' ')}: {found.data['why']}"
+
+
 def reviewers(run: StreamRun) -> tuple[str, ...]:
     """Return who may answer the review: whoever is in a group of the service, and the requester."""
     members = {person for group in run.environment.groups.values() for person in group}

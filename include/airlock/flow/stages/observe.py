@@ -96,6 +96,20 @@ def _so_far(release: Release, progress: CanaryProgress) -> str:
     )
 
 
+def _following(decision: Decision, subject: str, sentence: str) -> str:
+    """Return what comes after a look, for the log, without what its verdict has said already."""
+    why = decision.why.removesuffix(sentence).rstrip(": ")
+    passed = "stop the version before" if subject == "bake" else "validate the release"
+    return {
+        Move.OBSERVE: f"look again, {why}",
+        Move.HOLD: f"look again, {why}",
+        Move.BEGIN_AGAIN: f"begin to count anew, {why}",
+        Move.NEXT_STEP: "the next step",
+        Move.PASS: passed,
+        Move.ROLL_BACK: f"roll back, {why}".rstrip(", "),
+    }[decision.move]
+
+
 def _record(
     release: Release, subject: str, percent: int, before: CanaryProgress, look: Look, decision: Decision
 ) -> None:
@@ -117,14 +131,13 @@ def _record(
         why=decision.why,
     )
     log.info(
-        "%s (%d %%), look %d: %s: %s; next: %s %s",
+        "%s (%d %%), look %d: %s: %s; next: %s",
         subject,
         percent,
         number,
         look.verdict.answer.upper(),
         look.verdict.sentence.rstrip("."),
-        decision.move,
-        decision.why.removesuffix(look.verdict.sentence).rstrip(": "),
+        _following(decision, subject, look.verdict.sentence),
     )
     if decision.move is Move.HOLD:
         log.warning("%s of %s is held: %s; repair what is missing", subject, plan.artifact.version, decision.why)
