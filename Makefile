@@ -11,8 +11,9 @@ PYTHON := $(CURDIR)/.venv/bin/python
 # Tools that import Airflow outside the sandbox get a home of their own, never the caller's ~/airflow.
 TOOLS := AIRFLOW_HOME=$(AIRLOCK_HOME)/tools AIRFLOW__CORE__LOAD_EXAMPLES=False
 
-# Service files read addresses that the sandbox chooses when it starts; for a check of the files any value will do.
-CHECKED := $(shell grep -ohE '[$$][{]AIRLOCK_[A-Z0-9_]+' include/services/*.yaml | tr -d '$${' | sort -u | grep -v '^AIRLOCK_HOME$$' | sed 's/$$/=28000/')
+# Service files read addresses that the sandbox chooses when it starts; for a check of the files any values will do, as
+# long as each is another one: what is the same is told as shared.
+CHECKED := $(shell grep -ohE '[$$][{]AIRLOCK_[A-Z0-9_]+' include/services/*.yaml | tr -d '$${' | sort -u | grep -v '^AIRLOCK_HOME$$' | awk '{print $$0 "=" 28000 + NR}')
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -90,6 +90,7 @@ def test_a_release_touches_its_target_and_resources_and_a_rollback_its_target(tm
     found = touched(cafe, rfc)
     assert found == (
         "envoy://127.0.0.1:1/k", "envoy://127.0.0.1:1/l", f"file://{tmp_path}", f"file://{tmp_path}/.env",
+        "http://127.0.0.1:1/", "http://127.0.0.1:2/",
     )
     back = touched(cafe, rfc.model_copy(update={"change_type": "rollback"}))
     assert f"file://{tmp_path}/.env" not in back

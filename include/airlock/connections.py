@@ -6,12 +6,50 @@ Secrets stay inside the returned connection: callers pass them on to a client an
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import AfterValidator, BaseModel
 
 from airlock.errors import UnknownConnection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_TOKEN = re.compile(r"(?i)(gh[opsur]_|github_pat_|glpat-|xox[a-z]-|hv[sb]\.|sk-|pk_|eyJ|AKIA|ASIA|age-secret)\S{12,}")
+"""How secrets begin that services give out, and no id of a connection."""
+
+
+def _checked(text: str) -> str:
+    if not _ID.fullmatch(text) or _TOKEN.match(text):
+        # Without the value: it may be what must be nowhere but in a connection.
+        raise ValueError("is no id of an Airflow connection: write the id alone (letters, digits, _, - and .), and "
+                         "keep address, log-in and password in that connection")
+    return text
+
+
+ConnectionId = Annotated[str, AfterValidator(_checked)]
+"""The id of an Airflow connection, and nothing else."""
+
+
+def named(model: BaseModel, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield each connection that *model* names, at any depth, with its place."""
+    for name, info in type(model).model_fields.items():
+        value, where = getattr(model, name), (*place, info.alias or name)
+        if isinstance(value, str) and _is_id(info.annotation, info.metadata):
+            yield where, value
+        elif isinstance(value, BaseModel):
+            yield from named(value, where)
+
+
+def _is_id(annotation: Any, metadata: Any) -> bool:
+    if any(isinstance(one, AfterValidator) and one.func is _checked for one in metadata):
+        return True
+    return any(_is_id(one, getattr(one, "__metadata__", ())) for one in get_args(annotation) if one is not str)
 
 
 def connection(connection_id: str) -> Connection:
@@ -36,8 +74,9 @@ def visible() -> bool:
     none is in the environment and no secrets backend is set, nothing follows from one that is not known."""
     from airflow.sdk.configuration import conf
 
-    return any(name.startswith("AIRFLOW_CONN_") for name in os.environ) or bool(
-        conf.get("secrets", "backend", fallback=""))
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return (hasattr(runner, "SUPERVISOR_COMMS") or any(name.startswith("AIRFLOW_CONN_") for name in os.environ)
+            or bool(conf.get("secrets", "backend", fallback="")))
 
 
 def postgres_parameters(connection_id: str, database: str) -> dict[str, Any]:

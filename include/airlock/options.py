@@ -13,7 +13,7 @@ from airlock.errors import InvalidInput
 class Options(BaseModel):
     """Base of all options. Secrets are given only as ids of Airflow connections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def identities(self) -> tuple[str, ...]:
         """Return what these options really lead to: see ``airlock.identity``. Two services whose options lead to the

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from airlock import registry
 from airlock.approval_model import ApprovalPolicy, Approvals
 from airlock.calendar_model import Calendar, Cycle, cycle_from
+from airlock.connections import ConnectionId
 from airlock.models import Absence, AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout, Seconds
 from airlock.service_values import (
     Folder,
@@ -76,7 +77,7 @@ class BackupPolicy(Frozen):
 
     store: Folder
     replica: Folder | None = None
-    key_connection: Text
+    key_connection: ConnectionId
     scratch: Folder
     maximum_skew_seconds: float = Field(3600, gt=0)
     restore_on_rollback: tuple[Name, ...] = ()
@@ -93,7 +94,7 @@ class Migrations(Frozen):
     """
 
     resource: Name
-    connection: Text
+    connection: ConnectionId
     folder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,7}$")] = "migrations"
     on_rollback: Annotated[str, StringConstraints(pattern="^(undo|keep)$")] = "keep"
     lock_timeout_seconds: float = Field(5, gt=0, le=300)
@@ -123,7 +124,7 @@ class Tickets(Frozen):
     """
 
     system: Annotated[str, known(registry.TICKET_SYSTEMS, "ticket system")]
-    connection: Text
+    connection: ConnectionId
     options: dict[str, Any] = Field(default_factory=dict)
     fields: dict[Name, Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$")]] = Field(
         default_factory=dict
@@ -159,7 +160,7 @@ class EnvironmentSettings(Frozen):
     ledger: Folder
     evidence: Folder
     anchor: Folder | None = None
-    signing_connection: Text
+    signing_connection: ConnectionId
     approvals: Approvals
     rollback: RollbackPolicy | None = None
     calendar: Calendar

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from airlock.errors import InvalidInput, PermanentError, UnknownName
 from airlock.named_files import NamedFiles
 from airlock.service_file import Document, Place
 from airlock.service_model import EnvironmentSettings, ServiceEnvironment, ServiceSettings
-from airlock.validated import Reading, sentence_of, unknown_field, validated
+from airlock.validated import Reading, given_at, passwords, sentence_of, unknown_field, validated
 
 __all__ = ["ServiceEnvironment", "check_deep", "find", "load_file", "load_services", "read_services", "service_files",
            "services_folder"]
@@ -152,6 +152,8 @@ def _build(document: Document, named: NamedFiles) -> Iterator[ServiceEnvironment
     if not isinstance(data, dict):
         document.fault((), "holds no service; begin with 'service: name'", 1)
         return
+    for place, text in passwords(data):
+        document.fault(place, text)
     entries = data.get("environments")
     top = {name: value for name, value in data.items() if name != "environments"}
     service = validated(ServiceSettings, top, (), document, also=("environments",))
@@ -225,11 +227,19 @@ def check_deep(environment: ServiceEnvironment) -> None:
             faults.append((place, f"{folder[:80]!a} cannot be opened: {error}; correct the path, or install the "
                                   "library of that store"))
     if faults:
-        document = service_file.read(Path(environment.source), os.environ)
-        document.faults.clear()
-        for place, text in faults:
-            document.fault(("environments", environment.environment, *place), text)
-        raise InvalidInput("\n".join(document.report()))
+        raise InvalidInput("\n".join(faults_at(environment, faults)))
+
+
+def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str]]) -> tuple[str, ...]:
+    """Return a line ``file:line: path: text`` for each of *faults*, which are at places of *environment*."""
+    given = tuple(faults)
+    if not given:
+        return ()
+    document = service_file.read(Path(environment.source), os.environ)
+    document.faults.clear()
+    for place, text in given:
+        document.fault(("environments", environment.environment, *place), text)
+    return tuple(document.report())
 
 
 def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
@@ -259,7 +269,6 @@ def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faul
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             where = tuple(fault["loc"])
-            given = None if fault["type"] == "missing" else fault["input"]
             text = (unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
-                    else sentence_of(fault["type"], fault["msg"], given))
+                    else sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
             faults.append(((*place, *where), text))

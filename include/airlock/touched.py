@@ -19,14 +19,19 @@ def touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
     :raises UnknownName: a driver, the target or an Airflow connection is not known
     """
     target = environment.target
-    found = set(_identities(registry.TARGETS, "target", target.name, "target", target.options))
+    found = set(identities(registry.TARGETS, "target", target.name, "target", target.options))
     for resource in environment.resources if rfc.change_type != "rollback" else ():
         label = f"{resource.kind}.{resource.name}"
-        found.update(_identities(registry.DRIVERS, "driver", resource.driver, label, resource.options))
+        found.update(identities(registry.DRIVERS, "driver", resource.driver, label, resource.options))
     return tuple(sorted(found))
 
 
-def _identities(table: Any, what: str, name: str, label: str, options: dict[str, Any]) -> tuple[str, ...]:
+def identities(table: Any, what: str, name: str, label: str, options: dict[str, Any]) -> tuple[str, ...]:
+    """Return what the *options* of one driver or target lead to.
+
+    :raises InvalidInput: options are wrong
+    :raises UnknownName: the driver, the target or an Airflow connection is not known
+    """
     model = registry.resolve(table, what, name).Options
     same = f"{what}:{name}:{canonical_json(options).decode()}"
     return validated(model, options, f"{label}: {what} {name!r}").identities() or (same,)

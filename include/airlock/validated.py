@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +16,7 @@ from airlock import service_file
 from airlock.errors import InvalidInput
 from airlock.service_file import Document, Place
 
+_PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
 Model = TypeVar("Model", bound=BaseModel)
 Declared = TypeVar("Declared")
 
@@ -75,7 +78,7 @@ def validated(
                 unknown.append(where)
                 document.fault((*place, *where), unknown_field(model, where, also))
             else:
-                document.fault((*place, *where), sentence_of(fault["type"], fault["msg"], fault.get("input")))
+                document.fault((*place, *where), sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
         if len(unknown) < error.error_count():
             return None
     return model.model_validate(_without(data, unknown))
@@ -122,6 +125,18 @@ def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return None
 
 
+class Hidden:
+    """Stands for a value that no message shows."""
+
+
+def given_at(where: Place, fault: Mapping[str, Any]) -> Any:
+    """Return the value that a *fault* of pydantic was found in; nothing of one that names a connection, because who
+    writes a password there must not read it in a log."""
+    if any(str(step).endswith("connection") for step in where):
+        return Hidden()
+    return None if fault["type"] == "missing" else fault.get("input")
+
+
 def sentence_of(sort: str, message: str, given: Any) -> str:
     """Return pydantic's fault of *sort* as a sentence of ours; *given* is the value that was found."""
     if sort == "missing":
@@ -133,3 +148,16 @@ def sentence_of(sort: str, message: str, given: Any) -> str:
         return text
     shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
+
+
+def passwords(data: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Yield each text of a service file that has a password in an address, without saying it."""
+    if isinstance(data, str) and _PASSWORD.search(data):
+        yield place, ("has a password in an address; keep log-in and password in an Airflow connection, and write the "
+                      "address without them")
+    elif isinstance(data, dict):
+        for name, value in data.items():
+            yield from passwords(value, (*place, str(name)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from passwords(value, (*place, index))

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sandbox import postgres, shop_database
@@ -150,6 +151,8 @@ def whole(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "AIRLOCK_"))}
     # Airflow takes a second to import and half a minute to compile: let Python keep what it compiled.
     own.pop("PYTHONDONTWRITEBYTECODE", None)
-    own.setdefault("PYTHONPYCACHEPREFIX", f"{sys.prefix}/bytecode")  # where .ci/install put what it compiled
+    compiled = Path(sys.prefix) / "bytecode"
+    if compiled.is_dir():  # .ci/install compiled the environment into it
+        own.setdefault("PYTHONPYCACHEPREFIX", str(compiled))
     path = os.pathsep.join((str(postgres.binaries()), own.get("PATH", os.defpath)))
     return {**own, **airflow(layout, held), **airlock(layout, held, seeded), "PATH": path}

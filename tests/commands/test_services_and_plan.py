@@ -43,6 +43,13 @@ WINDOW = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
 
 
+@pytest.fixture(autouse=True)
+def connections(monkeypatch):
+    """What the service file names beside the signing key."""
+    for name in ("NONE", "KEY"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http"}))
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")

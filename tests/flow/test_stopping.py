@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.execution_time import task_runner
 
 from airlock.errors import GateRefused, TemporaryError
 from airlock.flow.release import Attempt, Release
@@ -44,8 +45,9 @@ def test_the_last_word_is_the_sentence_and_nothing_else(caplog: pytest.LogCaptur
     (TemporaryError("away"), TriedAgain, "deploy.stage: temporary: away; next: this task is tried again"),
 ])
 def test_errors_end_a_task_with_their_sentence(
-    tmp_path: Path, error: Exception, end: type[BaseException], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, end: type[BaseException], said: str
 ) -> None:
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", None, raising=False)  # it has one in a running task only
     release = Release(environment(tmp_path), "cafe-live-1", "test", Attempt("release.cafe.live", "run", "", 1))
     with pytest.raises(end) as raised, task_boundary(release, "deploy.stage"):
         raise error

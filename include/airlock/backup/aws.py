@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup.driver import DocumentDriver
+from airlock.connections import ConnectionId
 from airlock.connections import connection as airflow_connection
 from airlock.errors import PermanentError, TemporaryError
 from airlock.options import Options
@@ -65,7 +66,7 @@ def client(connection: str, service: str) -> Any:
 class AwsOptions(Options):
     """What every AWS driver is told."""
 
-    connection: str = Field(description="Airflow connection of AWS")
+    connection: ConnectionId = Field(description="Airflow connection of AWS")
 
 
 class AwsDriver(DocumentDriver):

@@ -60,15 +60,15 @@ def conflicts(touches: Iterable[str], release: str, others: Iterable[OpenChange]
     own = frozenset(touches)
     if not own:
         return ()
-    around = frozenset(outer for one in own for outer in _around(one))
+    outside = frozenset(outer for one in own for outer in around(one))
     inside = tuple(f"{one}/" for one in own)
     found = []
     for other in others:
         within = [theirs for theirs in other.touches if theirs.startswith(inside)]
         # Most share nothing: two looks at sets are quicker than a look at each thing.
-        if not within and own.isdisjoint(other.touches) and around.isdisjoint(other.touches):
+        if not within and own.isdisjoint(other.touches) and outside.isdisjoint(other.touches):
             continue
-        shared = tuple(sorted({*within, *own.intersection(other.touches), *around.intersection(other.touches)}))
+        shared = tuple(sorted({*within, *own.intersection(other.touches), *outside.intersection(other.touches)}))
         if other.release != release:
             found.append(Conflict(release=other.release, service=other.service, environment=other.environment,
                                   version=other.version, state=other.state, since=other.since, until=other.until,
@@ -131,7 +131,7 @@ def _hindrances(holders: Sequence[Conflict], now: datetime) -> list[tuple[dateti
     return sorted((one.until, one.sentence) for one in holders if one.until is not None and one.until > now)
 
 
-def _around(identity: str) -> Iterable[str]:
+def around(identity: str) -> Iterable[str]:
     """Yield what *identity* lies in: ``a://b/c/d`` lies in ``a://b/c``, but a server alone is no resource."""
     root = identity.find("/", identity.find("://") + 3)
     end = identity.rfind("/")

@@ -27,6 +27,7 @@ from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, c
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import ask
 from airlock.services import ServiceEnvironment, check_deep, find, services_folder
+from airlock.unknown_connections import unknown_connections
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,6 +67,7 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     refused = partial(_refused, refusals)
     found = assess(Question(environment, "preview", rfc, artifact, current, now, load_risk_policy(),
                             signed=False), partial(_way_back, environment, artifact, refused), refused)
+    refusals += [text for _, text in unknown_connections(environment)]
     refusals += later_refusals(found.plan, environment, found.calendar, now)
     if arguments.json:
         console.out(canonical_json(found.plan).decode(), highlight=False)

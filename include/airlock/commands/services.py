@@ -11,11 +11,20 @@ from rich.table import Table
 
 from airlock import last_good
 from airlock.errors import InvalidInput
+from airlock.overlap import overlaps
 from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
-from airlock.services import ServiceEnvironment, check_deep, read_services, service_files, services_folder
+from airlock.services import (
+    ServiceEnvironment,
+    check_deep,
+    faults_at,
+    read_services,
+    service_files,
+    services_folder,
+)
 from airlock.stand_ins import read_standing
+from airlock.unknown_connections import unknown_connections
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -83,6 +92,11 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
             faults.extend(str(error).splitlines())
         else:
             checked.append(environment)
+            faults.extend(faults_at(environment, unknown_connections(environment)))
+    found = overlaps(checked)
+    for one in found:
+        if one.refused:
+            faults.extend(faults_at(one.other.where, [(("target",), f"{one.sentence}; give each a target of its own")]))
     if arguments.folder is None:
         faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
     for fault in faults:
@@ -91,6 +105,8 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"{len(faults)} fault(s) in {len(files)} service file(s)", highlight=False)
         return 2
     console.print(_table(checked))
+    for one in found:
+        console.print(escape(f"shared: {one.sentence}"), soft_wrap=True, highlight=False)
     console.print(f"{len(files)} service file(s), {len(checked)} environment(s): no faults", highlight=False)
     return 0
 

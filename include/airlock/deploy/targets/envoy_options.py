@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from airlock.connections import ConnectionId
 from airlock.fetch import Address
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
@@ -27,7 +28,7 @@ class EnvoyOptions(Options):
     admin: Address
     listener: Address
     folder: Path
-    supervisor_connection: str
+    supervisor_connection: ConnectionId
     slots: dict[Name, SlotOptions] = Field(min_length=2)
     health_path: str = Field("/health", pattern="^/")
     start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
@@ -35,4 +36,6 @@ class EnvoyOptions(Options):
 
     def identities(self) -> tuple[str, ...]:
         envoy = f"envoy://{address_identity(self.admin)}"
-        return (file_identity(self.folder), *(f"{envoy}/{slot.runtime_key}" for slot in self.slots.values()))
+        slots = self.slots.values()
+        return (file_identity(self.folder), *(f"{envoy}/{slot.runtime_key}" for slot in slots),
+                *(f"http://{address_identity(slot.address)}/" for slot in slots))

@@ -30,7 +30,7 @@ from airlock.backup.files import (
     scratch_folder,
     sha256_of,
 )
-from airlock.connections import connection
+from airlock.connections import ConnectionId, connection
 from airlock.errors import BackupDamaged, InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
@@ -57,7 +57,7 @@ class ArtifactFileDriver(StreamDriver):
         )
         health_path: str = Field("/health", pattern="^/")
         digest_field: str = Field("digest", description="field of the health answer that holds the artifact's digest")
-        database_connection: str | None = Field(None, description="Airflow connection, given as DATABASE_URL")
+        database_connection: ConnectionId | None = Field(None, description="Airflow connection, given as DATABASE_URL")
         database: str | None = Field(None, description="database name, instead of that of the connection")
         start_seconds: float = Field(30, gt=0, le=600)
         owners: Owners = True

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place
 from airlock.backup.secret_documents import SecretDocumentDriver
+from airlock.connections import ConnectionId
 from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import server_identity
@@ -30,7 +31,8 @@ _UPGRADE_SECONDS = 20  # a new KV v2 mount refuses requests for a moment while i
 class VaultKvOptions(DriverOptions):
     """Options of the driver ``vault_kv``."""
 
-    connection: str = Field(description="Airflow connection of Vault; may read and write the path, mount and unmount")
+    connection: ConnectionId = Field(
+        description="Airflow connection of Vault; may read and write the path, mount and unmount")
     mount: str = Field("secret", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", description="the KV version 2 mount")
     path: str = Field(
         "", pattern=r"^([^\s/]([^\r\n]*\S)?)?$", description="only secrets below this path; empty: the whole mount"

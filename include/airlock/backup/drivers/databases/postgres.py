@@ -26,8 +26,8 @@ from airlock.backup.drivers.databases import postgres_errors as errors
 from airlock.backup.drivers.databases import postgres_facts as measure
 from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.backup.drivers.databases import postgres_schema as schema
+from airlock.connections import ConnectionId, postgres_parameters
 from airlock.connections import connection as airflow_connection
-from airlock.connections import postgres_parameters
 from airlock.errors import AirlockError, InvalidInput, PermanentError
 from airlock.identity import server_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, canonical_json, digest_of
@@ -41,7 +41,8 @@ _COMPARED = ("tables", "materialized views", "large_objects", "constraints", "st
 class PostgresOptions(DriverOptions):
     """Options of the driver ``postgres``."""
 
-    connection: str = Field(description="Airflow connection of a role that may create databases and read everything")
+    connection: ConnectionId = Field(
+        description="Airflow connection of a role that may create databases and read everything")
     database: str = Field(min_length=1, max_length=63, description="the database to back up")
     programs: str = Field("", description="folder of pg_dump, pg_restore, pg_dumpall and psql; empty: the ones on PATH")
 

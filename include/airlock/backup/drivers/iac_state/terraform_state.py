@@ -30,6 +30,7 @@ from airlock.backup.files import (
     rights_of,
     scratch_folder,
 )
+from airlock.connections import ConnectionId
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
@@ -53,7 +54,7 @@ class TerraformStateDriver(StreamDriver):
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="local path, or URL of an object storage, of the state file")
-        connection: str | None = Field(None, description="Airflow connection of the object storage")
+        connection: ConnectionId | None = Field(None, description="Airflow connection of the object storage")
         owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:

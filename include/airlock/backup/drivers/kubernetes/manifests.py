@@ -17,6 +17,7 @@ from airlock.backup.driver import Capabilities, Place
 from airlock.backup.drivers.kubernetes import cleaning
 from airlock.backup.drivers.kubernetes.cluster import ApiResource, Cluster
 from airlock.backup.secret_documents import SecretDocumentDriver
+from airlock.connections import ConnectionId
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import kubernetes_identity
 from airlock.models import Kind
@@ -38,7 +39,7 @@ _NO_PODS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 class ManifestsOptions(DriverOptions):
     """Options of the driver ``manifests``."""
 
-    connection: str = Field(description="Airflow connection of Kubernetes")
+    connection: ConnectionId = Field(description="Airflow connection of Kubernetes")
     namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="the namespace to back up")
     label_selector: str = Field("", description="only objects with these labels; empty: all of the namespace")
     exclude: tuple[str, ...] = Field((), description="resources to leave out, as plural or plural.group")
