@@ -80,7 +80,7 @@ ESCAPES: dict[str, Callable[[Path], bytes]] = {
     "device": lambda out: packed(member("a", tarfile.CHRTYPE, devmajor=1, devminor=3)),
     "pipe": lambda out: packed(member("a", tarfile.FIFOTYPE)),
     "twice": lambda out: packed(member("a"), member("a")),
-    "the folder itself": lambda out: packed(member(".", tarfile.DIRTYPE, mode=0o777)),
+    "the folder itself as a file": lambda out: packed(member(".")),
     "no name": lambda out: packed(member("", tarfile.DIRTYPE)),
     "no time": lambda out: packed(member("a", pax_headers={"mtime": "never"})),
     "no owner": lambda out: packed(member("a", pax_headers={"uid": str(1 << 40)})),

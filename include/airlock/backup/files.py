@@ -5,11 +5,13 @@ Must not know what the files hold.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
@@ -177,6 +179,35 @@ def scratch_folder(place: Place, label: str) -> Path:
     return folder
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, however deep; succeeds when it is not there.
+
+    :raises OSError: something cannot be removed
+    """
+    if not path.exists():
+        return
+    if os.geteuid() != 0:
+        _open_up(path)
+    try:
+        shutil.rmtree(path)
+    except RecursionError:
+        # deeper than Python's calls; rm holds no call and no open file for each level either
+        subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        if path.exists():
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path)) from None
+
+
+def _open_up(path: Path) -> None:
+    """Let the owner, who is not root, empty every folder of his own: a restored one may be read-only."""
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        with contextlib.suppress(PermissionError):
+            folder.chmod(0o700)
+        with os.scandir(folder) as found:
+            waiting += [Path(one.path) for one in found if one.is_dir(follow_symlinks=False)]
+
+
 def discard_folder(place: Place, label: str) -> None:
     """Remove the folder of a scratch place; succeeds when it is not there.
 
@@ -184,10 +215,9 @@ def discard_folder(place: Place, label: str) -> None:
     """
     folder = _own_folder(place, label)
     try:
-        shutil.rmtree(folder)
-        log.info("%s: removed the scratch folder %s", label, folder)
-    except FileNotFoundError:
-        return
+        if folder.exists():
+            remove_tree(folder)
+            log.info("%s: removed the scratch folder %s", label, folder)
     except OSError as error:
         raise fault(error, label, "remove", folder) from error
 

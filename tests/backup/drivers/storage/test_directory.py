@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import tarfile
 import tracemalloc
@@ -12,11 +13,12 @@ import pytest
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.storage.directory import DirectoryDriver
-from airlock.backup.run import prove, take
+from airlock.backup.files import remove_tree
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 
 
 def fill(root: Path) -> Path:
@@ -36,6 +38,74 @@ def fill(root: Path) -> Path:
     (root / "locked").chmod(0o555)
     os.utime(root / "empty", ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
     return root
+
+
+ACCESS_LIST = bytes.fromhex("0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000000ffffffff")
+"""``u::rw,u:1000:r,g::r,m::r,o::-`` as the kernel keeps it."""
+
+
+def disturb(root: Path) -> None:
+    """Change all that lies around the content, and nothing of it."""
+    os.utime(root / "large.bin", ns=(1, 1))
+    os.setxattr(root / "script.sh", "user.later", b"x")
+    (root / "locked").chmod(0o700)
+    root.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(root, 33, 33)
+        os.chown(root / "link", 33, 33, follow_symlinks=False)
+
+
+def odd_attributes(root: Path) -> None:
+    (root / "acl").write_text("for one more")
+    os.setxattr(root / "acl", "system.posix_acl_access", ACCESS_LIST)
+    os.setxattr(root / "Größe 大小", "system.posix_acl_default", ACCESS_LIST)
+    os.setxattr(root / "empty", "user.bytes", bytes(range(256)))
+    os.setxattr(root, "user.note", b"of the folder itself")
+    (root / "sticky").mkdir()
+    (root / "sticky").chmod(0o3777)
+    (root / "nobody reads it").write_text("x")
+    (root / "nobody reads it").chmod(0)
+    (root / "Größe 大小" / "second name").hardlink_to(root / "script.sh")
+    os.utime(root / "script.sh", ns=(-1_500_000_001, -1_500_000_001))
+    os.utime(root / "link", ns=(7, 1_000_000_007), follow_symlinks=False)
+    sparse(root / "sparse", 10_000_000)
+    if os.geteuid() == 0:
+        os.chown(root, 33, 34)
+        os.chown(root / "dangling", 12, 13, follow_symlinks=False)
+        os.chown(root / "empty", 3_000_000, 3_000_001)
+        os.setxattr(root / "acl", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+    os.utime(root, ns=(5, 1_700_000_000_000_000_001))
+
+
+def edge_names(root: Path) -> None:
+    for number, name in enumerate(EDGE_NAMES):
+        (root / name).write_text(str(number))
+        (root / f"folder {number}").mkdir()
+        (root / f"folder {number}" / name).symlink_to(name)
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe link")).symlink_to(os.fsdecode(b"\xff//target/."))
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def sparse(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.seek(size)
+        file.write(b"end")
+
+
+def deep(root: Path, levels: int) -> None:
+    before = Path.cwd()
+    try:
+        os.chdir(root)
+        for _ in range(levels):
+            Path("d").mkdir()
+            os.chdir("d")
+    finally:
+        os.chdir(before)
 
 
 def driver_for(root: Path, store) -> DirectoryDriver:
@@ -75,9 +145,24 @@ class TestDirectory(DriverContract):
                 Useless("half of it", "cannot be unpacked", "files.tar", lambda content: content[: len(content) // 2]),
                 Useless("another list", "'Empty'", "manifest.jsonl", lambda lines: lines.replace(b"empty", b"Empty")),
             ),
-            restored=lambda: digest_of_folder(root, times=False),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            damages={
+                "changed": Damage(lambda: (root / "empty").write_text("not any more")),
+                "emptied": Damage(lambda: [shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+                                           for one in root.iterdir()]),
+                "added": Damage(lambda: (root / "Größe 大小" / "leer" / "later").write_text("x")),
+                "settings": Damage(lambda: disturb(root)),
+                "gone": Damage(lambda: shutil.rmtree(root)),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: (root / "latin").write_bytes(b"caf\xe9")),
+                "names at the edges": Form(lambda: edge_names(root)),
+                "modes and owners": Form(lambda: odd_attributes(root)),
+                "disappears while it is read": Form(during=(root / "script.sh").unlink),
+                "grows while it is read": Form(during=lambda: grow(root / "large.bin")),
+                "empty": Form(lambda: [shutil.rmtree(root), root.mkdir()]),
+                "huge": Form(lambda: sparse(root / "huge", 64 << 20)),
+                "deeply nested": Form(lambda: deep(root, 200)),
+            },
         )
 
     @pytest.mark.parametrize(
@@ -99,7 +184,7 @@ class TestDirectory(DriverContract):
         case.driver.restore(point, place)
         spoil(Path(place.folder) / "files")
         failed = {check.name: check.found for check in case.driver.prove(point, place) if not check.ok}
-        assert words in failed["names, modes, sizes and hashes"]
+        assert words in failed["names, attributes, sizes and hashes"]
 
     def test_times_come_back_to_the_nanosecond(self, case: Case, place: Place) -> None:
         case.driver.restore(self.taken(case), place)
@@ -183,3 +268,76 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert proof.ok, proof.reason
     assert peak < 60 << 20
+
+
+def test_folders_may_lie_deeper_than_calls_of_python(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
+    deep(tmp_path / "up", 1300)
+    driver, place = driver_for(tmp_path / "up", make_store(tmp_path)), Place(name="d1", folder=str(tmp_path / "d1"))
+    point = take(driver, "t.1")
+    proof = prove(driver, point, place)
+    assert proof.ok, proof.reason
+    restore_origin(driver, point)
+    driver.discard(place)
+    assert not Path(place.folder).exists()
+    remove_tree(tmp_path / "up")
+
+
+def test_a_folder_that_is_a_mount_point_or_open_stays_the_same_folder(tmp_path: Path) -> None:
+    root = fill(tmp_path / "up")
+    driver = driver_for(root, make_store(tmp_path))
+    point, inode = take(driver, "t.1"), root.stat().st_ino
+    (root / "empty").unlink()
+    restore_origin(driver, point)
+    assert root.stat().st_ino == inode
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
+
+
+def test_names_outside_of_the_folder_are_said_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "a").write_text("x")
+    (tmp_path / "elsewhere").hardlink_to(tmp_path / "up" / "a")
+    (tmp_path / "up" / "b").hardlink_to(tmp_path / "up" / "a")
+    driver = driver_for(tmp_path / "up", make_store(tmp_path))
+    point = take(driver, "t.1")
+    assert point.facts["left_out"] == ["1 file(s) have further names outside of the folder: those names are not kept"]
+    assert prove(driver, point, Place(name="h1", folder=str(tmp_path / "h1"))).ok
+
+
+def test_a_list_that_a_folder_gives_to_new_files_does_not_widen_what_comes_back(tmp_path: Path) -> None:
+    root = fill(tmp_path / "up")
+    driver = driver_for(root, make_store(tmp_path))
+    point = take(driver, "t.1")
+    os.setxattr(root, "system.posix_acl_default", ACCESS_LIST)
+    restore_origin(driver, point)
+    assert not any(os.listxattr(one, follow_symlinks=False) for one in (root, *root.rglob("*")))
+
+
+def test_who_is_not_root_is_told_that_owners_cannot_come_back(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "a").write_text("x")
+    reasons = tmp_path / "reasons"
+    child = os.fork()
+    if child == 0:
+        try:
+            for parent in tmp_path.parents:
+                if parent.stat().st_uid == 0 and parent.name.startswith("pytest"):
+                    parent.chmod(0o755)
+            os.setgid(4242)
+            os.setuid(4242)
+            for owners in (True, False):
+                options = {"path": str(tmp_path / "up"), "owners": owners}
+                resource = Resource(name="uploads", kind=Kind.STORAGE, driver="directory", options=options)
+                driver = DirectoryDriver(resource, make_store(tmp_path / f"mine-{owners}"))
+                folder = tmp_path / f"d{owners}"
+                proof = prove(driver, take(driver, "t.1"), Place(name=folder.name, folder=str(folder)))
+                with reasons.open("a") as file:
+                    file.write(f"{proof.ok} {proof.reason}\n")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    first, second = reasons.read_text().splitlines()
+    assert first.startswith("False")
+    assert "only root may give a file to another owner: run as root, or set the option 'owners: false'" in first
+    assert second.strip() == "True"

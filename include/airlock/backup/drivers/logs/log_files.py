@@ -14,8 +14,9 @@ from pydantic import Field, field_validator
 
 from airlock.backup import archive
 from airlock.backup import driver as contract
+from airlock.backup.attributes import Attributes, attributes_of
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.files import CHUNK, discard_folder, fault, scratch_folder
+from airlock.backup.files import CHUNK, Owners, discard_folder, fault, scratch_folder
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -34,6 +35,7 @@ class LogFilesDriver(StreamDriver):
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
         patterns: tuple[str, ...] = Field(("*.log*",), min_length=1, description="which files, relative to the folder")
+        owners: Owners = True
 
         @field_validator("patterns")
         @classmethod
@@ -74,12 +76,20 @@ class LogFilesDriver(StreamDriver):
         for name, seen in found.items():
             path = Path(self.options.path) / name
             tally = _Tally()
-            yield from archive.member(name, seen, tally.over(self._upto(path, seen)))
+            yield from archive.Member(name, seen, self._attributes(path, seen)).pack(tally.over(self._upto(path, seen)))
             files.append({"name": name, "offset": seen.st_size, **tally.facts()})
         yield archive.end()
         # a rotation between two files could have hidden lines from both
         for name, seen in found.items():
             self._same(Path(self.options.path) / name, seen)
+
+    def _attributes(self, path: Path, seen: os.stat_result) -> Attributes:
+        try:
+            return attributes_of(path, seen, owners=self.options.owners)
+        except FileNotFoundError as error:
+            raise self._rotated(path) from error
+        except OSError as error:
+            raise fault(error, self.label, "look at", path) from error
 
     def _upto(self, path: Path, seen: os.stat_result) -> Iterator[bytes]:
         self._same(path, seen)

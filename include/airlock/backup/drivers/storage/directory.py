@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import shutil
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
@@ -16,9 +17,10 @@ from pydantic import Field
 
 from airlock.backup import archive
 from airlock.backup import driver as contract
+from airlock.backup.attributes import LEFT_OUT, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.storage.tree import CHUNK, Entry, manifest, walk
-from airlock.backup.files import discard_folder, fault, read_exactly, scratch_folder
+from airlock.backup.drivers.storage.tree import CHUNK, FRESH, OLD, WORDS, Entry, Walk, manifest
+from airlock.backup.files import Owners, discard_folder, fault, present, read_exactly, remove_tree, scratch_folder
 from airlock.errors import InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
@@ -26,21 +28,26 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _SHOWN = 5
+_SORTS = ("file", "hard link", "folder", "link")
+_ALL = "names, attributes, sizes and hashes"
 
 
 class DirectoryDriver(StreamDriver):
-    """A folder with all below it: names, modes, owners, times, contents, links, empty folders.
+    """A folder with all below it: names, modes, owners, access lists, times, contents, holes, links
+    of both sorts, empty folders.
 
     The manifest is a stream of its own and not part of the facts, which stay small however many files there are.
     """
 
     kind = Kind.STORAGE
     capabilities = contract.Capabilities(
-        consistent="each file by itself; a file that changes while it is read is refused"
+        consistent="each file by itself; a file that changes while it is read is refused",
+        leaves_out=("times of creation and of the last reading", LEFT_OUT),
     )
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
+        owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:
             return (file_identity(self.path),)
@@ -48,38 +55,35 @@ class DirectoryDriver(StreamDriver):
     options: Options
 
     def inspect(self) -> Inspection:
-        root = Path(self.options.path)
-        if not root.exists():
+        if not present(Path(self.options.path), self.label):
             return Inspection(present=False)
         seen, count, size = hashlib.sha256(), 0, 0
-        for entry in walk(self._root(), self.label):
-            changed = entry.seen.st_mtime_ns if entry.sort == "file" else ""
-            seen.update(entry.line(str(changed)))
+        for entry in self._walk(self._root()):
+            seen.update(entry.line(""))
             count, size = count + 1, size + entry.size
         return Inspection(
-            present=True, size_bytes=size, fingerprint=f"sha256:{seen.hexdigest()}", detail={"entries": count}
+            present=True, size_bytes=size, fingerprint=f"sha256:{seen.hexdigest()}", detail={"entries": count - 1}
         )
 
     def take(self, write: Write) -> dict[str, Any]:
-        root = self._root()
-        counts = {"file": 0, "folder": 0, "link": 0}
+        walk = self._walk(self._root())
+        counts = dict.fromkeys(_SORTS, 0)
         with tempfile.TemporaryFile(prefix="airlock-manifest-") as lines:
-            write("files.tar", self._pack(root, counts, lines))
+            write("files.tar", self._pack(walk, counts, lines))
             lines.seek(0)
             stored = write("manifest.jsonl", iter(lambda: lines.read(CHUNK), b""))
-        mode = f"{root.stat().st_mode & 0o7777:04o}"
+        outside = walk.linked_from_outside()
+        left_out = [f"{outside} file(s) have further names outside of the folder: those names are not kept"]
         return {
-            "files": counts["file"],
-            "folders": counts["folder"],
-            "links": counts["link"],
-            "mode": mode,
+            **{f"{sort}s": count for sort, count in counts.items()},
             "manifest_sha256": stored.plain_sha256,
+            "left_out": left_out if outside else [],
         }
 
-    def _pack(self, root: Path, counts: dict[str, int], lines: IO[bytes]) -> Iterator[bytes]:
-        for entry in walk(root, self.label):
+    def _pack(self, walk: Walk, counts: dict[str, int], lines: IO[bytes]) -> Iterator[bytes]:
+        for entry in walk:
             digest = hashlib.sha256()
-            yield from archive.member(entry.name, entry.seen, self._hashed(entry, digest), entry.target)
+            yield from entry.member().pack(self._hashed(entry, digest))
             counts[entry.sort] += 1
             lines.write(entry.line(digest.hexdigest() if entry.sort == "file" else ""))
         yield archive.end()
@@ -91,42 +95,33 @@ class DirectoryDriver(StreamDriver):
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
-            files = scratch_folder(place, self.label) / "files"
-            _remove(files)
-            self._unpack(point, files)
-            return
-        # beside the origin, so that the exchange is two renames; names are fixed, so that a retry finds what was left
-        root = Path(self.options.path).resolve()
-        fresh, old = (root.with_name(f".{root.name}.airlock-{word}") for word in ("new", "old"))
+            scratch_folder(place, self.label)
+        root = self._files(place)
+        fresh, old = root / FRESH, root / OLD  # names are fixed, so that a retry finds what was left
+        time = None
         try:
-            _remove(fresh)
-            self._unpack(point, fresh)
-            if root.exists():
-                _remove(old)
-                root.rename(old)
-            fresh.rename(root)
-            _remove(old)
+            root.mkdir(parents=True, exist_ok=True)
+            time = root.stat().st_mtime_ns
+            remove_tree(fresh)
+            fresh.mkdir(mode=0o700)
+            count = archive.unpack(self.store.read(point.objects[0]), fresh)
+            log.info("%s: unpacked %d entries into %s", self.label, count, fresh)
+            time = _exchange(root, fresh, old)
         except OSError as error:
-            raise fault(error, self.label, "replace", root) from error
+            raise fault(error, self.label, "replace the content of", root) from error
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(fresh)
+                if time is not None:
+                    os.utime(root, ns=(time, time))  # what was done beside its content changed it
         log.info("%s: replaced the content of %s", self.label, root)
 
-    def _unpack(self, point: RecoveryPoint, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True)
-            count = archive.unpack(self.store.read(point.objects[0]), folder)
-            folder.chmod(int(point.facts["mode"], 8))
-        except OSError as error:
-            raise fault(error, self.label, "unpack into", folder) from error
-        log.info("%s: unpacked %d entries into %s", self.label, count, folder)
-
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
-        root = self._root() if place.origin else Path(place.folder) / "files"
+        root = self._files(place)
         facts = point.facts
         if not root.is_dir():
             return (Check(name="the folder", expected="present", found="missing", ok=False),)
-        counts = {"file": 0, "folder": 0, "link": 0}
+        counts = dict.fromkeys(_SORTS, 0)
         found = hashlib.sha256()
         differences: list[str] = []
         recorded = _lines(self.store.read(point.objects[1]))
@@ -134,12 +129,13 @@ class DirectoryDriver(StreamDriver):
             found.update(line)
             if expected != line and len(differences) < _SHOWN:
                 differences.append(_difference(expected, line))
-        mode = f"{root.stat().st_mode & 0o7777:04o}"
-        pairs = (("files", counts["file"]), ("folders", counts["folder"]), ("links", counts["link"]), ("mode", mode))
         return (
-            *(Check(name=name, expected=facts[name], found=value, ok=facts[name] == value) for name, value in pairs),
+            *(
+                Check(name=f"{sort}s", expected=facts.get(f"{sort}s"), found=n, ok=facts.get(f"{sort}s") == n)
+                for sort, n in counts.items()
+            ),
             Check(
-                name="names, modes, sizes and hashes",
+                name=_ALL,
                 expected=facts["manifest_sha256"],
                 found=found.hexdigest() if not differences else "; ".join(differences),
                 ok=not differences and found.hexdigest() == facts["manifest_sha256"],
@@ -147,12 +143,18 @@ class DirectoryDriver(StreamDriver):
         )
 
     def _counted(self, root: Path, counts: dict[str, int]) -> Iterator[bytes]:
-        for line in manifest(root, self.label):
-            counts[json.loads(line)[1]] += 1
+        for entry, line in manifest(self._walk(root)):
+            counts[entry.sort] += 1
             yield line
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)
+
+    def _walk(self, root: Path) -> Walk:
+        return Walk(root, self.label, self.options.owners)
+
+    def _files(self, place: Place) -> Path:
+        return Path(self.options.path).resolve() if place.origin else Path(place.folder) / "files"
 
     def _root(self) -> Path:
         root = Path(self.options.path).resolve()
@@ -161,9 +163,27 @@ class DirectoryDriver(StreamDriver):
         return root
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _exchange(root: Path, fresh: Path, old: Path) -> int:
+    """Put all that is in *fresh* in the place of all that is in *root*, which itself stays: it may be a mount point, or
+    be open in a program. Return the time that *root* must show of its last change."""
+    with contextlib.suppress(FileExistsError):
+        old.mkdir(mode=0o700)
+    for path in [one for one in root.iterdir() if one not in (fresh, old)]:
+        _away(old / path.name)  # what a try that was killed moved there
+        path.rename(old / path.name)
+    seen = fresh.stat()
+    for path in list(fresh.iterdir()):
+        path.rename(root / path.name)
+    remove_tree(old)
+    give(root, attributes_of(fresh, seen))
+    return seen.st_mtime_ns
+
+
+def _away(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -184,6 +204,5 @@ def _difference(expected: bytes, found: bytes) -> str:
     before, now = json.loads(expected), json.loads(found)
     if before[0] != now[0]:
         return f"{before[0]!r} was expected, {now[0]!r} found"
-    words = ("name", "sort", "mode", "size", "hash or target")
-    which = [word for word, a, b in zip(words, before, now, strict=True) if a != b]
+    which = [word for word, a, b in zip(WORDS, before, now, strict=True) if a != b]
     return f"{before[0]!r} differs in {', '.join(which)}"

@@ -7,80 +7,141 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from airlock.backup.archive import ROOT, Member
+from airlock.backup.attributes import Attributes, attributes_of
 from airlock.backup.files import fault, read_exactly
 from airlock.errors import InvalidInput
 
 CHUNK = 1 << 20
+FRESH, OLD = ".airlock-new", ".airlock-old"
+"""Folders in which a restore works; none of them is part of what is walked over."""
+WORDS = ("name", "sort", "mode", "size", "hash or target", "owner", "time", "attributes", "holes")
+"""What a line of a manifest says, in this order."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file, folder or link: its path below the root (``/`` between parts), and what the system says of it."""
+    """One file, folder or link, or the folder itself: its path below the root (``/`` between parts), and what the
+    system says of it.
+
+    target: where a link leads, or the first name of a file that has several
+    """
 
     name: str
     path: Path
     seen: os.stat_result
+    attributes: Attributes
     target: str = ""
+    sparse: bool = False
 
     @property
     def sort(self) -> str:
-        """Return ``file``, ``folder`` or ``link``."""
+        """Return ``file``, ``hard link`` (another name of a file), ``folder`` or ``link``."""
         if stat.S_ISDIR(self.seen.st_mode):
             return "folder"
-        return "link" if stat.S_ISLNK(self.seen.st_mode) else "file"
+        if stat.S_ISLNK(self.seen.st_mode):
+            return "link"
+        return "hard link" if self.target else "file"
 
     @property
     def size(self) -> int:
         """Return the size of a file in bytes, 0 for anything else: theirs depends on the file system."""
         return self.seen.st_size if self.sort == "file" else 0
 
+    def member(self) -> Member:
+        """Return the entry as a member of an archive."""
+        hard = self.sort == "hard link"
+        return Member(self.name, self.seen, self.attributes, self.target, hard=hard, sparse=self.sparse)
+
     def line(self, digest: str) -> bytes:
         """Return the entry as one line of a manifest; a link has no mode of its own."""
-        mode = "" if self.sort == "link" else f"{stat.S_IMODE(self.seen.st_mode):04o}"
+        facts = self.attributes.facts()
+        mode = "" if self.sort == "link" else facts["mode"]
+        extended = {name: hashlib.sha256(value).hexdigest() for name, value in self.attributes.extended.items()}
+        about = (facts["owner"], self.seen.st_mtime_ns, dict(sorted(extended.items())), self.sparse)
         # ASCII, with lone surrogates escaped: a name may be any bytes
-        return json.dumps([self.name, self.sort, mode, self.size, self.target or digest]).encode() + b"\n"
+        return json.dumps([self.name, self.sort, mode, self.size, self.target or digest, *about]).encode() + b"\n"
 
 
-def walk(root: Path, label: str) -> Iterator[Entry]:
-    """Yield all that is below *root*, each folder before what is in it.
+@dataclass
+class Walk:
+    """A walk over all that is at and below *root*, each folder before what is in it.
 
-    :raises InvalidInput: something is neither file, folder nor link, or cannot be read
+    names: of each file that has several, the first one and how many were met
     """
-    yield from _walk(root, "", label)
 
+    root: Path
+    label: str
+    owners: bool = True
+    names: dict[tuple[int, int], tuple[str, int, int]] = field(default_factory=dict)
 
-def _walk(folder: Path, prefix: str, label: str) -> Iterator[Entry]:
-    try:
-        names = sorted(os.listdir(folder), key=os.fsencode)  # noqa: PTH208 - names only, for a stable order
-    except OSError as error:
-        raise fault(error, label, "list", folder) from error
-    for name in names:
-        path = folder / name
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield every entry.
+
+        :raises InvalidInput: something is neither file, folder nor link, or cannot be read
+        """
+        waiting = [(ROOT, self.root)]  # no recursion: folders may lie deeper than Python's calls
+        while waiting:
+            name, path = waiting.pop()
+            entry = self._entry(name, path)
+            if entry is None:
+                continue  # gone since its folder was listed
+            yield entry
+            if entry.sort == "folder":
+                prefix = "" if name == ROOT else f"{name}/"
+                waiting += [(prefix + one, path / one) for one in reversed(self._list(path, top=name == ROOT))]
+
+    def linked_from_outside(self) -> int:
+        """Return how many of the files that were met have further names outside of the root."""
+        return sum(met < there for _, met, there in self.names.values())
+
+    def _list(self, folder: Path, *, top: bool) -> list[str]:
+        try:
+            names = sorted(os.listdir(folder), key=os.fsencode)  # noqa: PTH208 - names only, for a stable order
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise fault(error, self.label, "list", folder) from error
+        return [name for name in names if not (top and name in (FRESH, OLD))]
+
+    def _entry(self, name: str, path: Path) -> Entry | None:
         try:
             seen = path.lstat()
-            target = str(path.readlink()) if stat.S_ISLNK(seen.st_mode) else ""
+            target = os.readlink(path) if stat.S_ISLNK(seen.st_mode) else ""  # noqa: PTH115 - as it is, not made a path
+            if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode)):
+                raise InvalidInput(
+                    f"{self.label}: {path} is a socket, pipe or device, which cannot be backed up; move it elsewhere"
+                )
+            attributes = attributes_of(path, seen, owners=self.owners)
+            sparse = stat.S_ISREG(seen.st_mode) and _has_holes(path, seen)
         except FileNotFoundError:
-            continue  # gone since the folder was listed
+            return None
         except OSError as error:
-            raise fault(error, label, "look at", path) from error
-        if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode)):
-            raise InvalidInput(
-                f"{label}: {path} is a socket, pipe or device, which cannot be backed up; move it elsewhere"
-            )
-        entry = Entry(prefix + name, path, seen, target)
-        yield entry
-        if entry.sort == "folder":
-            yield from _walk(path, f"{prefix}{name}/", label)
+            raise fault(error, self.label, "look at", path) from error
+        if stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1:
+            key = (seen.st_dev, seen.st_ino)
+            first, met, _ = self.names.get(key, ("", 0, 0))
+            self.names[key] = (first or name, met + 1, seen.st_nlink)
+            target = first
+        return Entry(name, path, seen, attributes, target, sparse and not target)
 
 
-def manifest(root: Path, label: str) -> Iterator[bytes]:
-    """Yield the manifest of *root*, line by line, hashing every file."""
-    for entry in walk(root, label):
+def _has_holes(path: Path, seen: os.stat_result) -> bool:
+    """Return whether a file has parts that take no place on the disk."""
+    if seen.st_blocks * 512 >= seen.st_size:
+        return False
+    with path.open("rb") as file:
+        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < os.fstat(file.fileno()).st_size
+
+
+def manifest(walk: Walk) -> Iterator[tuple[Entry, bytes]]:
+    """Yield every entry of *walk* with its line of the manifest, hashing every file."""
+    for entry in walk:
         digest = hashlib.sha256()
         if entry.sort == "file":
-            for chunk in read_exactly(entry.path, entry.seen, label):
+            for chunk in read_exactly(entry.path, entry.seen, walk.label):
                 digest.update(chunk)
-        yield entry.line(digest.hexdigest() if entry.sort == "file" else "")
+        yield entry, entry.line(digest.hexdigest() if entry.sort == "file" else "")
