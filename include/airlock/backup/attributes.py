@@ -68,8 +68,10 @@ def attributes_of(
     return Attributes(stat.S_IMODE(seen.st_mode), owner, _extended(path, names))
 
 
-def give(path: Path | int, wanted: Attributes, *, link: bool = False) -> None:
-    """Make *path*, which nobody else changes now, have exactly these attributes.
+def give(path: Path | int, wanted: Attributes, *, link: bool = False, names: tuple[str, ...] = KEPT) -> None:
+    """Make *path* have exactly these attributes.
+
+    :param names: how the names of extended attributes begin that are taken away where they are not wanted
 
     :raises OSError: this process may not, or the file system has no place for them
     """
@@ -77,7 +79,7 @@ def give(path: Path | int, wanted: Attributes, *, link: bool = False) -> None:
     now = os.fstat(path) if isinstance(path, int) else path.lstat()
     if wanted.owner is not None and (now.st_uid, now.st_gid) != wanted.owner:
         os.chown(path, *wanted.owner, **options)  # before the mode: it takes the bits of setuid and setgid away
-    present = _extended(path, KEPT)
+    present = _extended(path, names)
     for name in present.keys() - wanted.extended.keys():
         os.removexattr(path, name, **options)  # such as the list that a folder gives to every new file in it
     if not link:

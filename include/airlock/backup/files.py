@@ -32,6 +32,11 @@ _LASTING = frozenset({
 })  # fmt: skip
 
 
+def shown(path: Path | str) -> str:
+    """Return *path* as text that can be written anywhere: bytes of it that are no UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockError:
     """Return *error* as a permanent or temporary error that names the resource, the act and the path."""
     reason = error.strerror or type(error).__name__
@@ -40,7 +45,7 @@ def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockErro
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         reason += "; free space there, then run this task again"
     kind = PermanentError if error.errno in _LASTING else TemporaryError
-    return kind(f"{label}: cannot {act} {path}: {reason}")
+    return kind(f"{label}: cannot {act} {shown(path)}: {reason}")
 
 
 def read_exactly(path: Path, seen: os.stat_result, label: str) -> Iterator[bytes]:
@@ -56,11 +61,11 @@ def read_exactly(path: Path, seen: os.stat_result, label: str) -> Iterator[bytes
                 yield chunk
             now = os.fstat(file.fileno())
     except FileNotFoundError as error:
-        raise TemporaryError(f"{label}: {path} was removed while it was read; take the backup again") from error
+        raise TemporaryError(f"{label}: {shown(path)} was removed while it was read; take the backup again") from error
     except OSError as error:
         raise fault(error, label, "read", path) from error
     if left or (now.st_ino, now.st_size, now.st_mtime_ns) != (seen.st_ino, seen.st_size, seen.st_mtime_ns):
-        raise TemporaryError(f"{label}: {path} changed while it was read; take the backup again")
+        raise TemporaryError(f"{label}: {shown(path)} changed while it was read; take the backup again")
 
 
 def read_whole(path: Path, label: str) -> Iterator[bytes]:
@@ -91,11 +96,11 @@ def regular(path: Path, label: str) -> os.stat_result:
     try:
         seen = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidInput(f"{label}: {path} is not there; check the path in the service file") from error
+        raise InvalidInput(f"{label}: {shown(path)} is not there; check the path in the service file") from error
     except OSError as error:
         raise fault(error, label, "look at", path) from error
     if not path.is_file():
-        raise InvalidInput(f"{label}: {path} is not a regular file; check the path in the service file")
+        raise InvalidInput(f"{label}: {shown(path)} is not a regular file; check the path in the service file")
     return seen
 
 
@@ -177,6 +182,14 @@ def scratch_folder(place: Place, label: str) -> Path:
     except OSError as error:
         raise fault(error, label, "make", folder) from error
     return folder
+
+
+def has_holes(path: Path, seen: os.stat_result) -> bool:
+    """Return whether a file has parts that take no place on the disk."""
+    if seen.st_blocks * 512 >= seen.st_size:
+        return False
+    with path.open("rb") as file:
+        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < os.fstat(file.fileno()).st_size
 
 
 def remove_tree(path: Path) -> None:

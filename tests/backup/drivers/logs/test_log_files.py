@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +14,11 @@ import pytest
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.logs.log_files import LogFilesDriver
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, digest_of_folder, make_store
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 
 
 def logs(folder: Path) -> Path:
@@ -54,6 +58,16 @@ class TestLogFiles(DriverContract):
 
             return pack
 
+        def lines_kept() -> list[str]:
+            """Return which of the recorded contents some file of the folder begins with."""
+            contents = [path.read_bytes() for path in folder.iterdir() if path.is_file()]
+            return [digest(one.hex()) for one in recorded if any(there.startswith(one) for there in contents)]
+
+        def edge_names() -> None:
+            for number, name in enumerate((*EDGE_NAMES, os.fsdecode(b"\xff"))):
+                (folder / f"{name}.log").write_text(f"{number}\n")
+
+        recorded = [path.read_bytes() for path in sorted(folder.glob("*.log*"))]
         every = ("empty.log", "shop.log", "shop.log.1")
         return Case(
             driver_for(folder, store),
@@ -62,12 +76,28 @@ class TestLogFiles(DriverContract):
             origin=lambda: digest_of_folder(folder),
             useless=(
                 Useless("lines", "shop.log up to byte", "logs.tar", packed(*every, lines=999)),
-                Useless("a file", "names of files", "logs.tar", packed(*every[:2])),
+                Useless("a file", "lacks shop.log.1", "logs.tar", packed(*every[:2])),
                 Useless("nothing", "empty file", "logs.tar", lambda _: b""),
                 Useless("no archive", "cannot be unpacked", "logs.tar", lambda _: b"x" * 2000),
             ),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            restored=lambda: digest_of_folder(folder, times=False),
+            damages={
+                "changed": Damage(lambda: (folder / "shop.log").write_text("other lines\n" * 2000), lines_kept),
+                "emptied": Damage(lambda: (folder / "shop.log").write_text("")),
+                "added": "lines and files that came later stay: a rollback must not lose them",
+                "settings": Damage(lambda: rights(folder / "shop.log", 0o666)),
+                "gone": Damage(lambda: shutil.rmtree(folder), lines_kept),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: (folder / "latin.log").write_bytes(b"caf\xe9\n\0\xff")),
+                "names at the edges": Form(edge_names),
+                "modes and owners": Form(lambda: rights(folder / "shop.log.1", 0)),
+                "disappears while it is read": Form(during=lambda: (folder / "shop.log.1").unlink(missing_ok=True)),
+                "grows while it is read": Form(during=lambda: append(folder / "shop.log")),
+                "empty": "a folder without a log file is refused, and an empty log file is in every case",
+                "huge": Form(lambda: truncated(folder / "huge.log", 64 << 20)),
+                "deeply nested": "a pattern says how deep; see test_files_in_folders",
+            },
         )
 
     def test_lines_and_offsets_are_recorded(self, case: Case) -> None:
@@ -96,6 +126,22 @@ class TestLogFiles(DriverContract):
         case.driver.restore(point, place)
         (next(Path(place.folder).rglob("shop.log")).parent / "extra.log").touch()
         assert [check.name for check in case.driver.prove(point, place) if not check.ok] == ["names of files"]
+
+
+def rights(path: Path, mode: int) -> None:
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 33, 34)
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("more\n" * 1000)
+
+
+def truncated(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
 
 
 class During:
@@ -169,3 +215,54 @@ def test_files_in_folders(tmp_path: Path) -> None:
     point = take(driver, "t.1")
     assert "old/shop.log.9" in [file["name"] for file in point.facts["files"]]
     assert prove(driver, point, Place(name="logs1", folder=str(tmp_path / "logs1"))).ok
+
+
+def test_a_rotation_that_copies_and_truncates_is_noticed_however_much_is_written_after_it(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+
+    def copytruncate() -> None:
+        shutil.copy(folder / "shop.log", folder / "kept elsewhere")
+        (folder / "shop.log").write_text("after\n" * 5000)
+
+    with pytest.raises(TemporaryError, match="rotated"):
+        During(driver_for(folder, make_store(tmp_path)), copytruncate).take()
+
+
+@pytest.mark.parametrize("name", ["shop.log.0", "shop.log-20260101", "shop.log.0.gz"])
+def test_a_new_name_of_a_rotation_is_noticed(tmp_path: Path, name: str) -> None:
+    folder = logs(tmp_path / "logs")
+    with pytest.raises(TemporaryError, match="rotated"):
+        During(driver_for(folder, make_store(tmp_path)), lambda: (folder / name).write_bytes(b"x")).take()
+
+
+@pytest.mark.parametrize(
+    ("to", "packed"),
+    [
+        ("shop.log.2", bytes), ("shop.log-20260101", bytes), ("shop-20260101.log", bytes),
+        ("shop.log.1.gz", gzip.compress),
+        ("shop.log.2.xz", lzma.compress), ("shop.log-20260101.bz2", bz2.compress),
+    ],
+)  # fmt: skip
+def test_lines_that_a_rotation_moved_are_not_brought_back_twice(to: str, packed, tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    driver = driver_for(folder, make_store(tmp_path))
+    point = take(driver, "t.1")
+    content = (folder / "shop.log").read_bytes()
+    (folder / to).write_bytes(packed(content + b"written before the rotation\n"))
+    (folder / "shop.log").write_text("new lines\n")
+    names = sorted(path.name for path in folder.iterdir())
+    restore_origin(driver, point)
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / "shop.log").read_text() == "new lines\n"
+
+
+def test_a_log_that_was_emptied_while_it_is_open_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    driver = driver_for(folder, make_store(tmp_path))
+    before = (folder / "shop.log").read_text()
+    point = take(driver, "t.1")
+    with (folder / "shop.log").open("a") as program:
+        os.truncate(folder / "shop.log", 10)
+        restore_origin(driver, point)
+        program.write("newer\n")
+    assert (folder / "shop.log").read_text() == before + "newer\n"

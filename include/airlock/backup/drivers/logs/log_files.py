@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -14,23 +15,42 @@ from pydantic import Field, field_validator
 
 from airlock.backup import archive
 from airlock.backup import driver as contract
-from airlock.backup.attributes import Attributes, attributes_of
+from airlock.backup.attributes import LEFT_OUT, RIGHTS, Attributes, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.files import CHUNK, Owners, discard_folder, fault, scratch_folder
-from airlock.errors import InvalidInput, TemporaryError
+from airlock.backup.drivers.logs.held import Tally, begins_as, beside, holder, measured, name_of, recorded_name
+from airlock.backup.files import (
+    CHUNK,
+    Owners,
+    discard_folder,
+    fault,
+    has_holes,
+    recorded,
+    remove_tree,
+    rights_of,
+    scratch_folder,
+    shown,
+)
+from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
+FRESH = ".airlock-restore"
+_ENDS = 1 << 14
 
 
 class LogFilesDriver(StreamDriver):
     """All files of a folder that match one of the patterns. Lines that are appended meanwhile do not matter; a rotation
-    is noticed and the backup begins anew. Restoring the origin brings missing files back and touches no other."""
+    is noticed and the backup begins anew. Restoring the origin brings back lines that are gone, also those of a file
+    that was emptied or cut off, and loses none that came later: where a file holds other lines now, the recorded ones
+    are put beside it."""
 
     kind = Kind.LOGS
-    capabilities = contract.Capabilities(consistent="each file up to its size when the backup began")
+    capabilities = contract.Capabilities(
+        consistent="each file up to its size when the backup began",
+        leaves_out=("links to files", "attributes of folders", LEFT_OUT),
+    )
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
@@ -52,7 +72,7 @@ class LogFilesDriver(StreamDriver):
 
     def inspect(self) -> Inspection:
         found = self._list()
-        seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found.items()]
+        seen = [[shown(name), stat.st_size, stat.st_mtime_ns] for name, stat in found.items()]
         return Inspection(
             present=bool(found),
             size_bytes=sum(stat.st_size for stat in found.values()),
@@ -67,25 +87,49 @@ class LogFilesDriver(StreamDriver):
                 f"{self.label}: no file in {self.options.path} matches {', '.join(self.options.patterns)}; "
                 "check the options in the service file"
             )
+        ends = {name: self._ends(Path(self.options.path) / name, seen.st_size) for name, seen in found.items()}
         files: list[dict[str, Any]] = []
-        write("logs.tar", self._pack(found, files))
+        write("logs.tar", self._pack(found, ends, files))
         log.info("%s: read %d file(s), %d line(s)", self.label, len(files), sum(file["lines"] for file in files))
         return {"files": files}
 
-    def _pack(self, found: dict[str, os.stat_result], files: list[dict[str, Any]]) -> Iterator[bytes]:
+    def _pack(
+        self, found: dict[str, os.stat_result], ends: dict[str, str], files: list[dict[str, Any]]
+    ) -> Iterator[bytes]:
         for name, seen in found.items():
             path = Path(self.options.path) / name
-            tally = _Tally()
-            yield from archive.Member(name, seen, self._attributes(path, seen)).pack(tally.over(self._upto(path, seen)))
-            files.append({"name": name, "offset": seen.st_size, **tally.facts()})
+            tally = Tally()
+            attributes, sparse = self._attributes(path, seen)
+            yield from archive.Member(name, seen, attributes, sparse=sparse).pack(tally.over(self._upto(path, seen)))
+            files.append({**recorded_name(name), "offset": seen.st_size, "rights": attributes.facts(), **tally.facts()})
         yield archive.end()
         # a rotation between two files could have hidden lines from both
         for name, seen in found.items():
-            self._same(Path(self.options.path) / name, seen)
+            path = Path(self.options.path) / name
+            self._same(path, seen)
+            # one that copies and truncates keeps the file, and a busy writer makes it as long again
+            if self._ends(path, seen.st_size) != ends[name]:
+                raise self._rotated(path)
+        for name in self._list().keys() - found.keys():
+            if any(name.startswith(known) for known in found):
+                raise self._rotated(Path(self.options.path) / name)
 
-    def _attributes(self, path: Path, seen: os.stat_result) -> Attributes:
+    def _ends(self, path: Path, size: int) -> str:
+        """Return a digest of how the first *size* bytes of a file begin and end."""
         try:
-            return attributes_of(path, seen, owners=self.options.owners)
+            with path.open("rb") as file:
+                begin = file.read(min(_ENDS, size))
+                file.seek(max(0, size - _ENDS))
+                return hashlib.sha256(begin + file.read(min(_ENDS, size))).hexdigest()
+        except FileNotFoundError as error:
+            raise self._rotated(path) from error
+        except OSError as error:
+            raise fault(error, self.label, "read", path) from error
+
+    def _attributes(self, path: Path, seen: os.stat_result) -> tuple[Attributes, bool]:
+        """Return who may do what with a file, and whether it has holes."""
+        try:
+            return attributes_of(path, seen, owners=self.options.owners, names=RIGHTS), has_holes(path, seen)
         except FileNotFoundError as error:
             raise self._rotated(path) from error
         except OSError as error:
@@ -117,73 +161,93 @@ class LogFilesDriver(StreamDriver):
             raise self._rotated(path)
 
     def _rotated(self, path: Path) -> TemporaryError:
-        return TemporaryError(f"{self.label}: {path} was rotated or cut off while it was read; take the backup again")
+        return TemporaryError(
+            f"{self.label}: {shown(path)} was rotated or cut off while it was read; take the backup again"
+        )
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
-        if not place.origin:
-            files = scratch_folder(place, self.label) / "files"
-            shutil.rmtree(files, ignore_errors=True)
-            self._unpack(point, files)
-            return
-        root = Path(self.options.path)
-        fresh = root / ".airlock-restore"
-        shutil.rmtree(fresh, ignore_errors=True)
+        root = self._files(place)
+        fresh = root / FRESH
         try:
-            self._unpack(point, fresh)
+            if not place.origin:
+                scratch_folder(place, self.label)
+                remove_tree(root)
+            root.mkdir(parents=True, exist_ok=True)
+            remove_tree(fresh)
+            fresh.mkdir(mode=0o700)
+            archive.unpack(self.store.read(point.objects[0]), fresh)
             for file in point.facts["files"]:
-                target = root / file["name"]
-                if target.exists():
-                    continue  # it may hold newer lines, which a rollback must not lose
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (fresh / file["name"]).rename(target)
-                log.info("%s: brought %s back", self.label, target)
+                self._bring_back(fresh / name_of(file), root, file)
         except OSError as error:
             raise fault(error, self.label, "restore into", root) from error
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(fresh)
 
-    def _unpack(self, point: RecoveryPoint, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True)
-            archive.unpack(self.store.read(point.objects[0]), folder)
-        except OSError as error:
-            raise fault(error, self.label, "unpack into", folder) from error
+    def _bring_back(self, fresh: Path, root: Path, file: dict[str, Any]) -> None:
+        """Have the lines of one *file* in *root* again, and lose none that came later."""
+        if not fresh.is_file():
+            raise BackupDamaged(f"{self.label}: the recovery point lacks {file['name']}; next: take the backup again")
+        target = root / name_of(file)
+        held = holder(root, file)
+        if held == target:
+            self._give(target, file)
+        if held is not None:
+            return
+        if not target.exists() and not target.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh.rename(target)
+        elif target.is_file() and begins_as(target, fresh):
+            # emptied or cut off: a program may hold it open, so that it must stay the file it is
+            with fresh.open("rb") as source, target.open("ab") as file_:
+                source.seek(target.stat().st_size)
+                shutil.copyfileobj(source, file_, CHUNK)
+            self._give(target, file)
+        else:
+            target = beside(target)  # it holds other lines, which a rollback must not lose
+            fresh.replace(target)
+        log.info("%s: brought %s back", self.label, shown(target))
+
+    def _give(self, path: Path, file: dict[str, Any]) -> None:
+        wanted = recorded(file.get("rights"), self.label)
+        give(path, wanted, names=RIGHTS)
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
-        root = Path(self.options.path) if place.origin else Path(place.folder) / "files"
+        root = self._files(place)
         files = point.facts["files"]
-        expected = [file["name"] for file in files]
-        present = [name for name in expected if (root / name).is_file()]
+        checks = []
         if not place.origin:
-            present = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-        checks = [
-            Check(name="names of files", expected=expected, found=present, ok=sorted(expected) == sorted(present))
-        ]
+            expected = sorted(file["name"] for file in files)
+            present = sorted(shown(str(path.relative_to(root))) for path in root.rglob("*") if path.is_file())
+            checks.append(Check(name="names of files", expected=expected, found=present, ok=expected == present))
         for file in files:
-            found = self._measure(root / file["name"], file["offset"])
-            wanted = {key: file[key] for key in ("lines", "sha256")}
-            checks.append(
-                Check(
-                    name=f"{file['name']} up to byte {file['offset']}", expected=wanted, found=found, ok=wanted == found
-                )
-            )
+            checks += self._compared(root, file)
         return tuple(checks)
 
-    def _measure(self, path: Path, offset: int) -> dict[str, Any] | None:
-        tally = _Tally()
+    def _compared(self, root: Path, file: dict[str, Any]) -> list[Check]:
+        """Return whether the recorded lines are there: under their name, or where a rotation has put them since."""
+        target = root / name_of(file)
         try:
-            with path.open("rb") as file:
-                while offset and (chunk := file.read(min(CHUNK, offset))):
-                    offset -= len(chunk)
-                    tally.add(chunk)
-        except FileNotFoundError:
-            return None
+            held = holder(root, file)
+            wanted = {key: file[key] for key in ("lines", "sha256")}
+            found = measured(target, file["offset"]) if held is None else wanted
+            name = f"{file['name']} up to byte {file['offset']}"
+            checks = [Check(name=name, expected=wanted, found=found, ok=wanted == found)]
+            if held == target:
+                rights = rights_of(target, target.stat(), self.label, owners=self.options.owners)
+                expected = file.get("rights")
+                checks.append(
+                    Check(name=f"rights of {file['name']}", expected=expected, found=rights, ok=rights == expected)
+                )
         except OSError as error:
-            raise fault(error, self.label, "read", path) from error
-        return tally.facts()
+            raise fault(error, self.label, "read", target) from error
+        return checks
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)
+
+    def _files(self, place: Place) -> Path:
+        return Path(self.options.path) if place.origin else Path(place.folder) / "files"
 
     def _list(self) -> dict[str, os.stat_result]:
         """Return every matching regular file by its name below the folder, sorted."""
@@ -192,30 +256,11 @@ class LogFilesDriver(StreamDriver):
         try:
             for pattern in self.options.patterns:
                 for path in root.glob(pattern):
-                    if path.is_file() and not path.is_symlink():
-                        found[str(path.relative_to(root))] = path.stat()
+                    relative = path.relative_to(root)
+                    if path.is_file() and not path.is_symlink() and relative.parts[0] != FRESH:
+                        found[str(relative)] = path.stat()
         except FileNotFoundError as error:
-            raise TemporaryError(f"{self.label}: files in {root} were rotated while they were listed") from error
+            raise TemporaryError(f"{self.label}: files in {shown(root)} were rotated while they were listed") from error
         except OSError as error:
             raise fault(error, self.label, "list", root) from error
         return dict(sorted(found.items()))
-
-
-class _Tally:
-    """Lines and sha256 of what passes."""
-
-    def __init__(self) -> None:
-        self._lines = 0
-        self._hash = hashlib.sha256()
-
-    def add(self, chunk: bytes) -> None:
-        self._lines += chunk.count(b"\n")
-        self._hash.update(chunk)
-
-    def over(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.add(chunk)
-            yield chunk
-
-    def facts(self) -> dict[str, Any]:
-        return {"lines": self._lines, "sha256": self._hash.hexdigest()}

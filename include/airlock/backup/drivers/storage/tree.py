@@ -12,7 +12,7 @@ from pathlib import Path
 
 from airlock.backup.archive import ROOT, Member
 from airlock.backup.attributes import Attributes, attributes_of
-from airlock.backup.files import fault, read_exactly
+from airlock.backup.files import fault, has_holes, read_exactly, shown
 from airlock.errors import InvalidInput
 
 CHUNK = 1 << 20
@@ -113,10 +113,11 @@ class Walk:
             target = os.readlink(path) if stat.S_ISLNK(seen.st_mode) else ""  # noqa: PTH115 - as it is, not made a path
             if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode)):
                 raise InvalidInput(
-                    f"{self.label}: {path} is a socket, pipe or device, which cannot be backed up; move it elsewhere"
+                    f"{self.label}: {shown(path)} is a socket, pipe or device, which cannot be backed up; move it "
+                    "elsewhere"
                 )
             attributes = attributes_of(path, seen, owners=self.owners)
-            sparse = stat.S_ISREG(seen.st_mode) and _has_holes(path, seen)
+            sparse = stat.S_ISREG(seen.st_mode) and has_holes(path, seen)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -127,14 +128,6 @@ class Walk:
             self.names[key] = (first or name, met + 1, seen.st_nlink)
             target = first
         return Entry(name, path, seen, attributes, target, sparse and not target)
-
-
-def _has_holes(path: Path, seen: os.stat_result) -> bool:
-    """Return whether a file has parts that take no place on the disk."""
-    if seen.st_blocks * 512 >= seen.st_size:
-        return False
-    with path.open("rb") as file:
-        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < os.fstat(file.fileno()).st_size
 
 
 def manifest(walk: Walk) -> Iterator[tuple[Entry, bytes]]:
