@@ -20,6 +20,7 @@ from airlock.models import Kind, Record
 STAGES = (
     "change.validate",
     "change.assess",
+    "change.inspect",
     "change.approve",
     "change.permit",
     "change.window",

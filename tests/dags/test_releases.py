@@ -47,7 +47,7 @@ def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> No
         stem = f"backup.{resource.kind}.{resource.name}"
         assert dag.get_task(f"{stem}.prove").upstream_task_ids == {f"{stem}.take"}
         assert "backup.restore_set" in dag.get_task(f"{stem}.prove").downstream_task_ids
-    order = ["change.validate", "change.assess", "change.approve", "change.permit", "change.window"]
+    order = ["change.validate", "change.assess", "change.inspect", "change.approve", "change.permit", "change.window"]
     for before, after in itertools.pairwise(order):
         assert dag.get_task(after).upstream_task_ids == {before}
     assert dag.get_task("deploy.migrate").upstream_task_ids == {"backup.restore_set"}
@@ -60,7 +60,7 @@ def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, Se
     from airlock.flow import release_dag, rollback_dag
 
     release, back = release_dag.build(shop["prod"]), rollback_dag.build(shop["prod"])
-    assert set(release.task_ids) - set(back.task_ids) == {"deploy.migrate"}
+    assert set(release.task_ids) - set(back.task_ids) == {"deploy.migrate", "change.inspect"}
     assert set(back.task_ids) < set(release.task_ids)
     traffic = back.get_task("deploy.promote").get_flat_relative_ids(upstream=True)
     assert not [one for one in traffic if one.startswith("backup.")], "traffic moves first"

@@ -87,7 +87,7 @@ class BackupStore:
             second = self._path(self.replica, point_id, name + _SUFFIX)
             objects.replicate(path, second, measured.cipher_sha256)
             replicas = (str(second),)
-        log.info(
+        log.debug(
             "wrote %s: %d bytes plain, %d bytes stored, %d replica(s), %.1f s",
             path,
             measured.plain_bytes,
@@ -124,7 +124,7 @@ class BackupStore:
                 f"{path} is altered: it is not the stream that was recorded for {stored.name!r} "
                 f"(sha256 differs); {hint}"
             )
-        log.info("read %s: %d bytes plain, digests right, %.1f s", path, stored.plain_bytes, time.monotonic() - begun)
+        log.debug("read %s: %d bytes plain, digests right, %.1f s", path, stored.plain_bytes, time.monotonic() - begun)
 
     def save_point(self, point: RecoveryPoint) -> None:
         """Write the recovery point and its README, in both places. This finishes the backup.

@@ -25,7 +25,7 @@ from airlock.flow.operators import (
     ValidateOperator,
 )
 from airlock.flow.params import form_params
-from airlock.flow.stages import backup, change, close, deploy, migrate, rollback, tickets
+from airlock.flow.stages import backup, change, close, deploy, inspect, migrate, rollback, tickets
 from airlock.flow.stopping import endings
 from airlock.flow.ticket_approval import TicketApproveOperator
 from airlock.flow.timetables import CycleTimetable
@@ -115,7 +115,7 @@ def stages(
     :param ticketed: whether the release is shown, and perhaps approved, in a ticket
     :param traffic_first: whether it changes no data, so that backups need not come before the traffic, but follow
     """
-    window = _change(environment, validate, ticketed)
+    window = _change(environment, validate, ticketed, looked_at=not traffic_first)
     backups, restore_set = _backup(environment)
     first, promote, landed = _deploy(environment, migrates=not traffic_first)
     seal, outcome = _close(environment, outlets, ticketed)
@@ -129,7 +129,9 @@ def stages(
     landed >> seal >> outcome
 
 
-def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool) -> BaseOperator:
+def _change(
+    environment: ServiceEnvironment, first: type[ReleaseOperator], ticketed: bool, *, looked_at: bool
+) -> BaseOperator:
     with TaskGroup("change", tooltip="Should we make this change?"):
         # A request may come from a ticket, and the ticket system be away for a while.
         validate = first(environment=environment, task_id="validate", **({"retries": 30} if ticketed else {}))
@@ -138,10 +140,15 @@ def _change(environment: ServiceEnvironment, first: type[ReleaseOperator], ticke
         approve = _approve(environment, ticketed)
         permit = StageOperator(environment=environment, task_id="permit", act=change.permit)
         window = WindowOperator(environment=environment, task_id="window")
-        validate >> assess >> approve >> permit >> window
+        known: BaseOperator = assess
+        if looked_at:
+            known = StageOperator(environment=environment, task_id="inspect", act=inspect.inspect, retries=6)
+            assess >> known
+        validate >> assess
+        known >> approve >> permit >> window
         if ticketed:
             ticket = StageOperator(environment=environment, task_id="ticket", act=tickets.open_ticket, retries=30)
-            assess >> ticket >> approve
+            known >> ticket >> approve
     return window
 
 

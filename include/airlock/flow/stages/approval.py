@@ -22,6 +22,7 @@ from airlock.change.text import Section
 from airlock.errors import GateRefused, PermanentError
 from airlock.flow.opening import calendar_section
 from airlock.flow.release import Release
+from airlock.flow.stages import inspect
 from airlock.flow.stages.change import escalated_at, open_request, request_record, votes_of
 from airlock.models import Absence, ApprovalRule, Plan, Vote
 
@@ -55,7 +56,8 @@ def opened(release: Release, plan: Plan, now: datetime, sections: Sequence[Secti
         release.record(
             "approval_request", request=request, plan_digest=plan.digest, at=now.isoformat(),
             eligible=list(eligible(plan.approvals, plan.rfc.requester)), absences=plain(known),
-            sections=[[title, list(lines)] for title, lines in (calendar_section(release, now), *sections, *away)],
+            sections=[[title, list(lines)] for title, lines in (
+                calendar_section(release, now), *inspect.section(release), *sections, *away)],
         )
     return request
 
