@@ -7,6 +7,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airlock.flow.dropped_dags import DroppedDags
+from airlock.flow.early_answers import EarlyAnswers
 from airlock.flow.renewed_requests import RenewedRequests
 from airlock.flow.run_notes import RunNotes
 from airlock.flow.timetables import CycleTimetable
@@ -20,6 +21,7 @@ class AirlockPlugin(AirflowPlugin):
     timetables = [CycleTimetable]
     fastapi_root_middlewares: list[dict[str, Any]] = [
         {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests},
+        {"name": "Airlock: answers that come early", "middleware": EarlyAnswers},
         {"name": "Airlock: DAGs that Airflow has dropped", "middleware": DroppedDags},
         {"name": "Airlock: notes of runs", "middleware": RunNotes},
         {"name": "Airlock: requests for releases", "middleware": TriggerRequests},

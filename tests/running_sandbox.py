@@ -68,16 +68,15 @@ def running_sandbox(
 
 
 def answer(person: AirflowClient, run: Run, option: str, reason: str, recorded: Callable[[], int]) -> None:
-    """Let *person* answer the request of *run*, until one more answer is on record: again where Airflow lost it, as it
-    may where it meets the task still ending its try."""
+    """Let *person* answer the request of *run* as soon as it can be seen, once: no answer may be lost."""
     before, deadline = recorded(), time.monotonic() + ANSWER_SECONDS
+    while not person.unanswered(run):
+        assert time.monotonic() < deadline, f"{run}: nobody is asked: {person.task_states(run)}"
+        time.sleep(0.1)
+    person.approve(run, option, reason)
     while recorded() == before:
         assert time.monotonic() < deadline, f"{run}: no answer is on record: {person.task_states(run)}"
-        if person.pending_request(run) is None:
-            time.sleep(0.3)
-            continue
-        time.sleep(3)
-        person.approve(run, option, reason)
+        time.sleep(0.3)
         while recorded() == before and person.pending_request(run) is None and time.monotonic() < deadline:
             time.sleep(0.3)
 

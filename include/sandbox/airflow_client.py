@@ -123,10 +123,15 @@ class AirflowClient:
 
     def pending_request(self, run: Run) -> Mapping[str, Any] | None:
         """Return the request for input of *run* that waits for an answer, if any."""
+        waiting = (one for one in self.unanswered(run) if one["task_instance"]["state"] == "awaiting_input")
+        return next(waiting, None)
+
+    def unanswered(self, run: Run) -> Sequence[Mapping[str, Any]]:
+        """Return the requests for input of *run* that nobody has answered, whether or not their task waits already."""
         found = self._call(
             "GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/hitlDetails", params={"response_received": "false"}
         )
-        return next((one for one in found["hitl_details"] if one["task_instance"]["state"] == "awaiting_input"), None)
+        return list(found["hitl_details"])
 
     def set_state(self, run: Run, task_id: str, state: str) -> None:
         """Set the state of a task by hand, as the UI's "mark as" does."""

@@ -147,7 +147,7 @@ class Demo:
     def _answer(self, run: Run, records: Sequence[Record], answered: dict[str, float]) -> None:
         """Let the next person who was asked, and whose vote is not on record, answer.
 
-        An answer can meet the task still ending its try, and be lost: then the person answers again after a while.
+        Who is still asked after a while answers again, as a person who was told to load the page again would.
         """
         request = self.client(REQUESTER).pending_request(run)
         if request is None:

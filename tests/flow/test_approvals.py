@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.flow.release import release_id
 from airlock.models import Record
@@ -40,6 +41,8 @@ def services(folder: Path) -> Path:
     own = next(one for one in other["resources"] if one["name"] == "env_file")
     shared = next(one for one in staging["resources"] if one["name"] == "shop_db")
     other["resources"] = [own, {**shared, "name": "orders"}]
+    both = {"service_owner": 1, "change_advisory_board": 1}
+    other["approvals"] = dict.fromkeys(("low", "medium", "high"), both)
     staging["approvals"] |= {"timeout_hours": 0.015, "reminder_hours": [0.01],
                              "escalation": {"seats": {"change_advisory_board": 1}, "timeout_hours": 1}}
     folder.mkdir()
@@ -75,6 +78,30 @@ def wait_for(what: str, is_so: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline, f"{what} was not seen"
         time.sleep(0.5)
     return found
+
+
+def test_answers_given_at_once_are_each_taken_and_told_to_whoever_is_asked_next(running: Running) -> None:
+    """Each person answers once, as soon as the request can be seen: mostly while the task still ends its try."""
+    manager, owner, board = (running.demo.client(name) for name in ("release-manager", "owner", "board-1"))
+    run = manager.trigger("release.till.counter", {**form("1.1"), "title": "Many answers"})
+
+    def answers() -> int:
+        return len(of(running, run, "vote")) + len(of(running, run, "vote_refused"))
+
+    answer(owner, run, "Reject", "", answers)
+    answer(owner, run, "Approve", "now I have a reason to agree", answers)
+    answer(owner, run, "Approve", "once more", answers)
+    shown = wait_for("the request", lambda: board.pending_request(run))["body"]
+    assert "Only these may answer" in shown and "owner" in shown
+    assert "It does not count" in shown and "rejected without a reason" in shown
+    assert shown.count("It fills a seat of service\\_owner") == shown.count("A second answer fills no second seat") == 1
+    assert "change\\_advisory\\_board lacks 1 of 1" in shown
+    answer(board, run, "Reject", "not today", answers)
+    assert outcome(running, run)["outcome"] == "refused"
+    assert [one["vote"]["choice"] for one in of(running, run, "vote")] == ["approve", "approve", "reject"]
+    assert [one["vote"]["choice"] for one in of(running, run, "vote_refused")] == ["reject"]
+    with pytest.raises(PermanentError, match="409"):
+        board.approve(run, "Approve", "too late")
 
 
 def test_time_runs_out_another_group_decides_and_a_second_release_waits_for_the_database(running: Running) -> None:
@@ -118,7 +145,7 @@ def outcome(running: Running, run: Run) -> dict[str, Any]:
 def check_packs(running: Running) -> None:
     """Everything that was decided is decided again from the packs alone."""
     packs = sorted((running.layout.home / "evidence").glob("*.zip"))
-    assert len(packs) == 2
+    assert len(packs) == 3
     seen = set()
     for pack in packs:
         found = recompute(pack)

@@ -101,7 +101,6 @@ class House:
         while run.state in ("queued", "running"):
             assert time.monotonic() < limit, f"{run} hangs: {self.client.task_states(run)}"
             if approved_by and self.client.pending_request(run):
-                time.sleep(3)  # Airflow can lose an answer that meets the task still ending its try
                 self.people[approved_by].approve(run, "Approve", "go back")
             time.sleep(0.5)
             run = self.client.run(run)

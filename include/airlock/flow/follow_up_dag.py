@@ -141,7 +141,7 @@ def build(folder: Path) -> tuple[DAG, DAG]:
         tags=["airlock"],
         is_paused_upon_creation=False,
         params={name: Param("", type="string", maxLength=128) for name in ("service", "environment", "release")},
-        # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
+        # Resumed before its former try was reported, a task counts as lost: it is tried again with the answer it had.
         default_args={"retries": 20, "retry_delay": timedelta(seconds=5), **endings()},
     ) as ask:
         asked = [RetroApproveOperator(task_id="retro_approval"), ReviewOperator(task_id="review")]

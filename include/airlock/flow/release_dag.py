@@ -158,7 +158,7 @@ def _approve(environment: ServiceEnvironment, ticketed: bool) -> BaseOperator:
     return ApproveOperator(
         environment=environment,
         task_id="approve",
-        # A vote soon after the one before can meet the task still ending its try; votes are kept, so ask again.
+        # Resumed before its former try was reported, a task counts as lost: it is tried again with the answer it had.
         retries=50,
         retry_delay=timedelta(seconds=2),
         retry_exponential_backoff=0,
