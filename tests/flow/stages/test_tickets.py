@@ -158,6 +158,8 @@ def test_an_account_that_nobody_mapped_does_not_count_whatever_it_calls_itself(h
     assert votes(house) == []
     (refused,) = house.release.recorded("vote_refused")
     assert "is in none of the groups" in refused.data["why"]
+    told = [one for one in house.site.notes(key) if "This answer does not count" in one]
+    assert len(told) == 1 and "is in none of the groups" in told[0], "said once, where the answer was given"
     assert not ticket_votes.carried(house.release, plan, request)
 
 

@@ -15,7 +15,7 @@ from airlock.change.approval import eligible, tally
 from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
 from airlock.change.ticket import TicketAnswer, doubt_in, tickets_of, vote_in_ticket
-from airlock.errors import GateRefused, PermanentError, TicketGone
+from airlock.errors import GateRefused, PermanentError, TemporaryError, TicketGone
 from airlock.flow.again import approved_before
 from airlock.flow.release import Release
 from airlock.flow.stages import approval, conflicts
@@ -102,20 +102,33 @@ def copy_answers(release: Release, plan: Plan, request: str) -> Seen:
     known = {*shown["ignored"], *_cast_before(release, request)}
     for decision in decisions:
         if decision.choice != "pending" and decision.id not in known:
-            _cast(release, plan, request, key, decision)
+            refused = _cast(release, plan, request, key, decision)
+            if refused:
+                _tell(system, key, refused)
     return Seen(key, ticket.status, ticket.closed, fingerprint(ticket, decisions))
 
 
-def _cast(release: Release, plan: Plan, request: str, key: str, decision: Decision) -> None:
+def _tell(system: TicketSystem, key: str, why: str) -> None:
+    """Say in the ticket that an answer does not count, because there it looks as if it did."""
+    try:
+        system.note(key, f"This answer does not count: {why}.")
+    except TemporaryError as error:
+        log.warning("%s could not be told that an answer does not count: %s", key, error)
+
+
+def _cast(release: Release, plan: Plan, request: str, key: str, decision: Decision) -> str:
+    """Cast *decision* as a vote; return why it does not count, empty if it does."""
     tickets = tickets_of(plan)
     answer = TicketAnswer(system=tickets.system, ticket=key, **decision.model_dump())
     vote, source = vote_in_ticket(answer, tickets.people, utc_now()), answer.model_dump(mode="json")
     if doubt := doubt_in(answer, vote):
         log.warning("%s", doubt)
         release.record("ticket_doubt", vote.person, request=request, ticket=source, why=doubt)
-        return
-    if not approval.cast(release, plan, vote, via=f"ticket {key}", ticket=source):
+        return doubt
+    refused = approval.cast(release, plan, vote, via=f"ticket {key}", ticket=source)
+    if not refused:
         release.notify("vote", f"{vote.person} answered {vote.choice} in {key}", vote.reason)
+    return refused
 
 
 def _cast_before(release: Release, request: str) -> Sequence[str]:
