@@ -43,8 +43,10 @@ class WindowOperator(ReleaseOperator):
                 if conflicts.begin(release, release.plan, now):
                     self.defer(trigger=WaitTrigger(CONFLICT_SECONDS), method_name="execute")
                 release.record("window", **asked.as_record())
-                log.info("window open: %s; next: back up every resource", decision.sentence)
-                release.notify("begun", "The release begins", decision.sentence)
+                following = "move the traffic" if release.plan.traffic_first else "back up every resource"
+                log.info("window open: %s; next: %s", decision.sentence, following)
+                begun = "The return begins" if release.plan.returns else "The release begins"
+                release.notify("begun", begun, decision.sentence)
                 return
             else:
                 until, why = decision.look_again, decision.sentence

@@ -77,7 +77,8 @@ def accept(release: Release, rfc: Rfc) -> Rfc:
     log.info("artifact %s has digest %s; next: assess the risk and freeze the plan", artifact.path, artifact.digest)
     release.notify(
         "start",
-        f"Release of {rfc.service} {rfc.version} to {rfc.environment}",
+        (f"Return of {rfc.service} in {rfc.environment} to {rfc.version}" if rfc.change_type == "rollback" else
+         f"Release of {rfc.service} {rfc.version} to {rfc.environment}"),
         rfc.title,
         requester=rfc.requester,
         change_type=rfc.change_type,
