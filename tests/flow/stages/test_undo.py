@@ -121,6 +121,30 @@ def test_a_return_that_fails_after_a_failed_backup_says_why_it_really_went_back(
     assert recompute(pack, [PUBLIC]).ok
 
 
+@pytest.mark.parametrize(("baked", "outcome", "stable"), [(False, "rolled_back", "1.1"), (True, "promoted", "1.0")])
+def test_a_return_that_is_killed_while_it_backs_up_is_landed_by_settle(
+    promoted: flown.Flight, baked: bool, outcome: str, stable: str
+) -> None:
+    flight = back(promoted, "cafe-live-2")
+    release = flight.release
+    release.record("run", dag_id="rollback.cafe.live", run_id="it", airflow=AIRFLOW)
+
+    def killed() -> NoReturn:
+        if baked:
+            flight._bake()
+        raise KeyboardInterrupt
+
+    flight.back_up = killed
+    with pytest.raises(KeyboardInterrupt):
+        flight.carry_out({})
+    settle(release, AIRFLOW, lambda dag, run: RunState.GONE, utc_now())
+    ended = release.latest("outcome")
+    assert (ended["outcome"], release.target.inspect().stable) == (outcome, stable)
+    assert ("NOT every resource" in ended["why"]) == baked
+    again = recompute(release.ledger.release_folder(release.id), [PUBLIC])
+    assert again.ok, again.differing or again.problems
+
+
 def test_a_return_restores_no_data_whatever_the_policy_of_releases_says(promoted: flown.Flight) -> None:
     release = promoted.release
     release.environment = release.environment.model_copy(update={"backup": release.environment.backup.model_copy(
