@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.cicd.git import GitDriver
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 
 
 def run(*arguments: str, folder: Path) -> str:
@@ -25,7 +26,13 @@ def run(*arguments: str, folder: Path) -> str:
     }
     environment = {**os.environ, **who, "GIT_CONFIG_GLOBAL": os.devnull}
     return subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True
+        ["git", *arguments],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
     ).stdout
 
 
@@ -52,6 +59,35 @@ def repository(folder: Path) -> tuple[Path, Path]:
     return bare, work
 
 
+def raw(*arguments: str | bytes, folder: Path, text: bytes = b"") -> str:
+    """Run git with bytes that need not be UTF-8; return what it printed."""
+    done = subprocess.run(["git", *arguments], cwd=folder, input=text, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def odd_objects(bare: Path) -> None:
+    """A ref, a file, a message and an author in Latin-1, and a commit whose time zone git calls wrong today."""
+    tree, parent = raw("rev-parse", "main^{tree}", folder=bare), raw("rev-parse", "main", folder=bare)
+    blob = raw("hash-object", "-w", "--stdin", folder=bare, text=b"caf\xe9")
+    entries = raw("ls-tree", "-z", tree, folder=bare).encode() + b"100644 blob " + blob.encode() + b"\tcaf\xe9.yml\0"
+    odd = raw("mktree", "-z", folder=bare, text=entries)
+    for number, zone in enumerate(("+051800", "-7", "+0100")):
+        text = (f"tree {odd}\nparent {parent}\nauthor Ren\xe9 <r@example.test> 1 {zone}\n"
+                f"committer Ren\xe9 <r@example.test> 1 {zone}\n\ncaf\xe9\n").encode("latin-1")  # fmt: skip
+        name = raw("hash-object", "-t", "commit", "-w", "--literally", "--stdin", folder=bare, text=text)
+        raw("update-ref", b"refs/heads/caf\xe9-%d" % number, name, folder=bare)
+        raw("replace", name, parent, folder=bare)
+
+
+def edge_names(bare: Path) -> None:
+    names = ("what!", "half#way", "100%", "semi;colon", "'quoted\"", "$HOME", "n" * 200, "caf\u00e9", "cafe\u0301")
+    for name in names:
+        run("update-ref", f"refs/heads/{name}", "main", folder=bare)
+    run("symbolic-ref", "refs/heads/alias", "refs/heads/topic", folder=bare)
+    run("update-ref", "refs/notes/commits", "main", folder=bare)
+    run("update-ref", "refs/custom/deep/er", "main", folder=bare)
+
+
 def driver_for(path: Path, store, **options: object) -> GitDriver:
     return GitDriver(
         Resource(name="shop_repo", kind=Kind.CICD, driver="git", options={"path": str(path), **options}), store
@@ -73,6 +109,24 @@ class TestGit(DriverContract):
 
             return bundle
 
+        def held() -> list[str]:
+            """Return all refs, HEAD, and what lies beside them."""
+            heads = [run("for-each-ref", folder=bare), run("symbolic-ref", "HEAD", folder=bare)]
+            beside = [bare / name for name in ("config", "description", "hooks/post-receive") if (bare / name).exists()]
+            return [*heads, *(f"{one.stat().st_mode:o} {one.read_text()}" for one in beside)]
+
+        def refs() -> list[str]:
+            return run("for-each-ref", "--format=%(refname)", folder=bare).split()
+
+        def disturb() -> None:
+            run("config", "receive.denyDeletes", "true", folder=bare)
+            run("symbolic-ref", "HEAD", "refs/heads/topic", folder=bare)
+            (bare / "description").write_text("another\n")
+            (bare / "hooks" / "post-receive").chmod(0o644)
+
+        (bare / "hooks").mkdir(exist_ok=True)
+        (bare / "hooks" / "post-receive").write_text("#!/bin/sh\n")
+        (bare / "hooks" / "post-receive").chmod(0o755)
         more = itertools.count()
         return Case(
             driver_for(bare, store),
@@ -85,9 +139,23 @@ class TestGit(DriverContract):
                 Useless("half of it", "git", "repository.bundle", lambda content: content[: len(content) // 2]),
                 Useless("no bundle", "git clone", "repository.bundle", lambda _: b"nothing"),
             ),
-            restored=lambda: run("for-each-ref", folder=bare) + run("symbolic-ref", "HEAD", folder=bare),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            restored=held,
+            damages={
+                "emptied": Damage(lambda: [run("update-ref", "-d", one, folder=bare) for one in refs()]),
+                "added": Damage(lambda: run("update-ref", "refs/heads/later/a", "main", folder=bare)),
+                "settings": Damage(disturb),
+                "gone": Damage(lambda: shutil.rmtree(bare), held),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: odd_objects(bare)),
+                "names at the edges": Form(lambda: edge_names(bare)),
+                "modes and owners": "git itself gives objects and refs their modes; those of hooks are in 'settings'",
+                "disappears while it is read": Form(during=lambda: run("branch", "-q", "-D", "topic", folder=bare)),
+                "grows while it is read": Form(during=lambda: commit(work, "meanwhile.txt", f"{next(more)}\n")),
+                "empty": "see test_an_empty_repository_is_refused",
+                "huge": Form(lambda: commit(work, "huge.bin", "x" * (32 << 20))),
+                "deeply nested": Form(lambda: commit(work, "d/" * 200 + "file", "deep\n")),
+            },
         )
 
     def test_refs_and_pipelines_are_compared(self, case: Case, place: Place) -> None:
@@ -95,7 +163,7 @@ class TestGit(DriverContract):
         assert set(point.facts["refs"]) == {"refs/heads/main", "refs/heads/topic", "refs/tags/v1.0"}
         assert list(point.facts["pipelines"]) == [".github/workflows/release.yml"]
         assert {check.name for check in prove(case.driver, point, place).checks} == {
-            "git fsck --full", "head", "refs", "pipelines",
+            "git fsck --full", "head", "refs", "symbolic", "pipelines", "files beside the objects",
         }  # fmt: skip
 
     def test_a_broken_object_is_found(self, case: Case, place: Place) -> None:
@@ -166,3 +234,58 @@ def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"cicd\.shop_repo: git"):
         take(driver_for(tmp_path / "plain", make_store(tmp_path / "store")), "t.1")
     assert not driver_for(tmp_path / "none", make_store(tmp_path / "store")).inspect().present
+
+
+def test_an_unborn_head_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    run("symbolic-ref", "HEAD", "refs/heads/none", folder=bare)
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    assert driver.inspect().present
+    with pytest.raises(InvalidInput, match=r"git symbolic-ref HEAD refs/heads/NAME"):
+        take(driver, "t.1")
+
+
+def test_a_shallow_clone_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    run("clone", "-q", "--bare", "--depth=1", f"file://{bare}", str(tmp_path / "shallow.git"), folder=tmp_path)
+    with pytest.raises(InvalidInput, match="unshallow"):
+        take(driver_for(tmp_path / "shallow.git", make_store(tmp_path / "store")), "t.1")
+
+
+def test_objects_of_an_alternate_are_in_the_backup(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    run("clone", "-q", "--bare", "--shared", str(bare), str(tmp_path / "shared.git"), folder=tmp_path)
+    driver = driver_for(tmp_path / "shared.git", make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    shutil.rmtree(bare)
+    proof = prove(driver, point, Place(name="w1", folder=str(tmp_path / "w1")))
+    assert proof.ok, proof.reason
+
+
+def test_content_of_large_files_is_kept_and_what_is_elsewhere_is_said(tmp_path: Path) -> None:
+    bare, work = repository(tmp_path)
+    for number, letter in enumerate("ab"):
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{letter * 64}\nsize 9\n"
+        commit(work, f"big{number}.bin", pointer)
+    commit(work, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    there = bare / "lfs" / "objects" / "aa" / "aa" / ("a" * 64)
+    there.parent.mkdir(parents=True)
+    there.write_text("123456789")
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    assert point.facts["left_out"] == ["the content of 1 large file(s) (LFS) is not in this repository"]
+    proof = prove(driver, point, Place(name="w1", folder=str(tmp_path / "w1")))
+    assert proof.ok, proof.reason
+    there.unlink()
+    restore_origin(driver, point)
+    assert there.read_text() == "123456789"
+
+
+def test_a_repository_with_sha256_objects(tmp_path: Path) -> None:
+    run("init", "-q", "--object-format=sha256", "-b", "main", "work", folder=tmp_path)
+    (tmp_path / "work" / "Jenkinsfile").write_text("node {}\n")
+    run("add", "-A", folder=tmp_path / "work")
+    run("commit", "-qm", "first", folder=tmp_path / "work")
+    driver = driver_for(tmp_path / "work", make_store(tmp_path / "store"))
+    proof = prove(driver, take(driver, "t.1"), Place(name="w1", folder=str(tmp_path / "w1")))
+    assert proof.ok, proof.reason

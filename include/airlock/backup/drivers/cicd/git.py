@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
+import os
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,25 +13,39 @@ from typing import Any
 
 from pydantic import Field
 
+from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
+from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, packed, replace, repository_folder
 from airlock.backup.drivers.cicd.git_program import git, stream
-from airlock.backup.files import discard_folder, fault, replace_file, scratch_folder
+from airlock.backup.files import discard_folder, fault, remove_tree, replace_file, scratch_folder, shown
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
-_FORMAT = "%(objectname) %(refname)"
+_FORMAT = "%(objectname) %(refname) %(symref)"
+_POINTER = re.compile(r"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\n")
+_FAULT = re.compile(r"(?:error|fatal|missing|broken link|bad|hash mismatch)\b")
+_POINTER_BYTES = range(120, 512)
+_AT_ONCE = 2000
+_KNOWN_FAULTS = 1000
 
 
 class GitDriver(StreamDriver):
     """One repository, bare or not. Restoring the origin sets every ref as it was; it needs a bare repository."""
 
     kind = Kind.CICD
-    capabilities = contract.Capabilities(consistent="all refs at one moment", needs_programs=("git",))
+    capabilities = contract.Capabilities(
+        consistent="all refs at one moment",
+        needs_programs=("git",),
+        leaves_out=(
+            "reflogs (and so stashes but the newest), objects that no ref reaches, uncommitted work and the index",
+            "submodules, which are repositories of their own",
+        ),
+    )
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the repository")
@@ -60,25 +76,49 @@ class GitDriver(StreamDriver):
 
     def take(self, write: Write) -> dict[str, Any]:
         origin = self._origin()
+        if self._git("rev-parse", "--is-shallow-repository", folder=origin).strip() == "true":
+            raise InvalidInput(
+                f"{self.label}: {origin} is a shallow clone, which lacks history; next: git fetch --unshallow, or back "
+                "up the repository that it was cloned from"
+            )
         before = self._state(origin)
         if not before["refs"]:
             raise InvalidInput(f"{self.label}: repository {origin} has no commit; there is nothing to back up")
+        if not before["born"]:
+            raise InvalidInput(
+                f"{self.label}: HEAD of {origin} names {before['head']}, which has no commit; next: let it name a "
+                "branch that has one (git symbolic-ref HEAD refs/heads/NAME)"
+            )
         if not before["pipelines"]:
             raise InvalidInput(
                 f"{self.label}: the current commit of {origin} has no pipeline file that matches "
                 f"{', '.join(self.options.pipelines)}; check 'pipelines' in the service file"
             )
+        beside = repository_folder(origin)
         write("repository.bundle", stream("bundle", "create", "--quiet", "-", "--all", folder=origin, label=self.label))
+        write("beside.tar", packed(beside, self.label))
+        files = digests(beside, self.label)
         if self._state(origin) != before:
             raise TemporaryError(f"{self.label}: somebody pushed to {origin} while it was read; take the backup again")
         log.info("%s: bundled %d ref(s) of %s", self.label, len(before["refs"]), origin)
-        return before
+        return {**before, "files": files, "known_faults": self._faults(origin), "left_out": self._missing_large(origin)}
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
-            self._clone(point, scratch_folder(place, self.label))
+            folder = scratch_folder(place, self.label)
+            mirror = self._clone(point, folder)
+            try:
+                # settings lie apart, where no program of them can run
+                remove_tree(folder / "beside")
+                (folder / "fresh").rename(folder / "beside")
+                if (folder / "beside" / "lfs").is_dir():
+                    (folder / "beside" / "lfs").rename(mirror / "lfs")
+            except OSError as error:
+                raise fault(error, self.label, "clone into", mirror) from error
             return
-        origin = self._origin()
+        origin = Path(self.options.path)
+        if not origin.exists():
+            self._git("init", "--quiet", "--bare", str(origin))
         if self._git("rev-parse", "--is-bare-repository", folder=origin).strip() != "true":
             raise PermanentError(
                 f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
@@ -87,61 +127,115 @@ class GitDriver(StreamDriver):
         # beside the origin and of a fixed name, so that a retry finds what a restore that was killed left
         folder = origin.resolve().with_name(f".{origin.resolve().name}.airlock-restore")
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
             folder.mkdir(mode=0o700)
             mirror = self._clone(point, folder)
-            self._git("fsck", "--full", folder=mirror)  # before the origin is touched
-            self._git(
-                "fetch",
-                "--quiet",
-                "--prune",
-                "--force",
-                "--no-auto-maintenance",
-                str(mirror),
-                "+refs/*:refs/*",
-                folder=origin,
-            )
-            self._set_head(origin, point.facts["head"])
+            self._check(point, mirror)  # before the origin is touched
+            self._adopt(mirror, origin)
+            self._set_symbolic(origin, point)
+            replace(folder / "fresh", origin)
         except OSError as error:
             raise fault(error, self.label, "restore beside", origin) from error
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(folder)
         log.info("%s: set %d ref(s) of %s back", self.label, len(point.facts["refs"]), origin)
 
+    def _adopt(self, source: Path, repository: Path) -> None:
+        """Give *repository* exactly the refs of *source*, with their objects."""
+        self._git(
+            "fetch", "--quiet", "--prune", "--force", "--no-auto-maintenance", "--update-head-ok", str(source),
+            "+refs/*:refs/*", folder=repository,
+        )  # fmt: skip
+
     def _clone(self, point: RecoveryPoint, folder: Path) -> Path:
-        """Return a mirror made from the bundle, in *folder*."""
-        bundle, mirror = folder / "repository.bundle", folder / "repository.git"
+        """Return a mirror made from the bundle, in *folder*; beside it, in ``fresh``, what a bundle leaves out."""
+        bundle, mirror, fresh = folder / "repository.bundle", folder / "repository.git", folder / "fresh"
         replace_file(bundle, self.store.read(point.objects[0]), Attributes(0o600), self.label)
         try:
-            shutil.rmtree(mirror, ignore_errors=True)
+            remove_tree(mirror)
+            remove_tree(fresh)
             self._git("clone", "--quiet", "--mirror", str(bundle), str(mirror))
-            self._set_head(mirror, point.facts["head"])
+            self._set_symbolic(mirror, point)
+            fresh.mkdir()
+            archive.unpack(self.store.read(point.objects[1]), fresh)
             bundle.unlink()
         except OSError as error:
             raise fault(error, self.label, "clone into", mirror) from error
         return mirror
+
+    def _check(self, point: RecoveryPoint, folder: Path) -> None:
+        """Check every object of a repository.
+
+        :raises PermanentError: git finds what it did not find when the backup was taken
+        """
+        new = sorted(set(self._faults(folder)) - set(point.facts.get("known_faults", ())))
+        if new:
+            raise PermanentError(f"{self.label}: git fsck failed: {'; '.join(new)[:300]}")
+
+    def _faults(self, folder: Path) -> list[str]:
+        """Return what git has to say against objects: an old one may be malformed and yet be what everybody has."""
+        said = self._git("fsck", "--full", "--no-progress", "--no-dangling", folder=folder, codes=tuple(range(64)))
+        return sorted({shown(line) for line in said.splitlines() if _FAULT.match(line)})[:_KNOWN_FAULTS]
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         folder = self._origin() if place.origin else Path(place.folder) / "repository.git"
         if not folder.is_dir():
             return (Check(name="the repository", expected="present", found="missing", ok=False),)
         try:
-            self._git("fsck", "--full", "--no-progress", folder=folder)
+            self._check(point, folder)
             found = self._state(folder)
         except PermanentError as error:
             return (Check(name="git fsck --full", expected="no fault", found=str(error), ok=False),)
         checks = [Check(name="git fsck --full", expected="no fault", found="no fault", ok=True)]
-        for name in ("head", "refs", "pipelines"):
-            checks.append(
-                Check(name=name, expected=point.facts[name], found=found[name], ok=point.facts[name] == found[name])
-            )
+        for name in ("head", "refs", "symbolic", "pipelines"):
+            expected = point.facts.get(name)
+            checks.append(Check(name=name, expected=expected, found=found[name], ok=expected == found[name]))
+        expected = point.facts.get("files", {})
+        there = self._beside(place)
+        # large files may have come since; each is named after its content
+        there = {name: about for name, about in there.items() if name in expected or not name.startswith(LARGE)}
+        checks.append(Check(name="files beside the objects", expected=expected, found=there, ok=expected == there))
         return tuple(checks)
+
+    def _beside(self, place: Place) -> dict[str, list[str]]:
+        """Return the digests of what a bundle leaves out."""
+        if place.origin:
+            return digests(repository_folder(self._origin()), self.label)
+        folder = Path(place.folder)
+        large = digests(folder / "repository.git", self.label, (LARGE,))
+        return {**digests(folder / "beside", self.label, SETTINGS), **large}
+
+    def _missing_large(self, origin: Path) -> list[str]:
+        """Return what is to be said of large files whose content is not in this repository."""
+        large = repository_folder(origin) / LARGE
+        there = {path.name for path in large.rglob("*") if path.is_file()} if large.is_dir() else set()
+        missing = {oid for oid in self._pointers(origin) if oid not in there}
+        return [f"the content of {len(missing)} large file(s) (LFS) is not in this repository"] if missing else []
+
+    def _pointers(self, origin: Path) -> Iterator[str]:
+        """Yield the digest of every large file that some object points to."""
+        ruled = self._git("grep", "-l", "filter=lfs", "HEAD", "--", ".gitattributes", "**/.gitattributes",
+                          folder=origin, codes=(0, 1))  # fmt: skip
+        if not ruled:
+            return
+        listed = self._git(
+            "cat-file", "--batch-all-objects", "--batch-check=%(objecttype) %(objectsize) %(objectname)", folder=origin
+        )
+        blobs = (line.split(" ") for line in listed.splitlines() if line.startswith("blob "))
+        small = [name for _, size, name in blobs if int(size) in _POINTER_BYTES]
+        for at in range(0, len(small), _AT_ONCE):
+            contents = self._git("cat-file", "--batch", folder=origin, given="\n".join(small[at : at + _AT_ONCE]))
+            for match in _POINTER.finditer(contents):
+                yield match[1]
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)
 
-    def _git(self, *arguments: str, folder: Path | None = None) -> str:
-        return git(*arguments, folder=folder, label=self.label)
+    def _git(
+        self, *arguments: str, folder: Path | None = None, codes: tuple[int, ...] = (0,), given: str = ""
+    ) -> str:
+        return git(*arguments, folder=folder, label=self.label, codes=codes, given=given)
 
     def _origin(self) -> Path:
         path = Path(self.options.path)
@@ -151,25 +245,36 @@ class GitDriver(StreamDriver):
 
     def _state(self, folder: Path) -> dict[str, Any]:
         """Return the refs, what HEAD is, and the pipeline files of the current commit with their object ids."""
-        lines = self._git("for-each-ref", f"--format={_FORMAT}", folder=folder).splitlines()
-        refs = {name: commit for commit, name in (line.split(" ", 1) for line in lines)}
-        head, pipelines = "", {}
-        if refs:
-            head = self._git("rev-parse", "--symbolic-full-name", "HEAD", folder=folder).strip()
-            if head not in refs:  # detached
-                head = self._git("rev-parse", "--verify", "HEAD^{commit}", folder=folder).strip()
+        listed = self._git("for-each-ref", f"--format={_FORMAT}", folder=folder)
+        lines = [line.split(" ", 2) for line in listed.split("\n") if line]
+        refs = {shown(name): commit for commit, name, _ in lines}
+        symbolic = {shown(name): shown(target) for _, name, target in lines if target}
+        head = shown(self._git("symbolic-ref", "--quiet", "HEAD", folder=folder, codes=(0, 1)).strip())
+        if not head:  # detached
+            head = self._git("rev-parse", "--verify", "HEAD^{commit}", folder=folder).strip()
+        born, pipelines = head in refs or not head.startswith("refs/"), {}
+        if refs and born:
             listed = self._git("ls-tree", "-r", "-z", "--full-tree", refs.get(head, head), folder=folder)
-            pipelines = {name: blob for name, blob in _files(listed) if self._is_pipeline(name)}
-        return {"head": head, "refs": refs, "pipelines": pipelines}
+            pipelines = {shown(name): blob for name, blob in _files(listed) if self._is_pipeline(name)}
+        return {"head": head, "born": born, "refs": refs, "symbolic": symbolic, "pipelines": pipelines}
 
     def _is_pipeline(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.options.pipelines)
 
-    def _set_head(self, folder: Path, head: str) -> None:
+    def _set_symbolic(self, folder: Path, point: RecoveryPoint) -> None:
+        """Set HEAD, and every ref that only names another one."""
+        head = str(point.facts["head"])
         if head.startswith("refs/"):
-            self._git("symbolic-ref", "HEAD", head, folder=folder)
+            self._git("symbolic-ref", "HEAD", _ref(head), folder=folder)
         else:
             self._git("update-ref", "--no-deref", "HEAD", head, folder=folder)
+        for name, target in point.facts.get("symbolic", {}).items():
+            self._git("symbolic-ref", _ref(name), _ref(target), folder=folder)
+
+
+def _ref(text: str) -> str:
+    """Return the name of a ref of which ``shown`` gave *text*: such a name holds no backslash of its own."""
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), text.encode()))
 
 
 def _files(listed: str) -> Iterator[tuple[str, str]]:

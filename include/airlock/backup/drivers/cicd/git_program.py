@@ -35,6 +35,9 @@ def _environment() -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
+        # what the repository holds, not what replacements and grafts make of it
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_GRAFT_FILE": os.devnull,
         "LC_ALL": "C",
     }
 
@@ -44,21 +47,28 @@ def _command(arguments: tuple[str, ...], folder: Path | None) -> list[str]:
     return ["git", *_SETTINGS, *place, *arguments]
 
 
-def git(*arguments: str, folder: Path | None = None, label: str) -> str:
-    """Run git in *folder* and return what it printed.
+def git(
+    *arguments: str, folder: Path | None = None, label: str, codes: tuple[int, ...] = (0,), given: str = ""
+) -> str:
+    """Run git in *folder* and return what it printed; where another code than 0 is allowed, also what it complained of.
+
+    :param given: its input; of none of the commands that run for long
 
     :raises PermanentError: git is not installed, or refused
     :raises TemporaryError: it took more than an hour
     """
     try:
-        with leash() as held:  # a clone that goes on would fill a scratch folder after it was discarded
+        with leash() as held, tempfile.TemporaryFile() as asked:
+            # a clone that goes on would fill a scratch folder after it was discarded
             command = _command(arguments, folder)
+            asked.write(given.encode())
+            asked.seek(0)
             done = subprocess.run(
                 leashed(command) if arguments[0] in _LONG else command,
                 env=_environment(),
                 check=False,
                 capture_output=True,
-                stdin=held,
+                stdin=asked if given else held,
                 timeout=_TIMEOUT_SECONDS,
             )
     except FileNotFoundError as error:
@@ -67,9 +77,10 @@ def git(*arguments: str, folder: Path | None = None, label: str) -> str:
         raise TemporaryError(
             f"{label}: git {arguments[0]} took more than {_TIMEOUT_SECONDS} s and was ended"
         ) from error
-    if done.returncode != 0:
+    if done.returncode not in codes:
         raise _refused(label, arguments, done.stderr)
-    return done.stdout.decode(errors="surrogateescape")
+    said = done.stdout + (done.stderr if len(codes) > 1 else b"")
+    return said.decode(errors="surrogateescape")
 
 
 def stream(*arguments: str, folder: Path, label: str) -> Iterator[bytes]:

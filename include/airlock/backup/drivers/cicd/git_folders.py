@@ -1,0 +1,80 @@
+"""What of a repository lies beside its objects and refs, in folders: large files (LFS), settings, hooks.
+
+A bundle holds none of it. Knows git's layout; runs no git.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from airlock.backup import archive
+from airlock.backup.attributes import Attributes
+from airlock.backup.files import fault, read_exactly, shown
+
+LARGE = "lfs/objects"
+"""Content of large files, each named after its digest."""
+SETTINGS = ("config", "description", "hooks", "info/attributes", "info/exclude")
+
+
+def repository_folder(path: Path) -> Path:
+    """Return where a repository keeps its settings: itself when it is bare, else what is below it."""
+    inner = path / ".git"
+    return inner if inner.is_dir() else path
+
+
+def files_beside(repository: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
+    """Yield the name below the repository, and the path, of every regular file that a bundle leaves out and a backup
+    takes, in one order; only those at or below *names*, when there are any."""
+    for name in names or (*SETTINGS, LARGE):
+        top = repository / name
+        found = sorted(top.rglob("*"), key=os.fsencode) if top.is_dir() else [top]
+        for path in found:
+            if path.is_file() and not path.is_symlink():
+                yield str(path.relative_to(repository)), path
+
+
+def packed(repository: Path, label: str) -> Iterator[bytes]:
+    """Yield an archive of ``files_beside``."""
+    for name, path in files_beside(repository):
+        seen = _status(path, label)
+        attributes = Attributes(stat.S_IMODE(seen.st_mode), (seen.st_uid, seen.st_gid))
+        yield from archive.Member(name, seen, attributes).pack(read_exactly(path, seen, label))
+    yield archive.end()
+
+
+def digests(repository: Path, label: str, names: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Return mode and sha256 of each of ``files_beside``, by name."""
+    found = {}
+    for name, path in files_beside(repository, names):
+        seen, digest = _status(path, label), hashlib.sha256()
+        for chunk in read_exactly(path, seen, label):
+            digest.update(chunk)
+        found[shown(name)] = [f"{stat.S_IMODE(seen.st_mode):04o}", digest.hexdigest()]
+    return found
+
+
+def replace(fresh: Path, repository: Path) -> None:
+    """Put the files of *fresh* in the place of those of *repository*. Large files are only added: each is named after
+    its content, so that one too many harms nobody.
+
+    :raises OSError: one cannot be replaced
+    """
+    wanted = dict(files_beside(fresh))
+    for name, path in list(files_beside(repository)):
+        if name not in wanted and not name.startswith(LARGE):
+            path.unlink()
+    for name, path in wanted.items():
+        target = repository / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
+def _status(path: Path, label: str) -> os.stat_result:
+    try:
+        return path.lstat()
+    except OSError as error:
+        raise fault(error, label, "look at", path) from error
