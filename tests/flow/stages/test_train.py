@@ -320,3 +320,16 @@ def test_a_train_whose_run_is_gone_is_ended_by_the_watch(station: Station) -> No
     )
     assert "bakery had not arrived when the train ended" in run.latest("outcome")["why"]
     evidence(run)
+
+
+def test_content_that_people_rejected_does_not_board(station: Station) -> None:
+    asked = {**STANDARD, "change_type": "normal", "title": "Oat milk", "reason": "Guests ask.", "impact": "high",
+             "rollback_plan": "All traffic goes back."}
+    release = station.release("cafe", "main", "a person asks")
+    flown.Flight(release, (("olga", "reject", "not this one"),)).carry_out(asked)
+    run = station.departure()
+    boarding.board(run, station.train, utc_now())
+    departure = run.latest("departure") or {}
+    assert departure["passengers"] == ["bakery"]
+    assert "was rejected here" in departure["carried_over"]["cafe"]
+    assert "not this one" in departure["carried_over"]["cafe"]
