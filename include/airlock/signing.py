@@ -176,6 +176,12 @@ def keyring_from_connection(connection_id: str) -> Keyring:
         raise InvalidInput(f"connection {connection_id!r}, extra.trusted: {error}") from error
 
 
+def public_key_file(connection_id: str) -> str:
+    """Return the file in which whoever checks evidence finds the trusted public keys: ``extra.public_key_file`` of the
+    connection; ``TRUSTED.pem`` where it does not say."""
+    return str(connection(connection_id).extra_dejson.get("public_key_file") or "TRUSTED.pem")
+
+
 def _lines(pem: str) -> bytes:
     return pem.replace("\\n", "\n").strip().encode()
 

@@ -23,7 +23,7 @@ from airlock.evidence.pack import pack_path, verify
 from airlock.flow.release import release_id
 from airlock.models import Outcome, Record, RecoveryPoint
 from airlock.services import ServiceEnvironment, find
-from sandbox import credentials, stack
+from sandbox import credentials, stack, trusted_keys
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo_view import DemoView
 from sandbox.layout import ENVIRONMENTS, Layout
@@ -189,7 +189,7 @@ class Demo:
         outcome = str(record.data["outcome"]) if record else "unknown"
         reason = str(record.data["why"]) if record else "no outcome is on record; read the task logs"
         pack = pack_path(self.environment.evidence, identity)
-        report = verify(pack) if pack.exists() else None
+        report = verify(pack, trusted_keys.public_keys(self.layout)) if pack.exists() else None
         if report is None or not report.ok:
             reason += "; the evidence pack is missing or does not verify"
         return Result(
@@ -246,5 +246,6 @@ def run(layout: Layout) -> int:
     summary = layout.home / "demo" / "summary.json"
     ok = write_summary(summary, results)
     view.table([vars(result) for result in results])
+    view.check_with(layout.home / "evidence", layout.trusted_keys, layout.home / "anchor")
     console.print(f"summary: {summary}; logs: {layout.log}; {'all as it should be' if ok else 'NOT as it should be'}")
     return 0 if ok else 1

@@ -146,6 +146,11 @@ class DemoView:
             )
         self._console.print(table)
 
+    def check_with(self, packs: Path, keys: Path, anchor: Path) -> None:
+        """Print the command that checks all packs, as it can be typed."""
+        self._console.print(f"check them: python -m airlock evidence verify {_near(str(packs))} --public-key "
+                            f"{_near(str(keys))} --anchor {_near(str(anchor))}", soft_wrap=True, highlight=False)
+
 
 def _near(path: str) -> str:
     """Return *path* as it is seen from here, when it is below the working directory."""

@@ -63,7 +63,11 @@ def connections(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, 
             "login": "airlock",
             "password": held.supervisor,
         },
-        "airlock_signing": {"conn_type": "generic", "password": held.signing_key, "extra": {"trusted": []}},
+        "airlock_signing": {
+            "conn_type": "generic",
+            "password": held.signing_key,
+            "extra": {"trusted": [], "public_key_file": str(layout.trusted_keys)},
+        },
         "airlock_backup_key": {
             "conn_type": "generic",
             "password": held.backup_identity,

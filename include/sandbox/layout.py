@@ -111,6 +111,11 @@ class Layout:
         return self.sandbox / "kubeconfig.yaml"
 
     @property
+    def trusted_keys(self) -> Path:
+        """The public keys that the sandbox trusts, for whoever checks its evidence."""
+        return self.home / "trusted-keys.pem"
+
+    @property
     def airflow_home(self) -> Path:
         return self.home / "airflow"
 

@@ -28,6 +28,7 @@ from sandbox import (
     shop_database,
     supervisor,
     traffic,
+    trusted_keys,
 )
 from sandbox.layout import ENVIRONMENTS, Layout
 
@@ -103,6 +104,7 @@ def start_all(
             raise
         given = _environment(layout, held, found)
         environment_file.keep(layout, given)
+        trusted_keys.write(layout)
         return given
 
 

@@ -32,7 +32,8 @@ from airlock.backup.driver import Driver, Place
 from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
 from airlock.errors import AirlockError, BackupDamaged, InvalidInput, ProofFailed, TemporaryError
-from airlock.models import RecoveryPoint, Resource
+from airlock.models import RecoveryPoint, Resource, utc_now
+from airlock.recompute.verdicts import fits
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
 from tests.contracts.driver_forms import DAMAGES, FORMS, ActingStore, Damage, Form
@@ -234,6 +235,7 @@ class DriverContract:
         point = self.taken(case)
         first, second = prove(case.driver, point, place), prove(case.driver, point, place)
         assert [check.model_dump() for check in first.checks] == [check.model_dump() for check in second.checks]
+        assert [check.name for check in first.checks if check.ok is not fits(check, utc_now())] == []
 
     def test_a_difference_in_the_scratch_place_is_found(self, case: Case, place: Place) -> None:
         point = self.taken(case)

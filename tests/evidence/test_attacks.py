@@ -233,9 +233,7 @@ def test_an_older_pack_under_a_newer_name_and_a_foreign_key_in_a_pack_are_told(h
     shutil.copy(packs / "prod-2.zip", packs / "prod-4.zip")
     report = verify(packs / "prod-4.zip", [SIGNER.public_pem])
     assert report.release == "prod-2"
-    assert report.notes == (
-        "prod-4.zip holds the evidence of the release prod-2: is this the one you asked for?",
-    )
+    assert report.notes[0] == "prod-4.zip holds the evidence of the release prod-2: is this the one you asked for?"
     with zipfile.ZipFile(packs / "prod-3.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(packs / "prod-3.zip", "w") as archive:

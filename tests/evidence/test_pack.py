@@ -87,7 +87,8 @@ def test_an_untouched_pack_is_intact_in_every_form(pack, tmp_path):
     folder = unpacked(contents(pack), tmp_path / "shop-prod-1")
     for path in (pack, folder, write(contents(pack), tmp_path / "shop-prod-1.zip")):
         report = verify(path, [SIGNER.public_pem])
-        assert (report.ok, report.problems, report.notes) == (True, (), ())
+        assert (report.ok, report.problems) == (True, ())
+        assert ["the end of the history was not checked" in note for note in report.notes] == [True]
         assert (report.release, report.outcome, report.records) == ("shop-prod-1", "promoted", COUNT)
         assert report.signed_by == SIGNER.key_id
     assert sorted(contents(pack)) == sorted(
@@ -98,8 +99,12 @@ def test_an_untouched_pack_is_intact_in_every_form(pack, tmp_path):
 
 def test_without_a_trusted_key_the_report_says_what_that_proves(pack):
     report = verify(pack)
-    assert report.ok
+    assert (report.ok, report.problems, report.verdict) == (False, (), "unverified signer")
     assert SIGNER.key_id in report.notes[0]
+    accepted = verify(pack, any_signer=True)
+    assert (accepted.ok, accepted.trust, accepted.verdict) == (True, "any signer", "intact")
+    known = verify(pack, [SIGNER.public_pem], any_signer=True)
+    assert (known.ok, known.trust) == (True, "trusted key")
 
 
 def test_a_wrong_key_is_named_and_a_former_key_is_accepted(pack):
@@ -212,7 +217,7 @@ def test_each_change_is_called_by_its_name(pack, tmp_path, act, expected):
 def test_a_pack_that_a_stranger_made_and_signed_is_refused_by_the_trusted_key(pack, tmp_path):
     stranger = Signer.from_pem(generate_pem())
     forged = Path(write_pack(sealed_release(tmp_path / "forged", signer=stranger), "shop-prod-1", tmp_path))
-    assert verify(forged).ok
+    assert verify(forged).verdict == "unverified signer" and not verify(forged).ok
     assert not verify(forged, [SIGNER.public_pem]).ok
     files = contents(forged) | {"signing-key.pem": SIGNER.public_pem.encode()}
     assert "altered: signing-key.pem is not what was sealed" in verify(write(files, tmp_path / "x.zip")).problems

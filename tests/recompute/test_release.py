@@ -19,7 +19,9 @@ from airlock.errors import InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import open_release, write_pack
 from airlock.evidence.seal import seal
+from airlock.evidence.stored import record_name, stored_bytes
 from airlock.models import ArmSample
+from airlock.recompute import canary, history
 from airlock.recompute.release import Recomputation, recompute
 from airlock.signing import Signer, generate_pem
 from tests.recompute import flown
@@ -136,7 +138,8 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "baked",
         "outcome",
     }
-    assert "trusted public key" in found.notes[0]
+    assert not found.ok and found.verdict == "all the same, unverified signer"
+    assert "--public-key" in found.notes[0]
 
 
 def forged(folder: Path, kind: str, change, subject: str | None = None, last: bool = False) -> Recomputation:
@@ -214,6 +217,41 @@ def put(*path, value):
             put("proof", "checks", 0, "ok", value=False),
             "proof configuration.settings",
             "ok: true -> false",
+        ),
+        (
+            "promoted",
+            "proof",
+            None,
+            put("proof", "checks", 0, "found", value="another"),
+            "proof configuration.settings",
+            "proof.checks.0.ok: true -> false",
+        ),
+        (
+            "promoted",
+            "proof",
+            None,
+            put("proof", "checks", 0, "expected", value={"least": 3}),
+            "restore set",
+            "points: configuration.settings is not proved",
+        ),
+        (
+            "promoted",
+            "proof",
+            None,
+            put("proof", "checks", value=[]),
+            "proof configuration.settings",
+            "ok: true -> false",
+        ),
+        ("promoted", "smoke", None, put("answers", value={"/": 500}), "staged digest", "answered wrong"),
+        ("promoted", "smoke", None, put("answers", value={"/other": 200}), "staged digest", "paths asked"),
+        ("promoted", "baked", None, put("state", "versions", 0, "weight", value=40), "baked", "weight: 40 -> 100"),
+        (
+            "promoted",
+            "conflicts",
+            None,
+            put("seen", value={"checks": [{"name": "n", "expected": 1, "found": 2, "ok": True}], "ok": True}),
+            "checks",
+            "seen.ok: true -> false",
         ),
         ("promoted", "restore_set", None, put("skew_seconds", value=5), "restore set", "skew_seconds: 5 -> 0.0"),
         (
@@ -320,7 +358,7 @@ def test_an_act_outside_the_time_of_its_permit_is_named(flights, tmp_path):
         late = record.type not in ("rfc", "plan", "approval_request", "vote", "vote_refused", "permit")
         copy.append(record.model_copy(update={"at": record.at + timedelta(hours=25 if late else 0)}))
     seal(copy, "cafe-live-1", SIGNER, records[-1].at)
-    found = recompute(write_pack(copy, "cafe-live-1", tmp_path))
+    found = recompute(write_pack(copy, "cafe-live-1", tmp_path), any_signer=True)
     acts = [one for one in found.differing if one.decision == "permitted"]
     assert len(acts) == 5
     assert all("the permit expired at" in one.differences[0] for one in acts)
@@ -369,8 +407,8 @@ def test_the_command_prints_a_table_and_its_exit_code_says_whether_all_agree(fli
     done = command(pack, "--public-key", tmp_path / "key.pem")
     assert (done.returncode, done.stderr) == (0, "")
     assert "verdict step-1" in done.stdout and "all the same" in done.stdout and "differs" not in done.stdout
-    again = json.loads(command(pack, "--json").stdout)
-    assert again["ok"] and len(again["decisions"]) > 20
+    again = json.loads(command(pack, "--json", "--accept-any-signer").stdout)
+    assert again["ok"] and again["trust"] == "any signer" and len(again["decisions"]) > 20
     assert command(tmp_path / "absent.zip").returncode == 2
     copy = Ledger(tmp_path / "ledger", "cafe", "live")
     records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
@@ -381,4 +419,46 @@ def test_the_command_prints_a_table_and_its_exit_code_says_whether_all_agree(fli
     wrong = command(write_pack(copy, "cafe-live-1", tmp_path))
     assert wrong.returncode == 1
     assert "act-stage" in wrong.stdout and "there is no record 'restore_set' before it" in wrong.stdout
-    assert open_release(pack).report.ok
+    assert open_release(pack, [SIGNER.public_pem]).report.ok
+
+
+def test_the_work_grows_with_the_records_not_with_their_square(tmp_path, monkeypatch):
+    """Counted, not timed: each look is decided on once, and each plan read once, however many looks there are."""
+    counted = {"looks": 0, "plans": 0}
+    decide, read = canary.after_look, history._plan
+
+    def counting_look(*arguments):
+        counted["looks"] += 1
+        return decide(*arguments)
+
+    def counting_plan(entry):
+        counted["plans"] += 1
+        return read(entry)
+
+    monkeypatch.setattr(canary, "after_look", counting_look)
+    monkeypatch.setattr(history, "_plan", counting_plan)
+    pack = flown.long_release(tmp_path, 150)
+    counted.update(looks=0, plans=0)
+    found = recompute(pack, [SIGNER.public_pem])
+    assert found.ok, explained(found)
+    assert found.records == 150
+    looks = sum(one.decision.startswith("move") for one in found.decisions)
+    assert looks > 100
+    assert counted == {"looks": looks, "plans": 1}
+
+
+def test_records_that_a_release_has_few_of_are_not_computed_by_the_thousand(flights, tmp_path):
+    ledger = Ledger(flights["refused"] / "ledger", "cafe", "live")
+    records = list(ledger.read("cafe-live-1"))
+    decision = next(one for one in records if one.type == "vote")
+    more = [decision.model_copy(update={"at": records[-1].at + timedelta(microseconds=n + 1)}) for n in range(501)]
+    place = tmp_path / "ledger/cafe/live/cafe-live-1"
+    place.mkdir(parents=True)
+    for one in (*records, *more):
+        (place / record_name(one)).write_bytes(stored_bytes(one, (), SIGNER))
+    copy = Ledger(tmp_path / "ledger", "cafe", "live")
+    seal(copy, "cafe-live-1", SIGNER, more[-1].at)
+    found = recompute(write_pack(copy, "cafe-live-1", tmp_path), [SIGNER.public_pem])
+    assert not found.ok
+    assert any("more than any release has (500)" in one for one in found.problems)
+    assert found.decisions == ()

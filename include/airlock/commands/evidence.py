@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from airlock.errors import InvalidInput
 from airlock.evidence.joined import verify_joined
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
+from airlock.evidence.several import Reports, packs_at, verify_several
 from airlock.recompute.release import Recomputation, recompute
 
 _KEY = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
@@ -25,48 +27,71 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     group = subparsers.add_parser("evidence", help="check evidence offline, and compute its decisions again")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("verify", help="name every record that was altered, removed, reordered or cut off",
-                               description="Exit code 0: nothing is wrong; 1: problems are listed; 2: wrong input.")
-    check.add_argument("path", metavar="PATH",
-                       help="pack (zip), unpacked pack, or folder of the ledger: release, environment, service or root")
-    check.add_argument("--public-key", metavar="FILE", action="append", default=[],
-                       help="PEM file with the trusted public key(s); may be repeated after a change of keys")
-    check.add_argument("--anchor", metavar="FOLDER", help="folder with the digests of the newest seals")
+                               description="Exit code 0: intact, and signed by a key that is trusted; 1: problems are "
+                                           "listed, or nothing shows who signed; 2: wrong input, no evidence.")
+    check.add_argument("paths", metavar="PATH", nargs="+",
+                       help="pack (zip), folder of packs, unpacked pack, or folder of the ledger: release, "
+                            "environment, service or root")
+    _add_trust(check)
     check.add_argument("--releases", metavar="FOLDER", action="append", default=[],
                        help="PATH is the pack of a train: check the packs of its releases in FOLDER too; may "
                             "be repeated")
-    check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=run_verify)
     repeat = actions.add_parser("recompute", help="compute every decision of a release again from its evidence alone",
-                                description="Exit code 0: the evidence is intact and every decision is the one on "
-                                            "record; 1: problems or differences are listed; 2: wrong input.")
-    repeat.add_argument("path", metavar="PATH", help="pack (zip), unpacked pack, or the ledger's folder of a release")
-    repeat.add_argument("--public-key", metavar="FILE", action="append", default=[],
-                        help="PEM file with the trusted public key(s); may be repeated after a change of keys")
-    repeat.add_argument("--json", action="store_true", help="print the report as JSON")
+                                description="Exit code 0: the evidence is intact, signed by a key that is trusted, and "
+                                            "every decision is the one on record; 1: problems or differences are "
+                                            "listed, or nothing shows who signed; 2: wrong input, no evidence.")
+    repeat.add_argument("paths", metavar="PATH", nargs="+",
+                        help="pack (zip), folder of packs, unpacked pack, or the ledger's folder of a release")
+    _add_trust(repeat)
     repeat.set_defaults(run=run_recompute)
 
 
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--public-key", metavar="FILE", action="append", default=[],
+                        help="PEM file with the trusted public key(s); may be repeated after a change of keys")
+    parser.add_argument("--accept-any-signer", action="store_true",
+                        help="without --public-key: be content with evidence that agrees with itself, whoever signed")
+    parser.add_argument("--anchor", metavar="FOLDER", help="folder with the digests of the newest seals")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
 def run_verify(arguments: argparse.Namespace, console: Console) -> int:
-    """Check the evidence, print the report, and return 0 if nothing is wrong, else 1."""
-    if arguments.releases and arguments.anchor:
-        raise InvalidInput("--anchor is for folders of the ledger, --releases for a pack of a train: give one")
-    report = (verify_joined(arguments.path, arguments.releases, _keys(arguments)) if arguments.releases
-              else verify(arguments.path, _keys(arguments), arguments.anchor))
+    """Check the evidence, print the report, and return 0 if it is intact and its signer trusted, else 1."""
+    keys, any_signer = _keys(arguments), arguments.accept_any_signer
+    paths = [found for path in arguments.paths for found in packs_at(path)]
+    if arguments.releases:
+        if arguments.anchor or len(arguments.paths) > 1:
+            raise InvalidInput("--releases is for the one pack of a train: give neither --anchor nor a second PATH")
+        report = verify_joined(arguments.paths[0], arguments.releases, keys, any_signer=any_signer)
+    elif paths == arguments.paths and len(paths) == 1:
+        report = verify(paths[0], keys, arguments.anchor, any_signer=any_signer)
+    else:
+        return _show_several(verify_several(paths, keys, arguments.anchor, any_signer=any_signer), arguments, console)
     if arguments.json:
         console.out(report.model_dump_json(indent=2), highlight=False)
     else:
-        _show(report, arguments.path, console)
+        _show(report, arguments.paths[0], console)
     return 0 if report.ok else 1
 
 
 def run_recompute(arguments: argparse.Namespace, console: Console) -> int:
     """Compute every decision again, print what was found, and return 0 if all agree, else 1."""
-    found = recompute(arguments.path, _keys(arguments))
-    if arguments.json:
-        console.out(found.model_dump_json(indent=2), highlight=False)
-    else:
-        _show_decisions(found, arguments.path, console)
-    return 0 if found.ok else 1
+    keys = _keys(arguments)
+    paths = list(dict.fromkeys(found for path in arguments.paths for found in packs_at(path)))
+    several = paths != arguments.paths or len(paths) > 1
+    good = 0
+    for path in paths:
+        found = recompute(path, keys, arguments.anchor, any_signer=arguments.accept_any_signer)
+        good += found.ok
+        if arguments.json:
+            # One line for each of several, so that none of them is kept.
+            console.out(found.model_dump_json(indent=None if several else 2), highlight=False)
+        else:
+            _show_decisions(found, path, console)
+    if several and not arguments.json:
+        console.print(f"{good} of {len(paths)} are all the same")
+    return 0 if good == len(paths) else 1
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:
@@ -85,16 +110,34 @@ def _public_keys(file: Path) -> list[str]:
     return keys
 
 
+def _show_several(found: Reports, arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.json:
+        console.out(found.model_dump_json(indent=2), highlight=False)
+        return 0 if found.ok else 1
+    for path, report in found.reports.items():
+        _show(report, path, console)
+    good = sum(report.ok for report in found.reports.values())
+    console.print(f"{good} of {len(found.reports)} are intact and signed by whom you trust")
+    _list(found.problems, found.notes, console)
+    return 0 if found.ok else 1
+
+
 def _show(report: Report, path: str, console: Console) -> None:
-    verdict = "[bold green]intact[/]" if report.ok else f"[bold red]NOT intact[/]: {len(report.problems)} problem(s)"
+    verdict = f"[bold {'green' if report.ok else 'red'}]{report.verdict}[/]"
+    if report.problems:
+        verdict += f": {len(report.problems)} problem(s)"
     console.print(f"{escape(path)}: {verdict}", soft_wrap=True)
     for name, value in (("release", report.release), ("outcome", report.outcome), ("records", str(report.records)),
-                        ("signed by", report.signed_by)):
+                        ("signed by", report.signed_by), ("trusted", report.trust)):
         if value:
             console.print(f"  {name}: {escape(value)}", soft_wrap=True, highlight=False)
-    for problem in report.problems:
+    _list(report.problems, report.notes, console)
+
+
+def _list(problems: Sequence[str], notes: Sequence[str], console: Console) -> None:
+    for problem in problems:
         console.print(f"  [red]-[/] {escape(problem)}", soft_wrap=True, highlight=False)
-    for note in report.notes:
+    for note in notes:
         console.print(f"  note: {escape(note)}", soft_wrap=True, highlight=False)
 
 
@@ -107,15 +150,14 @@ def _show_decisions(found: Recomputation, path: str, console: Console) -> None:
         table.add_row(escape(one.record.rpartition("-")[0]), escape(one.decision), escape(one.answer), result)
     console.print(table)
     faults = len(found.problems) + len(found.differing)
-    verdict = "[bold green]all the same[/]" if found.ok else f"[bold red]NOT the same[/]: {faults} problem(s)"
+    verdict = f"[bold {'green' if found.ok else 'red'}]{found.verdict}[/]{f': {faults} problem(s)' if faults else ''}"
     console.print(f"{escape(path)}: {len(found.decisions)} decisions computed again: {verdict}", soft_wrap=True)
-    for name, value in (("release", found.release), ("outcome", found.outcome), ("records", str(found.records))):
+    for name, value in (("release", found.release), ("outcome", found.outcome), ("records", str(found.records)),
+                        ("trusted", found.trust)):
         console.print(f"  {name}: {escape(value)}", soft_wrap=True, highlight=False)
-    for problem in found.problems:
-        console.print(f"  [red]-[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    _list(found.problems, (), console)
     for one in found.differing:
         for text in one.differences:
             console.print(f"  [red]-[/] {escape(one.record)}: {escape(one.decision)}: {escape(text)}",
                           soft_wrap=True, highlight=False)
-    for note in found.notes:
-        console.print(f"  note: {escape(note)}", soft_wrap=True, highlight=False)
+    _list((), found.notes, console)

@@ -10,9 +10,11 @@ from airlock.evidence import objects
 from airlock.evidence.pack import open_release, pack_path
 from airlock.evidence.report import Report, make_report
 from airlock.models import Record
+from airlock.signing import Keyring
 
 
-def verify_joined(path: str | Path, folders: Sequence[str | Path], trusted_public_keys: Iterable[str] = ()) -> Report:
+def verify_joined(path: str | Path, folders: Sequence[str | Path], trusted_public_keys: Iterable[str] = (), *,
+                  any_signer: bool = False) -> Report:
     """Check a pack, and the pack of every release that its index names: each must be intact, and hold the very seal
     whose digest is in the index.
 
@@ -25,7 +27,7 @@ def verify_joined(path: str | Path, folders: Sequence[str | Path], trusted_publi
     if index is None:
         raise InvalidInput(f"{path} has no index of releases: it is not the evidence of a train")
     problems, notes, count = list(whole.report.problems), list(whole.report.notes), whole.report.records
-    for release, seal in _listed(index):
+    for release, seal, outcome in _listed(index):
         found = [place for folder in folders if objects.exists(place := pack_path(folder, release))]
         if not found:
             problems.append(f"{release}: removed: there is no {release}.zip in {', '.join(map(str, folders))}")
@@ -33,16 +35,20 @@ def verify_joined(path: str | Path, folders: Sequence[str | Path], trusted_publi
         part = open_release(found[0], keys)
         count += part.report.records
         problems += [f"{release}: {text}" for text in part.report.problems]
-        notes += [f"{release}: {text}" for text in part.report.notes]
-        if part.seal_digest != seal:
+        notes += [f"{release}: {text}" for text in part.report.notes if text not in whole.report.notes]
+        if part.seal is None or part.seal.digest != seal:
             problems.append(f"{release}: replaced: its seal is not the one that the index names")
-    return make_report(problems, notes, release=whole.report.release, outcome=whole.report.outcome, records=count,
-                       signed_by=whole.report.signed_by)
+        elif part.report.outcome != outcome:
+            problems.append(f"{release}: the index says {outcome}, its seal says {part.report.outcome}")
+    report = make_report(problems, notes, release=whole.report.release, outcome=whole.report.outcome, records=count,
+                         signed_by=whole.report.signed_by)
+    return report.judged(Keyring(keys) if keys else None, any_signer=any_signer)
 
 
-def _listed(index: Record) -> list[tuple[str, str]]:
-    """Return release -> digest of its seal, of all that began."""
+def _listed(index: Record) -> list[tuple[str, str, str]]:
+    """Return each release that began, the digest of its seal, and its outcome."""
     entries = index.data.get("releases")
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise InvalidInput("the index of releases is damaged: it is no list")
-    return [(str(one["release"]), str(one.get("seal"))) for one in entries if one.get("release")]
+    return [(str(one["release"]), str(one.get("seal")), str(one.get("outcome")))
+            for one in entries if one.get("release")]

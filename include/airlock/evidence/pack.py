@@ -5,21 +5,20 @@ Knows ledger, seals and zip files. Must not need Airflow, a network or a clock: 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import chain, comparison, container, objects, tree, zipped
+from airlock.evidence import chain, comparison, container, objects, sequence, tree, zipped
 from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import SEAL, Ledger
-from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, check_release
+from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, CheckedRelease, check_release
 from airlock.evidence.report import Report
-from airlock.evidence.statement import open_seal
+from airlock.evidence.statement import OpenSeal, open_seal
 from airlock.models import Record
 from airlock.signing import Keyring
 
@@ -58,57 +57,92 @@ def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
 
 
 def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
-           anchor: str | Path | UPath | None = None) -> Report:
+           anchor: str | Path | UPath | None = None, *, any_signer: bool = False) -> Report:
     """Check evidence and name whatever was altered, removed, reordered, duplicated, added or cut off.
 
     :param path: a pack (zip), an unpacked pack, the ledger's folder of a release, or a folder above it: then every
         release is checked, and the chain of their seals
-    :param trusted_public_keys: PEM texts; if none is given, each seal's own key is used and the report says so
+    :param trusted_public_keys: PEM texts; if none is given, each seal's own key is used, and the report is not ``ok``
     :param anchor: the folder with the digests of the newest seals, to detect that the newest releases were cut off
-    :raises InvalidInput: there is nothing at *path*, or a key is no Ed25519 public key
+    :param any_signer: without keys, be content with evidence that agrees with itself, whoever signed it
+    :raises InvalidInput: there is no evidence at *path*, no folder at *anchor*, or a key is no Ed25519 public key
     """
     keys = tuple(trusted_public_keys)
     trusted = Keyring(keys) if keys else None
-    found = _contents(path)
-    if found is not None:
-        contents, packed, folder = found
-        return _named(path, check_release(contents, packed, trusted, folder).report, packed)
-    return verify_history(objects.root_path(path), trusted, anchor)
+    sequence.usable(anchor)
+    checked = check(path, trusted)
+    if checked is not None:
+        report = _placed(path, checked, anchor)
+    else:
+        report = verify_history(objects.root_path(path), trusted, anchor)
+        if anchor is None:
+            report = report.model_copy(update={"notes": (*report.notes, sequence.UNANCHORED)})
+    return report.judged(trusted, any_signer=any_signer)
 
 
 @dataclass(frozen=True)
 class OpenRelease:
-    """One release's evidence: what its check found, its readable records with their names, in order, and the public
-    key that its seal names (empty without a seal that fits). ``seal_digest`` is empty without a seal."""
+    """One release's evidence: what its check found, its seal if that fits, and its readable records with their names,
+    in order."""
 
     report: Report
+    seal: OpenSeal | None
     records: tuple[tuple[str, Record], ...]
-    public_key: str
-    seal_digest: str
 
 
-def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = ()) -> OpenRelease:
+def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
+                 anchor: str | Path | UPath | None = None, *, any_signer: bool = False) -> OpenRelease:
     """Check the evidence of one release, as ``verify`` does, and read its records.
 
     :param path: a pack (zip), an unpacked pack, or the ledger's folder of a release
     :raises InvalidInput: there is nothing at *path*, or not one release
     """
     keys = tuple(trusted_public_keys)
+    trusted = Keyring(keys) if keys else None
+    sequence.usable(anchor)
+    checked = check(path, trusted, keep=True)
+    if checked is None:
+        raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
+    report = _placed(path, checked, anchor).judged(trusted, any_signer=any_signer)
+    return OpenRelease(report, checked.seal, checked.records)
+
+
+def check(path: str | Path | UPath, trusted: Keyring | None, *, keep: bool = False) -> CheckedRelease | None:
+    """Check the evidence of one release by itself; ``None`` for a folder above releases.
+
+    :raises InvalidInput: there is nothing at *path*, or something else than evidence
+    """
     found = _contents(path)
     if found is None:
-        raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
+        return None
     contents, packed, place = found
-    checked = check_release(contents, packed, Keyring(keys) if keys else None, place, keep=True)
-    seal = contents.files.get(SEAL)
-    return OpenRelease(_named(path, checked.report, packed), checked.records,
-                       checked.seal.predicate.public_key if checked.seal else "",
-                       f"sha256:{hashlib.sha256(seal).hexdigest()}" if seal else "")
+    checked = check_release(contents, packed, trusted, place, keep=keep)
+    notes = (*checked.report.notes, *_named(path, checked.report.release, packed))
+    return replace(checked, report=checked.report.model_copy(update={"notes": notes}))
 
 
-def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath | None] | None:
+def is_one_release(folder: UPath) -> bool:
+    """Return whether *folder* is an unpacked pack, or the ledger's folder of one release."""
+    return _unpacked(folder) or chain.is_release(folder)
+
+
+def _placed(path: str | Path | UPath, checked: CheckedRelease, anchor: str | Path | UPath | None) -> Report:
+    problems, notes = sequence.check([checked.seal] if checked.seal else [], sequence.anchor_of(anchor, path))
+    return checked.report.model_copy(update={"problems": (*checked.report.problems, *problems),
+                                             "notes": (*checked.report.notes, *notes)})
+
+
+def _unpacked(folder: UPath) -> bool:
+    return bool(set(objects.names(folder)) & {RECORDS, README, PUBLIC_KEY})
+
+
+_Found = tuple[container.Contents, bool, UPath | None]
+
+
+def _contents(path: str | Path | UPath) -> _Found | None:
     """Return the files of one release, whether they are a pack, and its folder; ``None`` for a folder above releases.
 
-    :raises InvalidInput: there is nothing at *path*
+    :raises InvalidInput: there is nothing at *path*, or something else than evidence
     """
     place = objects.root_path(path)
     if not objects.exists(place):
@@ -117,20 +151,21 @@ def _contents(path: str | Path | UPath) -> tuple[container.Contents, bool, UPath
         here = objects.local(place)
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
+        if not zipped.is_zip(here):
+            raise InvalidInput(f"{path} is no evidence: a pack is a zip, as a release leaves it in 'evidence'")
         return zipped.read_zip(here), True, None
     if tree.is_above_releases(place, (RECORDS,)):
         return None
-    if set(objects.names(place)) & {RECORDS, README, PUBLIC_KEY}:
+    if _unpacked(place):
         return container.read_folder(place, (RECORDS,)), True, None
     if chain.is_release(place):
         return container.read_folder(place), False, place
     return None
 
 
-def _named(path: str | Path | UPath, report: Report, packed: bool) -> Report:
-    """Add a note when a pack's file is called like something else than the release in it: it may be an older one."""
+def _named(path: str | Path | UPath, release: str, packed: bool) -> list[str]:
+    """Return a note when a pack's file is called like something else than the release in it: it may be an older one."""
     name = Path(str(path)).name
-    if not packed or not report.release or name in (f"{report.release}.zip", report.release):
-        return report
-    note = f"{objects.shown(name)} holds the evidence of the release {report.release}: is this the one you asked for?"
-    return report.model_copy(update={"notes": (*report.notes, note)})
+    if not packed or not release or name in (f"{release}.zip", release):
+        return []
+    return [f"{objects.shown(name)} holds the evidence of the release {release}: is this the one you asked for?"]

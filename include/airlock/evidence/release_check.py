@@ -21,8 +21,8 @@ from airlock.signing import Keyring
 README = "README.txt"
 PUBLIC_KEY = "signing-key.pem"
 RECORDS = "records"
-UNTRUSTED = ("the seal names its own key {key}: compare this id with the one you trust, or give the trusted public "
-             "key; without it only agreement within the evidence is shown")
+UNTRUSTED = ("nothing shows who signed: the evidence names the key {key} itself; give the public key that you trust, "
+             "--public-key FILE")
 
 
 @dataclass(frozen=True)

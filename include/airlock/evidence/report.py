@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from airlock.models import Frozen
+from airlock.signing import Keyring
 
 _PROBLEMS = 200
+UNVERIFIED = "unverified signer"
+"""What a report trusts when no key is given: whoever makes false evidence can sign it with a key of their own."""
 
 
 class Report(Frozen):
-    """``ok`` only if there is no problem. *notes* are worth reading, but break nothing. *signed_by* is a key id, or
-    several with commas between; ``release`` and ``outcome`` are empty where several releases were checked."""
+    """``ok`` only if there is no problem, and *trust* is not ``UNVERIFIED``. *notes* are worth reading, but break
+    nothing. *signed_by* is a key id, or several with commas between; ``release`` and ``outcome`` are empty where
+    several releases were checked."""
 
     ok: bool
     problems: tuple[str, ...]
@@ -20,6 +25,17 @@ class Report(Frozen):
     outcome: str = ""
     records: int = 0
     signed_by: str = ""
+    trust: Literal["unverified signer", "any signer", "trusted key"] = "unverified signer"
+
+    @property
+    def verdict(self) -> str:
+        """Return the report in a word or two."""
+        return "NOT intact" if self.problems else "intact" if self.ok else self.trust
+
+    def judged(self, trusted: Keyring | None, *, any_signer: bool) -> Report:
+        """Return the report with what was trusted: keys that were given, whoever signed, or nobody."""
+        trust = "trusted key" if trusted is not None else "any signer" if any_signer else UNVERIFIED
+        return self.model_copy(update={"trust": trust, "ok": not self.problems and trust != UNVERIFIED})
 
 
 def make_report(problems: Iterable[str], notes: Iterable[str] = (), *, release: str = "", outcome: str = "",

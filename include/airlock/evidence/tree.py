@@ -57,6 +57,11 @@ def is_above_releases(place: UPath, inner: Collection[str]) -> bool:
                for name in objects.names(place, hidden=True))
 
 
+def holds_records(place: UPath) -> bool:
+    """Return whether a record lies below *place* where one lies in a ledger."""
+    return _height(place, ROOT) > 0
+
+
 def level_of(place: UPath, known: Collection[Name]) -> int:
     """Return the level of *place*: by the names that are *known* to exist, else by how deep the deepest record lies, so
     that what is planted above that is named."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from airlock.errors import EvidenceInvalid
+from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import objects
 from airlock.evidence.container import MAXIMUM_FILES, MAXIMUM_TOTAL, Contents
 
@@ -66,11 +66,17 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether the file *path* begins as a zip does, or is called one."""
+    """Return whether the file *path* begins as a zip does, or is called one.
+
+    :raises InvalidInput: it cannot be read
+    """
     if path.suffix.lower() == ".zip":
         return True
-    with path.open("rb") as stream:
-        return stream.read(len(_FILE)) in (_FILE, _LAST)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_FILE)) in (_FILE, _LAST)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def read_zip(path: Path) -> Contents:

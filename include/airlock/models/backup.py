@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, Field
 
 from airlock.models.frozen import Frozen, Name
 from airlock.models.terms import Kind
+
+_BOUNDS = {"least", "most"}
 
 
 class Resource(Frozen):
@@ -72,12 +75,25 @@ class RecoveryPoint(Frozen):
 
 
 class Check(Frozen):
-    """One comparison of a proof."""
+    """One comparison of a proof. What was found is what was expected; or, where that is a bound (a mapping with
+    ``least``, ``most`` or both: numbers, or moments in ISO 8601), lies within it."""
 
     name: str
     expected: Any
     found: Any
     ok: bool
+
+    @property
+    def fits(self) -> bool:
+        """Return whether it is so, by the two values alone: ``ok`` must say the same, years later too."""
+        bounds = self.expected
+        if not isinstance(bounds, dict) or isinstance(self.found, dict) or not bounds or not bounds.keys() <= _BOUNDS:
+            return bool(self.expected == self.found)
+        found = _measure(self.found)
+        least, most = (_measure(bounds.get(name, self.found)) for name in ("least", "most"))
+        if found is None or type(least) is not type(found) or type(most) is not type(found):
+            return False
+        return bool(least <= found <= most)
 
 
 class Proof(Frozen):
@@ -91,3 +107,14 @@ class Proof(Frozen):
     restore_seconds: float
     ok: bool
     reason: str = ""
+
+
+def _measure(value: Any) -> Any:
+    """Return *value* as what can be compared with a bound; ``None`` if it can not."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

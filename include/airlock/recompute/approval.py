@@ -47,7 +47,7 @@ def _eligible(history: History, entry: Entry) -> tuple[str, ...]:
 def _attendance(history: History, entry: Entry) -> tuple[str, ...]:
     plan, now = history.plan(entry), entry.moment()
     rules = _state(history, entry, now).rules
-    voted = {vote.person for vote in _votes(history, entry)}
+    voted = {vote.person for vote in cast(history, entry)}
     known = [one for one in absences_of(entry) if one.person not in voted]
     seen = attendance(rules, plan.rfc.requester, known, now)
     return compared(entry.data, {"code": seen.code, "sentence": seen.sentence,
@@ -80,7 +80,7 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
 def _tally(history: History, entry: Entry) -> tuple[str, ...]:
     counted = entry.data.get("counted")
     # What was answered elsewhere in the same moment may be on record before it, and not be among them.
-    votes = [vote for vote in _votes(history, entry) if isinstance(counted, list) and vote.person in counted]
+    votes = [vote for vote in cast(history, entry) if isinstance(counted, list) and vote.person in counted]
     rules = _state(history, entry, votes[-1].at).rules if votes else history.plan(entry).approvals
     result = tally(rules, votes, history.plan(entry).rfc.requester)
     return compared(entry.data, {"counted": [vote.person for vote in votes], "decided": result.decided,
@@ -110,12 +110,12 @@ def _over(history: History, entry: Entry) -> tuple[str, ...]:
     found = compared(entry.data, {"stage": state.stage})
     if not state.over or state.escalates:
         found += (f"at: the time was not over then; it ends at {state.ends_at.isoformat()}",)
-    result = tally(state.rules, _votes(history, entry), history.plan(entry).rfc.requester)
+    result = tally(state.rules, cast(history, entry), history.plan(entry).rfc.requester)
     return found if result.decided == "waiting" else (*found, f"the votes on record: {result.decided}")
 
 
 def _missing(history: History, entry: Entry, state: Asking) -> str:
-    return tally(state.rules, _votes(history, entry), history.plan(entry).rfc.requester).sentence
+    return tally(state.rules, cast(history, entry), history.plan(entry).rfc.requester).sentence
 
 
 def _state(history: History, entry: Entry, now: datetime) -> Asking:
@@ -132,10 +132,15 @@ def _escalated(history: History, entry: Entry) -> datetime | None:
     return found.moment()
 
 
-def _votes(history: History, entry: Entry) -> list[Vote]:
+def cast(history: History, entry: Entry) -> list[Vote]:
+    """Return the votes on the request that was open when *entry* was written."""
     asked = history.needed("approval_request", entry)
-    return [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
-            if record.type == "vote" and record.data["request"] == asked.data["request"]]
+    return [history.once("vote", one, _vote_of) for one in history.earlier("vote", entry)
+            if one.data["request"] == asked.data["request"]]
+
+
+def _vote_of(entry: Entry) -> Vote:
+    return Vote.model_validate(entry.data["vote"])
 
 
 def _listed(entry: Entry, field: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airlock.analysis.judge import judge
 from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_bake_look, after_look, look_policy
-from airlock.models import AnalysisPolicy, Answer, Plan, Sample, Verdict
-from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.errors import AirlockError
+from airlock.models import AnalysisPolicy, Answer, Plan, Sample, TargetState, Verdict
+from airlock.recompute.history import UNUSABLE, Entry, History, Recomputed, again, compared
 
 BAKE = "bake"
 _UNJUDGED = (Answer.INCONCLUSIVE, Answer.ERROR)
@@ -57,7 +58,11 @@ def _progress(entry: Entry) -> CanaryProgress:
 
 
 def _decision(history: History, entry: Entry) -> Decision:
-    plan, data = history.plan(entry), entry.data
+    return history.once("decision", entry, lambda one: _decided(history.plan(one), one))
+
+
+def _decided(plan: Plan, entry: Entry) -> Decision:
+    data = entry.data
     look = Look(at=entry.moment(), verdict=data["verdict"], sample=data["sample"], lost=data["lost"])
     rule = after_bake_look if entry.record.subject == BAKE else after_look
     return rule(plan.rollout, plan.analysis, _progress(entry), look)
@@ -85,14 +90,28 @@ def _followed(history: History, entry: Entry, subject: str, percent: int) -> tup
 
 def _continued(history: History, entry: Entry, progress: CanaryProgress) -> tuple[str, ...]:
     """Check that the counts before this look are those that an earlier look left: a retry may repeat one, no more."""
-    reached = {_counts(CanaryProgress())}
-    for earlier in history.of("verdict"):
-        if earlier.position < entry.position and (earlier.record.subject == BAKE) == (entry.record.subject == BAKE):
-            reached.add(_counts(_decision(history, earlier).progress))
-    if _counts(progress) in reached:
+    counts = _counts(progress)
+    first = _reached(history, entry.record.subject == BAKE).get(counts, entry.position)
+    if counts == _counts(CanaryProgress()) or first < entry.position:
         return ()
     return (f"progress: step {progress.step + 1} after {progress.looks} looks, {progress.unanswered} of them without "
             "an answer -> no earlier look on record leads there",)
+
+
+def _reached(history: History, bake: bool) -> Mapping[tuple[float, ...], int]:
+    """Return the counts that looks left, and the position of the first that left them."""
+    return history.once(f"reached {bake}", history.entries[0], lambda _: _counted(history, bake))
+
+
+def _counted(history: History, bake: bool) -> dict[tuple[float, ...], int]:
+    found: dict[tuple[float, ...], int] = {}
+    for look in history.of("verdict"):
+        if (look.record.subject == BAKE) == bake:
+            try:
+                found.setdefault(_counts(_decision(history, look).progress), look.position)
+            except (AirlockError, *UNUSABLE):
+                continue  # it is named where it is computed again
+    return found
 
 
 def _counts(progress: CanaryProgress) -> tuple[float, ...]:
@@ -102,15 +121,17 @@ def _counts(progress: CanaryProgress) -> tuple[float, ...]:
 
 
 def _canary(history: History, entry: Entry) -> tuple[str, ...]:
-    looks = [one for one in history.of("verdict")
-             if one.position < entry.position and one.record.subject != BAKE]
-    if not looks:
+    look = next((one for one in reversed(history.earlier("verdict", entry)) if one.record.subject != BAKE), None)
+    if look is None:
         return ("move: there is no look on record",)
-    newest = looks[-1].data
+    newest = look.data
     move = newest["move"] if newest["move"] in (Move.PASS, Move.ROLL_BACK) else "none: the canary was not over"
     return compared(entry.data, {"move": move, "why": newest["why"]})
 
 
 def _baked(history: History, entry: Entry) -> tuple[str, ...]:
-    newest = history.needed("verdict", entry, BAKE)
-    return compared({"move": newest.data["move"]}, {"move": Move.PASS.value})
+    newest, plan = history.needed("verdict", entry, BAKE), history.plan(entry)
+    state, version = TargetState.model_validate(entry.data["state"]), plan.artifact.version
+    others = sorted(one.version for one in state.versions if one.version != version and one.running)
+    return compared({"move": newest.data["move"], "weight": state.weight_of(version), "others": others},
+                    {"move": Move.PASS.value, "weight": 100, "others": []})

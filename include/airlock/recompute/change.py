@@ -143,9 +143,7 @@ def _permit(history: History, entry: Entry) -> tuple[str, ...]:
     permit, plan = opened(entry.data["envelope"], _keyring(history)), history.plan(entry)
     votes: list[Vote] = []
     if plan.approvals:
-        asked = history.needed("approval_request", entry)
-        votes = [Vote.model_validate(record.data["vote"]) for record in history.before(entry)
-                 if record.type == "vote" and record.data["request"] == asked.data["request"]]
+        votes = approval.cast(history, entry)
         result = tally(approval.seats_in_force(history, entry, plan), votes, plan.rfc.requester)
         if result.decided != "approved":
             return (f"votes: the votes on record do not carry the plan: {result.sentence}",)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from airlock.models import Proof
+from airlock.recompute import verdicts
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.schedule.drill import DrillPoint, chosen
 from airlock.schedule.promotion import Hint, Promotion, candidate, version_before
@@ -33,6 +34,8 @@ def decisions(history: History) -> Iterator[Recomputed]:
     for kind, turn in (("start", "leaves"), ("send_back", "goes back")):
         for entry in history.of(kind):
             yield again(history, entry, turn, entry.record.subject, _turn)
+    for entry in history.of("index"):
+        yield again(history, entry, "index of releases", f"{len(entry.data.get('releases', ()))} releases", _index)
     for entry in _chosen_by_rule(history):
         yield again(history, entry, "content asked for", "", _asked)
 
@@ -52,6 +55,14 @@ def _turn(history: History, entry: Entry) -> tuple[str, ...]:
     before = history.before(entry)
     whose = course_of(before).next if entry.record.type == "start" else next_back(before)
     return compared({"turn": entry.record.subject}, {"turn": whose})
+
+
+def _index(history: History, entry: Entry) -> tuple[str, ...]:
+    ends = sorted((*history.earlier("arrived", entry), *history.earlier("returned", entry)),
+                  key=lambda one: one.position)
+    said = [{"service": one.record.subject, "what": one.record.type,
+             **{name: one.data[name] for name in ("release", "outcome", "seal")}} for one in ends]
+    return compared(entry.data, {"releases": said})
 
 
 def _chosen_by_rule(history: History) -> Iterator[Entry]:
@@ -82,11 +93,12 @@ def _drill(_: History, entry: Entry) -> tuple[str, ...]:
 
 def _drilled(history: History, entry: Entry) -> tuple[str, ...]:
     proof = Proof.model_validate(entry.data["proof"])
-    wanted = history.needed("drill", entry).data["chosen"]
+    wanted = history.once("chosen", history.needed("drill", entry), lambda one: frozenset(one.data["chosen"]))
     if proof.recovery_point not in wanted:
         return (f"recovery_point: {proof.recovery_point} -> none, the drill did not choose it",)
-    computed = bool(proof.checks) and all(check.ok for check in proof.checks) and not proof.reason
-    return compared({"point": entry.record.subject, "ok": proof.ok}, {"point": proof.recovery_point, "ok": computed})
+    found = compared({"point": entry.record.subject, "ok": proof.ok},
+                     {"point": proof.recovery_point, "ok": verdicts.proved(entry.data["proof"], entry)})
+    return (*found, *verdicts.contradictions(history, entry))
 
 
 def _retention(_: History, entry: Entry) -> tuple[str, ...]:
@@ -97,10 +109,10 @@ def _retention(_: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _expired(history: History, entry: Entry) -> tuple[str, ...]:
-    decided = history.needed("retention", entry).data
-    gone = [one["id"] for one in decided["fates"] if not one["keep"]]
+    decided = history.needed("retention", entry)
+    gone = history.once("gone", decided, lambda one: {fate["id"] for fate in one.data["fates"] if not fate["keep"]})
     found = () if entry.record.subject in gone else (f"{entry.record.subject}: removed -> kept by the decision",)
-    return (*found, *compared(decided, {"dry_run": False}))
+    return (*found, *compared(decided.data, {"dry_run": False}))
 
 
 def _asked(history: History, entry: Entry) -> tuple[str, ...]:

@@ -56,15 +56,15 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
 
 
 def _votes(history: History, entry: Entry, request: str) -> list[Vote]:
-    return [Vote.model_validate(one.data["vote"]) for one in history.before(entry)
-            if one.type == "retro_vote" and one.data["request"] == request]
+    return [Vote.model_validate(one.data["vote"]) for one in history.earlier("retro_vote", entry)
+            if one.data["request"] == request]
 
 
 def _approved(history: History, entry: Entry) -> tuple[str, ...]:
     debt, requester = _owed(history, entry)
     votes = _votes(history, entry, entry.data["request"])
     result = tally(debt.approvals, votes, requester)
-    last = [one for one in history.before(entry) if one.type == "retro_vote"][-1]
+    last = history.needed("retro_vote", entry, None)
     return compared({**entry.data, "decided": "approved"}, {
         "decided": result.decided, "sentence": result.sentence, "late": last.at > debt.due_at,
         "seats": {group: list(people) for group, people in result.seats.items()},

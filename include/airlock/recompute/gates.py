@@ -8,10 +8,10 @@ from airlock.backup.run import restore_set
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
-from airlock.deploy.landing import choose, outcome_of, reason_of, unproven_restores
+from airlock.deploy.landing import answered, choose, outcome_of, reason_of, unproven_restores
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
-from airlock.recompute import migrations
+from airlock.recompute import migrations, verdicts
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.schedule.asking import Asked, Basis
@@ -86,11 +86,12 @@ def _window(history: History, entry: Entry) -> tuple[str, ...]:
 def _proof(history: History, entry: Entry) -> tuple[str, ...]:
     proof = Proof.model_validate(entry.data["proof"])
     point = RecoveryPoint.model_validate(history.needed("recovery_point", entry, entry.record.subject).data["point"])
-    return compared(
+    found = compared(
         {"subject": entry.record.subject, "recovery_point": proof.recovery_point, "ok": proof.ok},
         {"subject": f"{proof.kind}.{proof.resource}", "recovery_point": point.id,
-         "ok": bool(proof.checks) and all(check.ok for check in proof.checks) and not proof.reason},
+         "ok": verdicts.proved(entry.data["proof"], entry)},
     )
+    return (*found, *verdicts.contradictions(history, entry))
 
 
 def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
@@ -99,8 +100,9 @@ def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
     for resource in plan.resources:
         label = f"{resource.kind}.{resource.name}"
         point = RecoveryPoint.model_validate(history.needed("recovery_point", entry, label).data["point"])
-        proof = Proof.model_validate(history.needed("proof", entry, label).data["proof"])
-        if not proof.ok or proof.recovery_point != point.id:
+        proved = history.needed("proof", entry, label)
+        proof = Proof.model_validate(proved.data["proof"])
+        if not verdicts.proved(proved.data["proof"], proved) or proof.recovery_point != point.id:
             found.append(f"points: {label} is not proved")
         points.append(point)
         slowest = max(slowest, proof.restore_seconds)
@@ -113,7 +115,7 @@ def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     """Return what is missing of that which must be on record before the act."""
-    act, before = entry.record.subject, history.before(entry)
+    act = entry.record.subject
     if act in ("migrate", "migrate_back"):
         closed = _open(history, entry) if act == "migrate" else ()
         return (*migrations.gate(history, entry), *closed)
@@ -134,7 +136,7 @@ def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     if act == "retire":
         newest = history.needed("verdict", entry, "bake").data
         return compared({"answer": newest["verdict"]["answer"]}, {"answer": "pass"})
-    return () if any(record.type == "act" for record in before) else ("there was nothing to go back from",)
+    return () if history.newest("act", entry, None) else ("there was nothing to go back from",)
 
 
 def _open(history: History, entry: Entry) -> tuple[str, ...]:
@@ -148,7 +150,12 @@ def _open(history: History, entry: Entry) -> tuple[str, ...]:
 def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
     artifact, state = history.plan(entry).artifact, TargetState.model_validate(entry.data["state"])
     seen = next((one.digest for one in state.versions if one.version == artifact.version), "")
-    found = compared({"digest": seen}, {"digest": artifact.digest})
+    smoke = history.needed("smoke", entry, artifact.version).data
+    bad = sorted(path for path, status in smoke["answers"].items() if not answered(status))
+    found = compared({"digest": seen, "answered wrong": bad}, {"digest": artifact.digest, "answered wrong": []})
+    if entry.record.type == "staged":
+        paths = sorted(history.plan(entry).rollout.smoke_paths)
+        found += compared({"paths asked": sorted(smoke["answers"])}, {"paths asked": paths})
     if entry.record.type == "validated":
         move = history.needed("canary", entry).data["move"]
         found += compared({"canary": move}, {"canary": Move.PASS.value})
@@ -181,7 +188,7 @@ def _outcome(history: History, entry: Entry) -> tuple[str, ...]:
     if landed is None:
         return (f"outcome: {entry.data['outcome']} -> none, neither promotion nor rollback is complete on record",)
     found = compared(entry.data, {"outcome": landed[0].value, "why": landed[1]})
-    is_last = entry.position == max(one.position for one in history.of("outcome"))
+    is_last = entry is history.of("outcome")[-1]
     if is_last and history.outcome:
         found += compared({"outcome in the seal": history.outcome}, {"outcome in the seal": landed[0].value})
     return found

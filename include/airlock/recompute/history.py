@@ -3,10 +3,13 @@ yields. Knows no rule of any decision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,8 +18,9 @@ from airlock.errors import AirlockError, EvidenceInvalid
 from airlock.models import Absence, Frozen, Plan, Record
 from airlock.signing import Keyring
 
+T = TypeVar("T")
 # Whatever a stranger put into a record becomes a sentence.
-_UNUSABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+UNUSABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Recomputed(Frozen):
@@ -59,27 +63,57 @@ class Entry:
 
 @dataclass(frozen=True)
 class History:
-    """All records of one release, oldest first, the outcome that its seal states, and the keys that are trusted."""
+    """All records of one release, oldest first, the outcome that its seal states, and the keys that are trusted.
+
+    Whoever hands in evidence may hand in much of it, so nothing is looked for from the beginning again and again.
+    """
 
     entries: tuple[Entry, ...]
     outcome: str
     keyring: Keyring | None
 
-    def of(self, kind: str, subject: str | None = None) -> Iterator[Entry]:
-        """Yield the entries of *kind*, oldest first."""
+    @cached_property
+    def _records(self) -> tuple[Record, ...]:
+        return tuple(entry.record for entry in self.entries)
+
+    @cached_property
+    def _sorted(self) -> Mapping[tuple[str, str | None], list[Entry]]:
+        """The entries by kind, and by kind and subject."""
+        found: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            if entry.record.type == kind and subject in (None, entry.record.subject):
-                yield entry
+            found[entry.record.type, None].append(entry)
+            found[entry.record.type, entry.record.subject].append(entry)
+        return found
+
+    @cached_property
+    def _computed(self) -> dict[tuple[str, int], Any]:
+        return {}
+
+    def once(self, what: str, entry: Entry, compute: Callable[[Entry], T]) -> T:
+        """Return *what* follows from *entry* alone, which is computed when it is asked for first."""
+        if (what, entry.position) not in self._computed:
+            self._computed[what, entry.position] = compute(entry)
+        found: T = self._computed[what, entry.position]
+        return found
+
+    def of(self, kind: str, subject: str | None = None) -> Sequence[Entry]:
+        """Return the entries of *kind*, oldest first."""
+        return self._sorted.get((kind, subject), ())
+
+    def earlier(self, kind: str, before: Entry, subject: str | None = None) -> Sequence[Entry]:
+        """Return those before the entry *before*, oldest first."""
+        found = self.of(kind, subject)
+        return found[: bisect_left(found, before.position, key=_position)]
 
     def before(self, entry: Entry) -> tuple[Record, ...]:
         """Return every record before *entry*, oldest first."""
-        return tuple(one.record for one in self.entries if one.position < entry.position)
+        return self._records[: entry.position - 1]
 
     def newest(self, kind: str, before: Entry, subject: str | None = "") -> Entry | None:
         """Return the newest entry of *kind* and *subject* (``None``: of any) before the entry *before*."""
-        found = (one for one in reversed(self.entries) if one.position < before.position)
-        return next((one for one in found
-                     if one.record.type == kind and subject in (None, one.record.subject)), None)
+        found = self.of(kind, subject)
+        place = bisect_left(found, before.position, key=_position)
+        return found[place - 1] if place else None
 
     def needed(self, kind: str, before: Entry, subject: str | None = "") -> Entry:
         """Return the same.
@@ -96,7 +130,15 @@ class History:
 
         :raises EvidenceInvalid: there is none
         """
-        return Plan.model_validate(self.needed("plan", before).data["plan"])
+        return self.once("plan", self.needed("plan", before), _plan)
+
+
+def _position(entry: Entry) -> int:
+    return entry.position
+
+
+def _plan(entry: Entry) -> Plan:
+    return Plan.model_validate(entry.data["plan"])
 
 
 Compare = Callable[[History, Entry], Iterable[str]]
@@ -112,7 +154,7 @@ def again(history: History, entry: Entry, decision: str, answer: str, compute: C
         found = (f"cannot be computed again: {'.'.join(map(str, fault['loc']))}: {fault['msg']}",)
     except AirlockError as error:
         found = (f"cannot be computed again: {error}",)
-    except _UNUSABLE as error:
+    except UNUSABLE as error:
         found = (f"cannot be computed again, the record lacks its input: {type(error).__name__} {str(error)[:120]}",)
     return Recomputed(record=entry.name, decision=decision, answer=answer[:300], differences=found)
 

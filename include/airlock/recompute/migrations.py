@@ -45,8 +45,8 @@ def _way_back(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _migrated(history: History, entry: Entry) -> tuple[str, ...]:
     approved = {one.name: one.up_digest for one in history.plan(entry).way_back.migrations}
-    acts = [one for one in history.of("act", "migrate") if one.position < entry.position
-            and one.data.get("migration") == entry.record.subject]
+    acts = any(one.data.get("migration") == entry.record.subject
+               for one in reversed(history.earlier("act", entry, "migrate")))
     found = () if acts else ("act: nothing on record says that it was begun",)
     return found + compared({"digest": entry.data["digest"]}, {"digest": approved.get(entry.record.subject)})
 

@@ -13,8 +13,7 @@ from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.evidence.pack import pack_path, verify
 from airlock.models import Outcome, Record
 from airlock.services import ServiceEnvironment
-from sandbox import credentials, postgres, reach
-from sandbox.chaos import keys
+from sandbox import credentials, postgres, reach, trusted_keys
 from sandbox.layout import ENVIRONMENTS, Layout
 
 TELLING = ("fault", "retry", "interrupted")
@@ -49,7 +48,7 @@ def problems(
     if not pack.exists():
         found.append(f"there is no evidence pack {pack.name}")
     else:
-        found += verify(pack, keys.public_keys(layout)).problems
+        found += verify(pack, trusted_keys.public_keys(layout)).problems
     return [*found, *leftovers(layout, environment)]
 
 

@@ -11,6 +11,7 @@ from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal as sign_seal
 from airlock.flow.release import Release
 from airlock.models import Outcome, utc_now
+from airlock.signing import public_key_file
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ def seal(release: Release) -> Path:
         release.record("outcome", outcome=outcome, why=why)
         sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)
     pack = Path(write_pack(release.ledger, release.id, Path(environment.evidence)))
-    log.info("evidence sealed in %s; check it anywhere with: python -m airlock evidence verify %s", pack, pack.name)
+    key = public_key_file(environment.signing_connection)
+    log.info("evidence sealed; check it anywhere with: python -m airlock evidence verify %s --public-key %s", pack, key)
     return pack
 
 

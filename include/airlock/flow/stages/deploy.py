@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from airlock.deploy.landing import choose
+from airlock.deploy.landing import answered, choose
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.acting import forward
@@ -53,7 +53,7 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
     for attempt in range(1, attempts + 1):
         answers = release.target.smoke(version, paths)
         release.record("smoke", version, answers=answers, attempt=attempt)
-        bad = {path: status for path, status in answers.items() if not 200 <= status < 400}
+        bad = {path: status for path, status in answers.items() if not answered(status)}
         if not bad:
             log.info("smoke checks of %s: %s", version, ", ".join(f"{path} {code}" for path, code in answers.items()))
             return
