@@ -12,7 +12,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 
 CONTENT = """# settings of the shop
 export DATABASE_PASSWORD="hunter2-very-secret"
@@ -63,8 +63,22 @@ class TestEnvFile(DriverContract):
             ),
             secrets=("hunter2-very-secret", "hunter3-very-secret", "tok_9f8e7d6c5b4a"),
             restored=lambda: digest_of_folder(path.parent, times=False),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            damages={
+                "emptied": Damage(lambda: path.write_text("")),
+                "added": "the resource is one file; lines that are added are 'changed'",
+                "settings": Damage(lambda: path.chmod(0o666)),
+                "gone": Damage(path.unlink),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: path.write_bytes(b"\xef\xbb\xbfA=caf\xe9\r\nB\r\n")),
+                "names at the edges": Form(lambda: path.write_text("A.b-c=1\nexport  D = 2\n1X=3\n=4\nE\n A=5\n")),
+                "modes and owners": Form(lambda: path.chmod(0o4000)),
+                "disappears while it is read": "it is read in one go, and looked at again",
+                "grows while it is read": "it is read in one go, and looked at again",
+                "empty": Form(lambda: path.write_text("")),
+                "huge": Form(lambda: path.write_text("A=" + "x" * (4 << 20))),
+                "deeply nested": Form(lambda: path.write_text("A='" + "\n" * 20000)),
+            },
         )
 
     def test_every_key_is_compared(self, case: Case, place: Place) -> None:

@@ -15,7 +15,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 
 STATE = {
     "version": 4, "terraform_version": "1.9.0", "serial": 17, "lineage": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
@@ -64,8 +64,22 @@ class TestTerraformState(DriverContract):
             ),
             secrets=("db-pass-4711-secret",),
             restored=lambda: digest_of_folder(path.parent, times=False),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            damages={
+                "emptied": Damage(lambda: path.write_text("")),
+                "added": "the resource is one file; resources that are added are 'changed'",
+                "settings": Damage(lambda: path.chmod(0o666)),
+                "gone": Damage(path.unlink),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: path.write_bytes(b'{"a": "\xff"}'), refused="not UTF-8"),
+                "names at the edges": Form(lambda: path.write_text(text(outputs={"a\u2028?#": {"value": 1}}))),
+                "modes and owners": Form(lambda: path.chmod(0)),
+                "disappears while it is read": "it is read in one go, under Terraform's own lock",
+                "grows while it is read": "it is read in one go, under Terraform's own lock",
+                "empty": Form(lambda: path.write_text(""), refused="no state was written yet"),
+                "huge": Form(lambda: path.write_text(text(outputs={"a": {"value": "x" * (4 << 20)}}))),
+                "deeply nested": Form(lambda: path.write_text("[" * 100_000), refused="no JSON"),
+            },
         )
 
     def test_a_state_that_lost_a_resource_is_found(self, case: Case, place: Place) -> None:
@@ -143,3 +157,22 @@ def test_what_is_no_state_is_refused(content: str, tmp_path: Path) -> None:
 def test_any_bytes_are_a_state_or_a_value_error(content: bytes) -> None:
     with pytest.raises(ValueError, match="it "):
         facts_of(content)
+
+
+OLDER = '{"version": 3, "serial": 2, "modules": [{"path": ["root", "net"], "resources": {"aws_vpc.main": {}}}]}'
+ENCRYPTED = '{"serial": 7, "lineage": "l", "meta": {}, "encrypted_data": "AAAA", "encryption_version": "v0"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "named"),
+    [(OLDER, "3", ["module.net.aws_vpc.main"]), (ENCRYPTED, "encrypted by OpenTofu", None)],
+)
+def test_other_forms_that_the_programs_read_are_states(content: str, form: str, named: object) -> None:
+    facts = facts_of(content.encode())
+    assert (facts["format"], facts["resource addresses"]) == (form, named)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_what_no_terraform_reads_is_no_state(encoding: str) -> None:
+    with pytest.raises(ValueError, match="it is no JSON"):
+        facts_of(text().encode(encoding))

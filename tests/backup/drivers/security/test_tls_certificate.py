@@ -16,7 +16,7 @@ from airlock.backup.run import prove, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
@@ -59,6 +59,11 @@ def driver_for(folder: Path, store, **options: object) -> TlsCertificateDriver:
     return TlsCertificateDriver(resource, store)
 
 
+def around(path: Path, words: bytes) -> None:
+    """Put *words*, which readers of PEM skip, before what is in a file."""
+    path.write_bytes(words + path.read_bytes())
+
+
 class TestTlsCertificate(DriverContract):
     @pytest.fixture
     def case(self, store, tmp_path: Path) -> Case:
@@ -91,8 +96,22 @@ class TestTlsCertificate(DriverContract):
             ),
             secrets=(body,),
             restored=lambda: digest_of_folder(folder, times=False),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            damages={
+                "emptied": Damage(lambda: (folder / "server.key").write_text("")),
+                "added": "the resource is two files; a certificate that is added is 'changed'",
+                "settings": Damage(lambda: (folder / "server.key").chmod(0o644)),
+                "gone": Damage(lambda: [one.unlink() for one in folder.iterdir()]),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: around(folder / "server.crt", b"caf\xe9\n")),
+                "names at the edges": "the names of both files are those of the options",
+                "modes and owners": Form(lambda: (folder / "server.key").chmod(0)),
+                "disappears while it is read": "both are read in one go, and looked at again",
+                "grows while it is read": "both are read in one go, and looked at again",
+                "empty": Form(lambda: (folder / "server.crt").write_text(""), refused="no readable PEM certificate"),
+                "huge": Form(lambda: around(folder / "server.key", b"x" * (2 << 20)), refused="no PEM file"),
+                "deeply nested": "PEM has no depth",
+            },
         )
 
     def test_files_come_back_with_their_modes(self, case: Case, place: Place, tmp_path: Path) -> None:
