@@ -17,7 +17,7 @@ from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import openbao
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
@@ -222,6 +222,13 @@ class TestContract(DriverContract):
                 found.append([path, answer["data"]])
             return found
 
+        def kept() -> list[Any]:
+            return [one for one in without(held(), "metadata") if one[1:] != [{"data": None}]]
+
+        def settings() -> list[Any]:
+            told = kv.read_secret_metadata("app", mount_point="shop-staging")["data"]
+            return [kv.read_configuration("shop-staging")["data"], told["max_versions"], told["custom_metadata"]]
+
         useless = (
             Useless("a secret", "names of documents", "documents.json", documents(lambda d: d.pop("app"))),
             Useless(
@@ -239,7 +246,29 @@ class TestContract(DriverContract):
             useless=useless,
             left_over=left_over,
             secrets=(secret,),
-            restored=lambda: [one for one in without(held(), "metadata") if one[1:] != [{"data": None}]],
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
-        )
+            restored=kept,
+            damages={
+                "emptied": Damage(lambda: [kv.delete_metadata_and_all_versions(path, mount_point="shop-staging")
+                                           for path in driver(store, mount="shop-staging").export(ORIGIN)
+                                           if path != "/config"], origin=kept),
+                "added": Damage(lambda: kv.create_or_update_secret("later-z", {"a": 1}, mount_point="shop-staging")),
+                "settings": Damage(lambda: [kv.configure(max_versions=2, mount_point="shop-staging"),
+                                            kv.update_metadata("app", max_versions=1, custom_metadata={"a": "b"},
+                                                               mount_point="shop-staging")], origin=settings),
+                "gone": "a mount belongs to who runs Vault: its place, policies and audit are no part of its secrets",
+            },
+            forms={
+                "text that is not UTF-8": "names and values are JSON",
+                "names at the edges": "tried in test_vault_kv_way_back.py",
+                "modes and owners": "who may read a secret is said by Vault's policies, which are no part of it",
+                "disappears while it is read": Form(
+                    during=lambda: kv.delete_metadata_and_all_versions("app", mount_point="shop-staging")),
+                "grows while it is read": Form(
+                    during=lambda: kv.create_or_update_secret("later-y", {"a": 1}, mount_point="shop-staging")),
+                "empty": Form(lambda: kv.create_or_update_secret("later-empty", {}, mount_point="shop-staging")),
+                "huge": Form(lambda: kv.create_or_update_secret("later-huge", {"a": "x" * 300_000},
+                                                                mount_point="shop-staging")),
+                "deeply nested": Form(lambda: kv.create_or_update_secret(
+                    "later-deep", {"a": json.loads("[" * 100 + "]" * 100)}, mount_point="shop-staging")),
+            },
+        )  # fmt: skip

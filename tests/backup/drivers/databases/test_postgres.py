@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.databases.postgres import PostgresDriver
@@ -20,7 +21,7 @@ from airlock.errors import BackupDamaged, InvalidInput, PermanentError, Temporar
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import postgres
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 from tests.real_servers import set_connection
 
 SCRATCH = Place(name="proof1")
@@ -312,7 +313,7 @@ class TestContract(DriverContract):
     @pytest.fixture
     def case(self, origin: str, store: BackupStore, postgres_server: postgres.Postgres) -> Case:
         def run(database: str, *statements: str) -> None:
-            with psycopg.connect(postgres_server.dsn(database), autocommit=True) as opened:
+            with psycopg.connect(postgres_server.dsn(database), autocommit=True, client_encoding="utf8") as opened:
                 for statement in statements:
                     opened.execute(statement)
 
@@ -323,6 +324,24 @@ class TestContract(DriverContract):
         def rows() -> str:
             # a dump quotes its own random token
             return digest([line for line in dump().splitlines() if b"restrict" not in line])
+
+        def data() -> list[bytes]:
+            return sorted(line for line in dump("--data-only").splitlines() if b"restrict" not in line)
+
+        def standing() -> list[Any]:
+            with psycopg.connect(postgres_server.dsn()) as admin:
+                return admin.execute(
+                    "SELECT datacl::text, datconnlimit, setconfig FROM pg_database d LEFT JOIN pg_db_role_setting s ON "
+                    "s.setdatabase = d.oid WHERE datname = 'origin'"
+                ).fetchall()
+
+        def in_bytes() -> None:
+            run("postgres", "DROP DATABASE origin WITH (FORCE)",
+                "CREATE DATABASE origin TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")  # fmt: skip
+            run("origin", SCHEMA, "INSERT INTO public.\"odd \"\"name\" VALUES (E'\\xe4\\xff')")
+
+        def table(name: str) -> str:
+            return sql.SQL("CREATE TABLE {} ({} int)").format(*[sql.Identifier(name)] * 2).as_string(None)
 
         def without(*arguments: str) -> Callable[[bytes], bytes]:
             return lambda _: dump("--format=custom", "--compress=none", *arguments)
@@ -353,7 +372,37 @@ class TestContract(DriverContract):
             ),
             left_over=lambda place: sorted(name for name in databases(postgres_server) if name.startswith("airlock_")),
             secrets=("Grüße 77", postgres_server.password),
-            restored=lambda: sorted(line for line in dump("--data-only").splitlines() if b"restrict" not in line),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
-        )
+            restored=data,
+            damages={
+                "emptied": Damage(lambda: run("origin", "DROP SCHEMA sales CASCADE", "TRUNCATE public.customers")),
+                "added": Damage(lambda: run("origin", "CREATE TABLE later AS SELECT 1 AS a", "SELECT lo_create(4711)")),
+                "settings": Damage(
+                    lambda: run("postgres", "ALTER DATABASE origin RESET ALL", "GRANT ALL ON DATABASE origin TO PUBLIC",
+                                "ALTER DATABASE origin CONNECTION LIMIT 9"),
+                    origin=standing,
+                ),
+                "gone": Damage(lambda: run("postgres", "DROP DATABASE origin WITH (FORCE)"), origin=data),
+            },
+            forms={
+                "text that is not UTF-8": Form(in_bytes),
+                "names at the edges": Form(lambda: run("origin", *map(table, EDGE_NAMES))),
+                "modes and owners": Form(lambda: run("origin", "ALTER TABLE public.customers OWNER TO app_owner",
+                                                     "REVOKE ALL ON public.customers FROM app_owner")),
+                "disappears while it is read": Form(during=lambda: run("origin", "DELETE FROM sales.orders")),
+                "grows while it is read": Form(
+                    during=lambda: run("origin", "INSERT INTO sales.orders (customer, cents) SELECT 1, 1 FROM "
+                                                 "generate_series(1, 5000)", "CREATE TABLE meanwhile (a int)")
+                ),
+                "empty": Form(lambda: run("origin", "TRUNCATE sales.orders, public.customers, sales.events")),
+                "huge": Form(lambda: run("origin",
+                                         "INSERT INTO public.\"odd \"\"name\" SELECT repeat('x', 30000000)",
+                                         "CREATE TABLE many AS SELECT generate_series(1, 200000) AS n",
+                                         "SELECT lo_from_bytea(4712, repeat('y', 5000000)::bytea)")),
+                "deeply nested": Form(
+                    lambda: run("origin",
+                                "CREATE TABLE deep AS SELECT (repeat('[', 3000) || repeat(']', 3000))::jsonb AS j",
+                                "CREATE VIEW v0 AS SELECT 1 AS a", *(f"CREATE VIEW v{n + 1} AS SELECT a FROM v{n}"
+                                                                     for n in range(60)))
+                ),
+            },
+        )  # fmt: skip

@@ -13,8 +13,8 @@ from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from sandbox import moto
 from tests.backup.drivers.aws_faults import FAULTS
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
+from tests.contracts.driver_forms import Damage, Form
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
@@ -73,9 +73,18 @@ class TestContract(DriverContract):
         def left_over(place: Place) -> list[str]:
             return [zone["Name"] for zone in route53.list_hosted_zones()["HostedZones"] if "airlock" in zone["Name"]]
 
-        def records() -> str:
+        def records() -> list[Any]:
             found = route53.list_resource_record_sets(HostedZoneId=moto_server.zone_id)["ResourceRecordSets"]
-            return digest([route53.get_hosted_zone(Id=moto_server.zone_id)["HostedZone"], found])
+            return [route53.get_hosted_zone(Id=moto_server.zone_id)["HostedZone"], found]
+
+        def empty() -> None:
+            found = route53.list_resource_record_sets(HostedZoneId=moto_server.zone_id)["ResourceRecordSets"]
+            ours = [one for one in found if one["Type"] not in ("NS", "SOA") and one["Name"] != "shop.test."]
+            for one in ours:
+                route53.change_resource_record_sets(
+                    HostedZoneId=moto_server.zone_id,
+                    ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": one}]},
+                )
 
         useless = (
             Useless("a record", "names of documents", "documents.json", documents(lambda d: d.pop("{zone} MX"))),
@@ -90,10 +99,32 @@ class TestContract(DriverContract):
             Useless("the zone's SOA", "names of documents", "documents.json", documents(lambda d: d.update(SOA))),
         )
         return Case(
-            driver=driver(store), change=change, spoil=spoil, origin=records, useless=useless, left_over=left_over,
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
-        )
+            driver=driver(store), change=change, spoil=spoil, origin=lambda: digest(records()),
+            useless=useless, left_over=left_over,
+            restored=lambda: without(records()),
+            damages={
+                "emptied": Damage(empty),
+                "added": Damage(lambda: upsert(route53, moto_server.zone_id, "later.shop.test.", "127.0.0.9")),
+                "settings": Damage(lambda: route53.update_hosted_zone_comment(Id=moto_server.zone_id, Comment="x")),
+                "gone": "tried in test_aws_route53_way_back.py, with a zone of its own",
+            },
+            forms={
+                "text that is not UTF-8": "names and values are ASCII; escapes are tried in test_route53_records.py",
+                "names at the edges": "tried in test_route53_records.py",
+                "modes and owners": "a record has none",
+                "disappears while it is read": Form(
+                    make=lambda: upsert(route53, moto_server.zone_id, "passing.shop.test.", "127.0.0.9"),
+                    during=lambda: route53.change_resource_record_sets(
+                        HostedZoneId=moto_server.zone_id, ChangeBatch={"Changes": [{"Action": "DELETE",
+                        "ResourceRecordSet": {"Name": "passing.shop.test.", "Type": "A", "TTL": 60,
+                                              "ResourceRecords": [{"Value": "127.0.0.9"}]}}]})),
+                "grows while it is read": Form(
+                    during=lambda: upsert(route53, moto_server.zone_id, "meanwhile.shop.test.", "127.0.0.9")),
+                "empty": "a zone without records of people is refused, as is one that is not there",
+                "huge": "tried below with more records than one request takes",
+                "deeply nested": "chains of aliases are tried in test_route53_records.py",
+            },
+        )  # fmt: skip
 
 
 def test_names_are_relative_and_the_zones_own_records_stay_out(store: BackupStore, moto_server: moto.Moto) -> None:
