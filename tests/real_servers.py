@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,5 +57,11 @@ def aws_connection(monkeypatch: pytest.MonkeyPatch, url: str, name: str = "test_
 
 @pytest.fixture(scope="module")
 def kubernetes_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_api.Kubernetes]:
+    """The emulator, or a real API server: ``kubectl proxy`` on the port AIRLOCK_TEST_KUBERNETES_PORT."""
+    if port := int(os.environ.get("AIRLOCK_TEST_KUBERNETES_PORT", "0")):
+        yield kubernetes_api.elsewhere(
+            tmp_path_factory.mktemp("kubernetes"), port, os.environ.get("AIRLOCK_TEST_KUBERNETES_TOKEN", "any")
+        )
+        return
     with kubernetes_api.start(tmp_path_factory.mktemp("kubernetes"), reach.free_port()) as server:
         yield server

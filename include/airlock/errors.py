@@ -12,6 +12,7 @@ AirlockError
  |   |   `- PermitInvalid     no permit, stale, expired, or signed by an unknown key
  |   |- ProofFailed           a restored backup differs from its origin, or cannot be used
  |   |- BackupDamaged         stored bytes are missing, cut off, altered or cannot be decrypted
+ |   |- AccessRefused         a server does not accept who asks, or does not let them do it
  |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
  |   |- TicketGone            a ticket was deleted, or is hidden from Airlock's account
  |   `- EvidenceInvalid       records or seals were altered, removed, reordered or cut off
@@ -59,6 +60,10 @@ class ProofFailed(PermanentError):
 
 class BackupDamaged(PermanentError):
     """Stored bytes are missing, cut off, altered, or cannot be decrypted."""
+
+
+class AccessRefused(PermanentError):
+    """A server does not accept who asks, or does not let them do it. What was asked for is not to blame."""
 
 
 class EffectMissing(PermanentError):

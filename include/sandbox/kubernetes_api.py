@@ -72,6 +72,14 @@ def start(
     return Kubernetes(**{**vars(server), "port": port, "token": bearer, "kubeconfig": config})
 
 
+def elsewhere(folder: Path, port: int, token: str) -> Kubernetes:
+    """Return the API server that somebody else runs on *port* of 127.0.0.1; it is neither seeded nor stopped."""
+    config = folder / "kubeconfig.yaml"
+    write_kubeconfig(config, f"http://127.0.0.1:{port}", token)
+    return Kubernetes(name="kubernetes", pid=0, born="", mark="", log=folder / "log", file=folder / "none", port=port,
+                      token=token, kubeconfig=config)  # fmt: skip
+
+
 def write_kubeconfig(path: Path, url: str, token: str) -> None:
     """Write a kubeconfig with one context, readable by its owner only."""
     document = {

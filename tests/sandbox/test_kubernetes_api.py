@@ -147,6 +147,8 @@ def test_a_namespace_goes_with_its_objects(api: Any) -> None:
 
 
 def test_without_a_token(server: kubernetes_api.Kubernetes) -> None:
-    with pytest.raises(OSError, match="401"):
+    with pytest.raises(OSError, match="403"):  # anonymous, as a real server names whoever says nothing
         reach.call("GET", f"{server.url}/api/v1/namespaces")
+    with pytest.raises(OSError, match="401"):
+        reach.call("GET", f"{server.url}/api/v1/namespaces", None, {"Authorization": "Bearer another"})
     assert server.kubeconfig.stat().st_mode & 0o777 == 0o600

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from airlock.backup.driver import Driver, Place
 from airlock.backup.store import BackupStore
-from airlock.errors import BackupDamaged, InvalidInput, PermanentError, ProofFailed
+from airlock.errors import AccessRefused, BackupDamaged, InvalidInput, PermanentError, ProofFailed
 from airlock.models import Check, Frozen, Progress, Proof, RecoveryPoint, Resource
 from airlock.registry import DRIVERS, resolve
 
@@ -108,6 +108,7 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
     begins with every copy that its policy promises, or not at all. (A way back makes do with one: ``restore_origin``.)
 
     :raises TemporaryError: a server was not there; try again
+    :raises AccessRefused: a server does not accept who asks: nothing is said about the backup
     :raises InvalidInput: *place* is the origin, or *point* is of another resource: nothing was restored
     """
     if place.origin:
@@ -128,6 +129,8 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
         checks = driver.prove(point, place)
         driver.store.confirm_replica(point)
         reason = _reason(checks)
+    except AccessRefused:  # says nothing about the backup
+        raise
     except PermanentError as error:
         reason = str(error)
         restore_seconds = restore_seconds or round(time.monotonic() - begun, 3)

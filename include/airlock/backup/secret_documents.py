@@ -26,9 +26,13 @@ class SecretDocumentDriver(DocumentDriver):
         """Return what is compared one by one, by name. Names are recorded as they are and must not be secret."""
         return {name: document}
 
+    def told_apart(self, documents: Mapping[str, Any]) -> Any:
+        """Return what of *documents* the fingerprint tells apart; all of them, where nothing changes by itself."""
+        return dict(documents)
+
     def inspect(self) -> Inspection:
         documents = dict(self.export(Place(origin=True)))
-        content = canonical_json(documents)
+        content = canonical_json(self.told_apart(documents))
         # slow on purpose: a fingerprint is shown to people, and must not help to guess a value
         fingerprint = hashlib.scrypt(content, salt=self.label.encode(), n=2**14, r=8, p=1, dklen=32).hex()
         return Inspection(
@@ -39,11 +43,13 @@ class SecretDocumentDriver(DocumentDriver):
         )
 
     def take(self, write: Write) -> dict[str, Any]:
-        documents = dict(self.export(Place(origin=True)))
+        return self._written(write, dict(self.export(Place(origin=True))))
+
+    def _written(self, write: Write, documents: Mapping[str, Any]) -> dict[str, Any]:
         if not documents:
             raise InvalidInput(f"{self.label}: nothing is there to back up; check the driver's options")
         key = secrets.token_hex(32)
-        write("documents.json", [canonical_json({"digest_key": key, "documents": documents})])
+        write("documents.json", [canonical_json({"digest_key": key, "documents": dict(documents)})])
         return {"documents": self._digests(key, documents)}
 
     def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
@@ -72,9 +78,7 @@ class SecretDocumentDriver(DocumentDriver):
     def _part(self, point: RecoveryPoint, name: str, sort: type) -> Any:
         found = self.stored_json(point).get(name)
         if not isinstance(found, sort):
-            raise BackupDamaged(
-                f"{self.label}: recovery point {point.id} holds no {name}; next: take the backup again"
-            )
+            raise BackupDamaged(f"{self.label}: recovery point {point.id} holds no {name}; next: take the backup again")
         return found
 
     def _digests(self, key: str, documents: Mapping[str, Any]) -> dict[str, str]:

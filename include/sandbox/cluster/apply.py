@@ -20,7 +20,7 @@ UNOWNED_METADATA = frozenset(
 
 
 class Conflict(Exception):
-    """Other managers own fields that an apply without force would change: pairs of manager and field."""
+    """Other managers own fields that an apply without force would change: manager, as it is quoted, and field."""
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         super().__init__(f"{len(fields)} fields are owned by others")
@@ -109,7 +109,8 @@ def server_side_apply(live: Document | None, given: Document, manager: str, *, f
             continue
         others |= paths
         changed = sorted(path for path in wanted & paths if _get(live, path) != _get(given, path))
-        conflicts += [(entry["manager"], "." + ".".join(path)) for path in changed]
+        using = f" using {entry['apiVersion']}" if entry["operation"] == "Update" else ""
+        conflicts += [(f'"{entry["manager"]}"{using}', "." + ".".join(path)) for path in changed]
     if conflicts and not force:
         raise Conflict(conflicts)
     for path in before - wanted - others:

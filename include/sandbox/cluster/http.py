@@ -6,10 +6,6 @@ Run as ``python -m sandbox.cluster.http PORT``; the bearer token comes in ``AIRL
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
-import json
 import os
 import sys
 from typing import Any
@@ -19,19 +15,24 @@ import yaml
 from aiohttp import web
 
 from sandbox.cluster import apply
-from sandbox.cluster.kinds import NAMESPACES, Document, Kind, find, groups, resource_list
-from sandbox.cluster.store import Key, Refused, Store
+from sandbox.cluster.access import Access
+from sandbox.cluster.extensions import delegated
+from sandbox.cluster.kinds import NAMESPACES, Document, Kind, built_in, groups, resource_list
+from sandbox.cluster.listing import page, select
+from sandbox.cluster.refusal import Refused
+from sandbox.cluster.store import Key, Store
 
 GOING_SECONDS = 0.3
 STORE = web.AppKey("store", Store)
-TOKEN = web.AppKey("token", str)
+ACCESS = web.AppKey("access", Access)
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.0-airlock-sandbox", "platform": "linux/amd64"}
 
 
 def application(token: str) -> web.Application:
     """The web application; every request needs *token* as bearer."""
     app = web.Application(middlewares=[_errors], client_max_size=4 * 2**20)
-    app[STORE], app[TOKEN] = Store(), token
+    app[STORE] = store = Store()
+    app[ACCESS] = Access(store, token)
     for path in ("/healthz", "/readyz", "/livez"):
         app.router.add_get(path, _healthy)
     app.router.add_get("/version", _version)
@@ -40,12 +41,14 @@ def application(token: str) -> web.Application:
         app.router.add_get(path, _discover)
     app.router.add_get("/apis/{group}/", _discover)
     app.router.add_get("/apis/{group}/{version}/", _discover)
+    app.router.add_post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", _review)
     for prefix in ("/api/{version:v1}", "/apis/{group}/{version}"):
         # The object's own address first: /api/v1/namespaces/NAME would also read as a collection inside it.
         for middle in ("", "/namespaces/{namespace}"):
             app.router.add_route("*", f"{prefix}{middle}/{{plural}}", _collection)
             app.router.add_route("*", f"{prefix}{middle}/{{plural}}/{{name}}", _object)
-            app.router.add_get(f"{prefix}{middle}/{{plural}}/{{name}}/status", _object)
+            app.router.add_route("*", f"{prefix}{middle}/{{plural}}/{{name}}/status", _status_of_object)
+    app.router.add_post("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", _token)
     return app
 
 
@@ -53,9 +56,7 @@ def application(token: str) -> web.Application:
 async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         if request.path not in ("/healthz", "/readyz", "/livez"):
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), request.app[TOKEN].encode()):
-                raise Refused(401, "Unauthorized", "Unauthorized")
+            request["user"] = request.app[ACCESS].user(request.headers.get("Authorization", ""))
         answer: web.StreamResponse = await handler(request)
         return answer
     except Refused as refused:
@@ -83,12 +84,16 @@ async def _discover(request: web.Request) -> web.Response:
     parts = [part for part in request.path.split("/") if part]
     if parts == ["api"]:
         return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
-    served = {name: _group(name, versions) for name, versions in groups().items()}
+    store = request.app[STORE]
+    elsewhere = delegated(store.list(built_in("apiservices"), None))
+    served = {name: _group(name, versions) for name, versions in {**groups(store.kinds()), **elsewhere}.items()}
     if parts == ["apis"]:
         return web.json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": list(served.values())})
     if parts[0] == "apis" and len(parts) == 2 and parts[1] in served:
         return web.json_response({"kind": "APIGroup", "apiVersion": "v1", **served[parts[1]]})
-    found = resource_list("" if parts[0] == "api" else parts[1], parts[-1])
+    if parts[0] == "apis" and parts[-1] in elsewhere.get(parts[1], ()):
+        return web.Response(status=503, text="service unavailable\n")
+    found = resource_list(store.kinds(), "" if parts[0] == "api" else parts[1], parts[-1])
     if found is None:
         raise web.HTTPNotFound
     return web.json_response(found)
@@ -101,10 +106,21 @@ def _group(name: str, versions: list[str]) -> Document:
 
 def _kind(request: web.Request) -> Kind:
     place = request.match_info
-    kind = find(place.get("group", ""), place["version"], place["plural"])
+    kind = request.app[STORE].find(place.get("group", ""), place["version"], place["plural"])
     if kind is None or (not kind.namespaced and "namespace" in place):
         raise web.HTTPNotFound
+    verb = _verb(request, named="name" in place)
+    # who may do what in a namespace is said there, and so is what is done to it
+    where = place.get("namespace", "") if kind is not NAMESPACES else ""
+    plural = kind.plural + ("/status" if request.path.endswith("/status") else "")
+    request.app[ACCESS].check(request["user"], verb, kind.group, plural, where, place.get("name", ""))
     return kind
+
+
+def _verb(request: web.Request, *, named: bool) -> str:
+    verbs = {"GET": "get" if named else "list", "POST": "create", "PUT": "update", "PATCH": "patch",
+             "DELETE": "delete" if named else "deletecollection"}  # fmt: skip
+    return verbs.get(request.method, request.method.lower())
 
 
 async def _collection(request: web.Request) -> web.Response:
@@ -112,7 +128,7 @@ async def _collection(request: web.Request) -> web.Response:
     if request.method == "GET":
         if "watch" in request.query and request.query["watch"] not in ("0", "false"):
             raise Refused(405, "MethodNotAllowed", "this emulator has no watch: list again instead")
-        return web.json_response(_page(request, kind, _select(request, store.list(kind, namespace)), store.version))
+        return web.json_response(page(request, kind, select(request, store.list(kind, namespace)), store.version))
     if kind.namespaced and namespace is None:
         raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     if request.method == "POST":
@@ -120,7 +136,7 @@ async def _collection(request: web.Request) -> web.Response:
         made = store.create(kind, namespace or "", document, _owner(request), dry_run=_dry_run(request))
         return web.json_response(made, status=201)
     if request.method == "DELETE" and kind.namespaced:
-        gone = _select(request, store.list(kind, namespace))
+        gone = select(request, store.list(kind, namespace))
         for item in gone:
             store.delete(kind, namespace or "", item["metadata"]["name"], dry_run=_dry_run(request))
         return web.json_response({"kind": f"{kind.name}List", "apiVersion": kind.api_version, "items": gone})
@@ -134,7 +150,8 @@ async def _object(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     if request.method == "GET":
         return web.json_response(store.get(kind, *key))
-    dry_run = _dry_run(request)
+    options = await _body(request) if request.method == "DELETE" and request.can_read_body else {}
+    dry_run = _dry_run(request) or options.get("dryRun") == ["All"]
     if request.method == "PUT":
         owner = (_owner(request), "Update")
         return web.json_response(
@@ -143,14 +160,38 @@ async def _object(request: web.Request) -> web.Response:
     if request.method == "PATCH":
         return await _patch(request, kind, key)
     if request.method == "DELETE":
-        gone = store.delete(kind, *key, dry_run=dry_run)
+        gone = store.delete(kind, *key, dry_run=dry_run, options=options)
         if kind is NAMESPACES and not dry_run:
             asyncio.get_running_loop().call_later(GOING_SECONDS, store.finish_namespace, key[1])
+            return web.json_response(gone)
+        if gone["metadata"].get("deletionTimestamp"):
             return web.json_response(gone)
         details = {"name": key[1], "kind": kind.plural, "uid": gone["metadata"]["uid"]}
         body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
         return web.json_response(body)
     raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
+async def _status_of_object(request: web.Request) -> web.Response:
+    kind, store = _kind(request), request.app[STORE]
+    live = store.get(kind, request.match_info.get("namespace", ""), request.match_info["name"])
+    if request.method == "GET":
+        return web.json_response(live)
+    if request.method not in ("PUT", "PATCH"):
+        raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    given = await _body(request)
+    after = given if request.method == "PUT" else apply.merge_patch(live, given)
+    return web.json_response(store.set_status(kind, live, after.get("status") or {}, dry_run=_dry_run(request)))
+
+
+async def _review(request: web.Request) -> web.Response:
+    return web.json_response(request.app[ACCESS].review(request["user"], await _body(request)), status=201)
+
+
+async def _token(request: web.Request) -> web.Response:
+    place = request.match_info
+    request.app[ACCESS].check(request["user"], "create", "", "serviceaccounts/token", place["namespace"], place["name"])
+    return web.json_response(request.app[ACCESS].issue(place["namespace"], place["name"]), status=201)
 
 
 async def _patch(request: web.Request, kind: Kind, key: Key) -> web.Response:
@@ -199,55 +240,6 @@ def _dry_run(request: web.Request) -> bool:
     if given not in (None, "", "All"):
         raise Refused(422, "Invalid", f'dryRun: Unsupported value: "{given}": supported values: "All"')
     return given == "All"
-
-
-def _select(request: web.Request, items: list[Document]) -> list[Document]:
-    for field in filter(None, request.query.get("fieldSelector", "").split(",")):
-        path, unequal, wanted = field.partition("!=") if "!=" in field else (field.partition("=")[0], "", field)
-        if not unequal:
-            wanted = field.partition("=")[2].removeprefix("=")
-        key = path.removeprefix("metadata.")
-        if key not in ("name", "namespace"):
-            raise Refused(400, "BadRequest", f"field label not supported: {path}")
-        items = [item for item in items if (item["metadata"].get(key, "") == wanted) != bool(unequal)]
-    for label in filter(None, request.query.get("labelSelector", "").split(",")):
-        items = [item for item in items if _matches(label.strip(), item["metadata"].get("labels") or {})]
-    return items
-
-
-def _matches(label: str, labels: Document) -> bool:
-    if "!=" in label:
-        key, _, value = label.partition("!=")
-        return bool(labels.get(key.strip()) != value.strip())
-    if "=" in label:
-        key, _, value = label.partition("=")
-        return bool(labels.get(key.strip()) == value.removeprefix("=").strip())
-    if " " in label or "(" in label:
-        raise Refused(400, "BadRequest", f"this emulator knows =, != and existence in label selectors, not {label!r}")
-    return label.removeprefix("!") not in labels if label.startswith("!") else label in labels
-
-
-def _page(request: web.Request, kind: Kind, items: list[Document], version: str) -> Document:
-    metadata: Document = {"resourceVersion": version}
-    try:
-        limit = int(request.query.get("limit") or 0)
-        if request.query.get("continue"):
-            after = json.loads(base64.urlsafe_b64decode(request.query["continue"]))
-            items = [item for item in items if _place(item) > after["place"]]
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise Refused(400, "BadRequest", "limit or continue is invalid") from error
-    if limit and len(items) > limit:
-        rest = {"place": _place(items[limit - 1])}
-        metadata["continue"] = base64.urlsafe_b64encode(json.dumps(rest).encode()).decode()
-        metadata["remainingItemCount"] = len(items) - limit
-        items = items[:limit]
-    # As on a real server, the entries of a list carry neither kind nor apiVersion.
-    rows = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in items]
-    return {"kind": f"{kind.name}List", "apiVersion": kind.api_version, "metadata": metadata, "items": rows}
-
-
-def _place(item: Document) -> list[str]:
-    return [item["metadata"].get("namespace", ""), item["metadata"]["name"]]
 
 
 if __name__ == "__main__":

@@ -1,86 +1,138 @@
-"""Turns live Kubernetes objects into documents that can be applied anywhere, and back. Pure: no I/O, no cluster.
+"""Turns live Kubernetes objects into documents that can be compared anywhere, and back. Pure: no I/O, no cluster.
 
-What the server or a controller sets is removed. What would act on the world from a restore test (a load balancer, an
-ingress for the same host, a volume) is *disarmed* in a scratch namespace: its value is kept in an annotation and
-compared from there.
+What the server or a controller sets is removed. What holds only at the origin (addresses, finalizers, who owns which
+field) is kept apart in the document under :data:`ORIGIN`: it is restored there, and nowhere else.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from airlock.backup.drivers.kubernetes.resources import is_kind
 
 HERE = "{namespace}"
 """Stands for the object's own namespace in a document."""
-_DISARMED = "airlock.backup/disarmed"
-_METADATA = ("name", "labels", "annotations")
+ORIGIN = "airlock.backup/origin"
+SCRATCH_MARK = {"app.kubernetes.io/managed-by": "airlock"}
+SUSPENDED = "airlock.backup/suspended-was"
+"""On a Job that was made again suspended: what ``suspend`` was."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+SCALED = (("apps", ("Deployment", "StatefulSet", "ReplicaSet")), ("", ("ReplicationController",)))
 _SERVER_ANNOTATIONS = (
-    "kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/", "pv.kubernetes.io/",
-    "volume.kubernetes.io/", "volume.beta.kubernetes.io/", "control-plane.alpha.kubernetes.io/", "autoscaling.alpha.",
+    "deployment.kubernetes.io/", "pv.kubernetes.io/", "deprecated.daemonset.template.generation",
+    "volume.kubernetes.io/", "volume.beta.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/",
+    "autoscaling.alpha.kubernetes.io/", "endpoints.kubernetes.io/last-change-trigger-time",
+    "rollout.argoproj.io/revision", "cattle.io/status", "batch.kubernetes.io/job-tracking",
 )  # fmt: skip
-_JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
-# kind -> field of spec -> what a scratch namespace gets instead (None: the field is left out)
-_HARMLESS: Mapping[str, Mapping[str, Any]] = {
-    "Service": {"type": "ClusterIP", "externalIPs": None, "externalName": None, "loadBalancerIP": None,
-                "loadBalancerClass": None, "loadBalancerSourceRanges": None, "externalTrafficPolicy": None,
-                "allocateLoadBalancerNodePorts": None},
-    "Ingress": {"ingressClassName": "airlock-none"},
-    "PersistentVolumeClaim": {"storageClassName": "", "dataSource": None, "dataSourceRef": None},
-}  # fmt: skip
+# put there when they are needed by who needs them; restored by hand they would hold an object for ever
+_SERVER_FINALIZERS = frozenset({
+    "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "service.kubernetes.io/load-balancer-cleanup",
+    "foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking", "kubernetes",
+})  # fmt: skip
+JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
-def is_managed(live: Mapping[str, Any]) -> bool:
-    """Return whether a controller or the cluster itself makes this object, so that it must not be restored."""
-    metadata = live["metadata"]
-    return bool(
-        metadata.get("ownerReferences")
-        or metadata.get("deletionTimestamp")
-        or live.get("type") in ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token")
-        or (live.get("kind") == "ConfigMap" and metadata["name"] in ("kube-root-ca.crt", "openshift-service-ca.crt"))
-        or (live.get("kind") == "ResourceQuota" and metadata["name"] == "airlock-no-pods")
-    )
+def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) -> dict[str, Any]:
+    """Return *live* in canonical form, with *namespace* replaced by :data:`HERE`.
+
+    :param autoscaled: an autoscaler decides on ``spec.replicas``, so that it belongs to the moment
+    """
+    document: dict[str, Any] = _without_nothing({k: v for k, v in live.items() if k not in ("status", ORIGIN)})
+    metadata = document["metadata"]
+    origin: dict[str, Any] = {}
+    annotations = dict(metadata.get("annotations") or {})
+    if LAST_APPLIED in annotations:
+        origin["last_applied"] = annotations.pop(LAST_APPLIED)
+    suspended = annotations.pop(SUSPENDED, None)
+    annotations = {key: value for key, value in annotations.items() if not is_of_the_server(key)}
+    if finalizers := sorted(set(metadata.get("finalizers") or ()) - _SERVER_FINALIZERS):
+        origin["finalizers"] = finalizers
+    if managers := [entry for entry in metadata.get("managedFields") or () if not entry.get("subresource")]:
+        origin["managers"] = managers
+    document["metadata"] = {"name": metadata["name"]}
+    for field, value in (("labels", metadata.get("labels")), ("annotations", annotations)):
+        if value:
+            document["metadata"][field] = value
+    spec = document.get("spec")
+    if isinstance(spec, dict):
+        _clean_spec(document, spec, origin)
+        if autoscaled and "replicas" in spec:
+            origin["replicas"] = spec.pop("replicas")
+    if suspended is not None and is_kind(document, "batch", "Job"):
+        _put(document["spec"], "suspend", json.loads(suspended))
+    _clean_rest(document, namespace)
+    return {**document, ORIGIN: origin} if origin else document
 
 
-def clean(live: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    """Return *live* in canonical form, with what was disarmed put back and *namespace* replaced by :data:`HERE`."""
-    document: dict[str, Any] = _without_nothing({key: value for key, value in live.items() if key != "status"})
-    metadata = {key: document["metadata"][key] for key in _METADATA if document["metadata"].get(key)}
-    annotations = dict(metadata.pop("annotations", {}))
-    disarmed = json.loads(annotations.pop(_DISARMED, "{}"))
-    annotations = {key: value for key, value in annotations.items() if not key.startswith(_SERVER_ANNOTATIONS)}
-    document["metadata"] = {**metadata, **({"annotations": annotations} if annotations else {})}
-    spec = document.get("spec", {})
-    for field, value in disarmed.items():
-        spec.pop(field, None)
-        if value is not None:
-            spec[field] = value
-    _clean_kind(document, spec)
-    for subject in document.get("subjects", ()):
-        if subject.get("namespace") == namespace:
-            subject["namespace"] = HERE
-    if document.get("kind") == "ServiceAccount":
-        document.pop("secrets", None)  # tokens that a controller made
-    return document
+def comparable(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be the same wherever *document* is restored."""
+    return {key: value for key, value in document.items() if key != ORIGIN}
 
 
-def _clean_kind(document: dict[str, Any], spec: dict[str, Any]) -> None:
-    kind = document.get("kind")
-    if kind == "Service":
-        if spec.get("clusterIP") != "None":
-            spec.pop("clusterIP", None)
-        for field in ("clusterIPs", "healthCheckNodePort"):
-            spec.pop(field, None)
-        for port in spec.get("ports", ()):
-            port.pop("nodePort", None)
-    elif kind == "PersistentVolumeClaim":
+def is_of_the_server(annotation: str) -> bool:
+    """Return whether the server or a controller writes this annotation."""
+    return annotation.startswith(_SERVER_ANNOTATIONS)
+
+
+def _clean_spec(document: dict[str, Any], spec: dict[str, Any], origin: dict[str, Any]) -> None:
+    if is_kind(document, "", "Service"):
+        _clean_service(spec, origin)
+    elif is_kind(document, "", "PersistentVolumeClaim"):
         spec.pop("volumeName", None)
-    elif kind == "Job" and not spec.get("manualSelector"):
+    elif is_kind(document, "", "Namespace"):
+        spec.pop("finalizers", None)
+    elif is_kind(document, "batch", "Job") and not spec.get("manualSelector"):
         spec.pop("selector", None)
-        labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
-        for name in _JOB_LABELS:
+        labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
+        for name in JOB_LABELS:
             labels.pop(name, None)
+        own = document["metadata"].get("labels") or {}
+        kept = {name: value for name, value in own.items() if name not in JOB_LABELS}
+        if own and not kept:
+            del document["metadata"]["labels"]
+        elif own:
+            document["metadata"]["labels"] = kept
+
+
+def _clean_service(spec: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Keep addresses and node ports apart: no second Service can have them."""
+    held = ("clusterIP", "clusterIPs", "healthCheckNodePort")
+    addresses: dict[str, Any] = {field: spec.pop(field) for field in held if field in spec}
+    if addresses.get("clusterIP") == "None":
+        spec["clusterIP"] = "None"
+        addresses = {}
+    ports = [port.pop("nodePort", None) for port in spec.get("ports") or ()]
+    if any(ports):
+        addresses["nodePorts"] = ports
+    if addresses:
+        origin["addresses"] = addresses
+
+
+def _clean_rest(document: dict[str, Any], namespace: str) -> None:
+    if is_kind(document, "rbac.authorization.k8s.io", "RoleBinding"):
+        for subject in document.get("subjects") or ():
+            if subject.get("namespace") == namespace:
+                subject["namespace"] = HERE
+    elif is_kind(document, "", "ServiceAccount"):
+        made = _token_names(document["metadata"]["name"])
+        kept = [entry for entry in document.pop("secrets", None) or () if not made.fullmatch(entry.get("name", ""))]
+        if kept:
+            document["secrets"] = kept
+    elif is_kind(document, "", "Namespace"):
+        document["metadata"]["name"] = HERE
+        labels = document["metadata"].get("labels") or {}
+        labels.pop("kubernetes.io/metadata.name", None)
+        if not labels:
+            document["metadata"].pop("labels", None)
+        document.pop("spec", None)
+
+
+def _token_names(account: str) -> re.Pattern[str]:
+    return re.compile(re.escape(account) + r"-(token|dockercfg)-[a-z0-9]{5}")
 
 
 def _without_nothing(value: Any) -> Any:
@@ -89,25 +141,39 @@ def _without_nothing(value: Any) -> Any:
     return [_without_nothing(inner) for inner in value] if isinstance(value, list) else value
 
 
-def placed(document: Mapping[str, Any], namespace: str, *, scratch: bool) -> dict[str, Any]:
-    """Return *document* as it is sent to *namespace*; in a scratch namespace it is disarmed."""
-    sent = copy.deepcopy(dict(document))
-    sent["metadata"]["namespace"] = namespace
-    for subject in sent.get("subjects", ()):
+def sent(document: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """Return *document* as it is sent to *namespace*, without what holds only at the origin."""
+    found = copy.deepcopy(comparable(document))
+    if is_kind(found, "", "Namespace"):
+        found["metadata"]["name"] = namespace
+        return found
+    found["metadata"]["namespace"] = namespace
+    for subject in found.get("subjects") or () if is_kind(found, "rbac.authorization.k8s.io", "RoleBinding") else ():
         if subject.get("namespace") == HERE:
             subject["namespace"] = namespace
-    harmless = _HARMLESS.get(sent.get("kind", ""), {}) if scratch else {}
-    spec = sent.get("spec", {})
-    kept: dict[str, Any] = {}
-    for field, value in harmless.items():
-        present = field in spec
-        if not present and field != "ingressClassName" and value in (None, "ClusterIP"):
-            continue
-        if present and spec[field] == value:
-            continue
-        kept[field] = spec.pop(field, None)
-        if value is not None:
-            spec[field] = value
-    if kept:
-        sent["metadata"].setdefault("annotations", {})[_DISARMED] = json.dumps(kept, sort_keys=True)
-    return sent
+    return found
+
+
+def sent_home(document: Mapping[str, Any], namespace: str, taken: Collection[str] = ()) -> dict[str, Any]:
+    """Return *document* as it is sent to its origin, with what holds only there, but for addresses that are *taken*."""
+    found = sent(document, namespace)
+    origin = document.get(ORIGIN) or {}
+    if "last_applied" in origin:
+        found["metadata"].setdefault("annotations", {})[LAST_APPLIED] = origin["last_applied"]
+    if "finalizers" in origin:
+        found["metadata"]["finalizers"] = list(origin["finalizers"])
+    if "replicas" in origin:
+        found["spec"]["replicas"] = origin["replicas"]
+    given = {field: value for field, value in (origin.get("addresses") or {}).items() if field not in taken}
+    for port, number in zip(found.get("spec", {}).get("ports") or (), given.pop("nodePorts", ()), strict=False):
+        _put(port, "nodePort", number)
+    if given:
+        found["spec"].update(given)
+    return found
+
+
+def _put(target: dict[str, Any], field: str, value: Any) -> None:
+    if value is None:
+        target.pop(field, None)
+    else:
+        target[field] = value

@@ -1,45 +1,27 @@
-"""One Kubernetes API server as a driver sees it: discovery, paged lists, apply, delete, and its errors in our words.
+"""One Kubernetes API server as a driver sees it: discovery, paged lists, create, replace, delete, and its refusals.
 
-Knows the provider's hook and HTTP; knows no backup. Written against real API servers: expired pages, throttling,
-objects that go away slowly.
+Knows HTTP as Kubernetes speaks it; knows no backup. Written against real API servers: expired pages, throttling,
+objects that go away slowly, aggregated APIs that are down. Writes are plain POST and PUT: server-side apply refuses
+what a real object may hold (two entries of a list with one key), and takes fields from their owners.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from airlock.connections import connection as airflow_connection
+from airlock.backup.drivers.kubernetes import refusals
+from airlock.backup.drivers.kubernetes.login import open_client
+from airlock.backup.drivers.kubernetes.resources import ApiResource, Served, listed, version_path, versions_of
 from airlock.errors import PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 _PAGE = 250
 _RESTARTS = 3
 _GONE_SECONDS = 300
-_FIELD_MANAGER = "airlock"
-
-
-@dataclass(frozen=True)
-class ApiResource:
-    """One listable, namespaced resource, such as ``deployments`` of ``apps/v1``."""
-
-    api_version: str
-    plural: str
-    kind: str
-
-    @property
-    def name(self) -> str:
-        """Return ``plural`` or ``plural.group``."""
-        group = self.api_version.rpartition("/")[0]
-        return f"{self.plural}.{group}" if group else self.plural
-
-    def path(self, namespace: str, name: str = "") -> str:
-        """Return the address of the collection in *namespace*, or of one object."""
-        root = "/apis" if "/" in self.api_version else "/api"
-        return f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+_MANAGER = "airlock"
 
 
 class Cluster:
@@ -51,41 +33,35 @@ class Cluster:
         :raises UnknownName: Airflow has no such connection
         :raises PermanentError: the connection's kube config cannot be used
         """
-        from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-        from kubernetes.config import ConfigException
-
-        airflow_connection(connection)
         self._label, self._connection = label, connection
-        # at DEBUG the client logs the body of every answer, and with it the content of Secrets
-        logging.getLogger("kubernetes.client.rest").setLevel(logging.INFO)
-        try:
-            self._api: Any = KubernetesHook(conn_id=connection).get_conn()
-        except (ConfigException, OSError) as error:
-            raise PermanentError(
-                f"{label}: the kube config of connection {connection} cannot be used: {error}"
-            ) from error
+        self._api: Any = open_client(connection, label)
+        self._served: Served | None = None
 
-    def resources(self) -> list[ApiResource]:
-        """Return what can be listed and patched inside a namespace, each in its group's preferred version."""
-        versions = ["v1"]
-        versions += [group["preferredVersion"]["groupVersion"] for group in self.call("GET", "/apis")["groups"]]
-        found = []
-        for version in versions:
-            root = "/apis" if "/" in version else "/api"
-            listed = self.call("GET", f"{root}/{version}")
-            found += [
-                ApiResource(version, entry["name"], entry["kind"])
-                for entry in listed.get("resources", ())
-                if entry.get("namespaced") and "/" not in entry["name"] and {"list", "patch"} <= set(entry["verbs"])
-            ]
-        return found
+    def served(self, ignored: Callable[[str], bool]) -> Served:
+        """Return what can be listed and written inside a namespace; groups that are *ignored* are not asked for.
+
+        :raises TemporaryError: a group is announced but does not answer, as when an aggregated API is down
+        """
+        if self._served is None:
+            groups = [group for group in self.call("GET", "/apis")["groups"] if not ignored(group["name"])]
+            versions = ["v1", *(version for group in groups for version in versions_of(group))]
+            by_version, down = {}, {}
+            for version in versions:
+                try:
+                    by_version[version] = listed(version, self.call("GET", version_path(version)))
+                except (TemporaryError, refusals.Absent) as error:
+                    if version == "v1" or isinstance(error, refusals.Unanswered):
+                        raise
+                    down[version] = str(error)
+            self._served = Served(by_version, down)
+        return self._served
 
     def list(self, resource: ApiResource, namespace: str, label_selector: str = "") -> list[dict[str, Any]]:
         """Return every object of *resource* in *namespace*, in pages; begins again when a page's token expires."""
         for _ in range(_RESTARTS):
             try:
                 return list(self._pages(resource, namespace, label_selector))
-            except _Expired:
+            except refusals.Expired:
                 log.info("%s: the list of %s in %s expired, it begins again", self._label, resource.name, namespace)
         raise TemporaryError(
             f"{self._label}: the list of {resource.name} in namespace {namespace} expired {_RESTARTS} times; "
@@ -97,7 +73,9 @@ class Cluster:
         while True:
             query = {"limit": str(_PAGE), "labelSelector": label_selector, "continue": token}
             page = self.call("GET", resource.path(namespace), {key: value for key, value in query.items() if value})
-            yield from page.get("items") or ()
+            for item in page.get("items") or ():
+                # entries of a list carry neither
+                yield {**item, "apiVersion": resource.api_version, "kind": resource.kind}
             token = page.get("metadata", {}).get("continue") or ""
             if not token:
                 return
@@ -106,34 +84,51 @@ class Cluster:
         """Return the object at *path*, or None when there is none."""
         try:
             return self.call("GET", path)
-        except _Absent:
+        except refusals.Absent:
             return None
 
-    def apply(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Apply *document* by server-side apply, taking over fields that others own."""
-        query = {"fieldManager": _FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
-        return self.call("PATCH", path, query, document, "application/apply-patch+yaml")
+    def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Create *document* in the collection at *path*.
+
+        :raises Exists: an object of this name is there already
+        """
+        return self.call("POST", path, _query(dry_run), document)
 
     def replace(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Replace the object at *path* as a whole."""
-        query = {"fieldManager": _FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        return self.call("PUT", path, query, document)
+        return self.call("PUT", path, _query(dry_run), document)
 
-    def delete(self, path: str, *, wait: bool = False) -> None:
-        """Delete the object at *path* with what belongs to it; succeeds when nothing is there.
+    def merge(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Change the object at *path* by a merge patch."""
+        return self.call("PATCH", path, _query(False), patch, "application/merge-patch+json")
 
+    def delete(
+        self, path: str, *, uid: str = "", policy: str = "Background", dry_run: bool = False, wait: bool = False
+    ) -> None:
+        """Delete the object at *path*, but no other than *uid*; succeeds when nothing is there.
+
+        :param policy: what becomes of what belongs to it: ``Background`` deletes it too, ``Orphan`` leaves it
         :raises TemporaryError: with *wait*, it is still there after five minutes
         """
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if dry_run:
+            options["dryRun"] = ["All"]
         try:
-            self.call("DELETE", path, {"propagationPolicy": "Background"})
-        except _Absent:
+            self.call("DELETE", path, None, options)
+        except refusals.Absent:
             return
         deadline = time.monotonic() + _GONE_SECONDS
-        while wait and (left := self.get(path)) is not None:
+        while wait and (left := self.get(path)) is not None and (not uid or left["metadata"].get("uid") == uid):
+            if is_empty_namespace(left):
+                log.warning("%s: %s is empty and goes when all APIs of the cluster answer: %s", self._label, path,
+                            _held_by(left))  # fmt: skip
+                return
             if time.monotonic() > deadline:
                 raise TemporaryError(
-                    f"{self._label}: {path} is still there after {_GONE_SECONDS} s, its state: {left.get('status')}; "
-                    f"look for finalizers that hold it"
+                    f"{self._label}: {path} is still there after {_GONE_SECONDS} s: {_held_by(left)}; "
+                    "look for what must let it go, then try again"
                 )
             time.sleep(0.5)
 
@@ -146,7 +141,7 @@ class Cluster:
         :raises PermanentError: it refuses for good
         """
         from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, LocationValueError
 
         what = f"{self._label}: Kubernetes (connection {self._connection}) {method} {path}"
         headers = {"Accept": "application/json", "Content-Type": form or "application/json"}
@@ -157,46 +152,39 @@ class Cluster:
                 _return_http_data_only=True, _request_timeout=(10, 60),
             )  # fmt: skip
         except ApiException as error:
-            raise self._error(what, error) from error
-        except HTTPError as error:
-            raise TemporaryError(
-                f"{what}: {type(error).__name__}; check that the API server runs, then try again"
+            if not error.status:
+                raise refusals.unreachable(what, error) from error
+            raise refusals.refused(what, error.status, error.reason, error.body, body) from error
+        except (LocationValueError, ValueError, OSError) as error:
+            raise PermanentError(
+                f"{what}: the server or certificate in the kube config of the connection cannot be used "
+                f"({type(error).__name__}); check 'server', and that certificates are base64 of PEM"
             ) from error
+        except HTTPError as error:
+            raise refusals.unreachable(what, error) from error
         if not isinstance(answer, dict):
             raise TemporaryError(f"{what}: the answer is not an object of Kubernetes; check what stands in front of it")
         return answer
 
-    @staticmethod
-    def _error(what: str, error: Any) -> TemporaryError | PermanentError:
-        reason = f"{error.status} {error.reason}"
-        # the server's own sentence; it may quote a document, so only its beginning, and never for an object's body
-        if error.status == 410:
-            return _Expired(f"{what}: {reason}")
-        if error.status == 404:
-            return _Absent(f"{what}: {reason}; check the namespace and the API's version")
-        if error.status in (0, 408, 409, 429) or error.status >= 500:
-            return TemporaryError(f"{what}: {reason}; try again later")
-        return PermanentError(f"{what}: {reason}{_told(error.body)}")
+
+def _query(dry_run: bool) -> dict[str, str]:
+    return {"fieldManager": _MANAGER, **({"dryRun": "All"} if dry_run else {})}
 
 
-class _Absent(PermanentError):
-    """Nothing is at this address."""
+def is_empty_namespace(live: Mapping[str, Any]) -> bool:
+    """Return whether *live* is a namespace whose content is gone, and that only waits for an API that is down."""
+    status = live.get("status") or {}
+    states = {condition.get("type"): condition.get("status") for condition in status.get("conditions") or ()}
+    return (
+        status.get("phase") == "Terminating"
+        and states.get("NamespaceDeletionDiscoveryFailure") == "True"
+        and all(states.get(name) == "False" for name in ("NamespaceContentRemaining", "NamespaceFinalizersRemaining"))
+    )
 
 
-class _Expired(TemporaryError):
-    """The token of a page is too old."""
-
-
-def _told(body: Any) -> str:
-    """Return what a ``Status`` answer says of its cause: fields, never values."""
-    import json
-
-    try:
-        status = json.loads(body or "{}")
-    except ValueError:
-        return ""
-    if not isinstance(status, dict):
-        return ""
-    causes = (status.get("details") or {}).get("causes") or ()
-    fields = ", ".join(f"{cause.get('field', '')} ({cause.get('reason', '')})" for cause in causes)
-    return f": {status.get('reason', '')}" + (f" in {fields}" if fields else "")
+def _held_by(live: Mapping[str, Any]) -> str:
+    """Return what holds an object that is to go: its finalizers, or what the namespace's conditions say."""
+    finalizers = live["metadata"].get("finalizers") or []
+    conditions = (live.get("status") or {}).get("conditions") or []
+    told = [f"{c.get('type')}: {c.get('message')}" for c in conditions if c.get("status") == "True"]
+    return "; ".join([*(f"finalizer {name}" for name in finalizers), *told]) or "nothing says what holds it"

@@ -1,39 +1,36 @@
-"""Back up every object of a Kubernetes namespace as manifests, and prove it in a namespace where nothing can run.
+"""Back up every object of a Kubernetes namespace as manifests, prove it where nothing can act on it, and bring it back.
 
-Knows the driver contract; what the API server speaks and what is removed from an object live in the modules beside
-this one.
+Knows the driver contract; what is taken, how an object is cleaned, what a scratch namespace may hold and how the way
+back goes live in the modules beside this one.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from airlock.backup.driver import Capabilities, Place
-from airlock.backup.drivers.kubernetes import cleaning
-from airlock.backup.drivers.kubernetes.cluster import ApiResource, Cluster
+from airlock.backup.driver import Capabilities, Place, Write
+from airlock.backup.drivers.kubernetes import cleaning, rights, sameness, taken
+from airlock.backup.drivers.kubernetes.cluster import Cluster
+from airlock.backup.drivers.kubernetes.comparison import differences
+from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource, Served, by_name, group_of
+from airlock.backup.drivers.kubernetes.scratch import Scratch
+from airlock.backup.drivers.kubernetes.way_back import WayBack
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import ConnectionId
-from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.errors import AccessRefused, InvalidInput, TemporaryError
 from airlock.identity import kubernetes_identity
-from airlock.models import Kind
+from airlock.models import Check, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
-_SKIPPED = frozenset({
-    "events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io", "pods", "bindings",
-    "leases.coordination.k8s.io", "controllerrevisions.apps", "pods.metrics.k8s.io", "podtemplates",
-    "csistoragecapacities.storage.k8s.io",
-})  # fmt: skip
-_FIRST = ("ResourceQuota", "LimitRange", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap",
-          "PersistentVolumeClaim", "Service")  # fmt: skip
-_MARK = {"app.kubernetes.io/managed-by": "airlock"}
-_QUOTA_SECONDS = 30
-_NO_PODS = ApiResource("v1", "resourcequotas", "ResourceQuota")
+_NAMED = 50
+_NAMESPACE_KEY = f"{NAMESPACE.name}/{cleaning.HERE}"
+_PODS = ApiResource("v1", "pods", "Pod")
 
 
 class ManifestsOptions(DriverOptions):
@@ -42,10 +39,20 @@ class ManifestsOptions(DriverOptions):
     connection: ConnectionId = Field(description="Airflow connection of Kubernetes")
     namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="the namespace to back up")
     label_selector: str = Field("", description="only objects with these labels; empty: all of the namespace")
-    exclude: tuple[str, ...] = Field((), description="resources to leave out, as plural or plural.group")
+    exclude: tuple[str, ...] = Field((), description="resources to leave out, as plural, plural.group or *.group")
+    harmless: tuple[str, ...] = Field(
+        (), description="resources (plural.group) that nothing acts on: a restore test creates them, as they are"
+    )
 
     def identities(self) -> tuple[str, ...]:
         return (kubernetes_identity(self.connection, self.namespace),)
+
+
+class Content(NamedTuple):
+    """What is in a namespace: documents to take, and what is left out, by reason."""
+
+    documents: dict[str, dict[str, Any]]
+    left_out: dict[str, list[str]]
 
 
 class ManifestsDriver(SecretDocumentDriver):
@@ -55,129 +62,203 @@ class ManifestsDriver(SecretDocumentDriver):
     Options = ManifestsOptions
     options: ManifestsOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each list at the moment it is read; pods, cluster addresses and node ports are made anew. A "
-        "restore test runs no pod; load balancers, ingress classes and volumes are compared but not made"
+        consistent="each list at the moment it is read. A restore test creates only what nothing acts on, and tries "
+        "all else by a server-side dry run",
+        leaves_out=("what is in volumes", "bare pods, tokens of the cluster and finished Jobs"),
     )
 
+    # --- looking and taking -------------------------------------------------------------------------------------------
+
     def export(self, place: Place) -> Mapping[str, Any]:
-        cluster, namespace = self._cluster(), self._namespace_of(place)
-        if cluster.get(f"/api/v1/namespaces/{namespace}") is None:
-            return {}
-        documents = {}
-        for resource in self._resources(cluster):
-            for item in cluster.list(resource, namespace, self.options.label_selector):
-                # entries of a list carry neither
-                live = {**item, "apiVersion": resource.api_version, "kind": resource.kind}
-                if not cleaning.is_managed(live):
-                    documents[f"{resource.name}/{item['metadata']['name']}"] = cleaning.clean(live, namespace)
-        log.info("%s: %d object(s) read in namespace %s", self.label, len(documents), namespace)
-        return documents
+        if not place.origin:
+            raise InvalidInput(f"{self.label}: what is in a scratch place is told by a proof")
+        cluster = self._cluster()
+        with self._all_missing_rights(cluster):
+            return self._content(cluster).documents
+
+    def told_apart(self, documents: Mapping[str, Any]) -> Any:
+        return {key: cleaning.comparable(document) for key, document in documents.items()}
+
+    def parts(self, name: str, document: Any) -> Mapping[str, Any]:
+        return {name: cleaning.comparable(document)}
+
+    def take(self, write: Write) -> dict[str, Any]:
+        cluster = self._cluster()
+        with self._all_missing_rights(cluster):
+            content = self._content(cluster)
+            pods = cluster.list(_PODS, self.options.namespace, self.options.label_selector)
+        for pod in pods:
+            if not pod["metadata"].get("ownerReferences") and taken.left_out(pod) == taken.POD:
+                content.left_out.setdefault(taken.POD, []).append(f"pods/{pod['metadata']['name']}")
+        for reason, names in sorted(content.left_out.items()):
+            log.warning("%s: not in the backup, %s: %s", self.label, reason, _some(names))
+        facts = self._written(write, content.documents)
+        left_out = [f"{reason}: {_some(names)}" for reason, names in sorted(content.left_out.items())]
+        return {**facts, **({"left_out": left_out} if left_out else {})}
+
+    # --- restoring ----------------------------------------------------------------------------------------------------
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
-        cluster, namespace = self._cluster(), self._namespace_of(place)
-        resources = {resource.name: resource for resource in self._resources(cluster)}
-        self._prepare(cluster, namespace, place)
-        ordered = sorted(documents.items(), key=lambda item: (_rank(item[1]["kind"]), item[0]))
-        unknown = sorted({key.partition("/")[0] for key in documents} - set(resources))
-        if unknown:
-            raise PermanentError(
-                f"{self.label}: the cluster does not serve {', '.join(unknown)}; install what defines them"
-            )
-        held = self.export(place) if place.origin else {}
-        changed = [(key, document) for key, document in ordered if held.get(key) != document]
-        for dry_run in (True, False):  # all of it is tried before any of it is done
-            for key, document in changed:
-                sort, _, name = key.partition("/")
-                path = resources[sort].path(namespace, name)
-                self._put(cluster, path, cleaning.placed(document, namespace, scratch=not place.origin), place,
-                          dry_run=dry_run)  # fmt: skip
-        removed = sorted(set(held) - set(documents))
-        for key in removed:
-            sort, _, name = key.partition("/")
-            cluster.delete(resources[sort].path(namespace, name))
-        log.info("%s: %d of %d object(s) applied to namespace %s, %d removed", self.label, len(changed), len(documents),
-                 namespace, len(removed))  # fmt: skip
+        cluster = self._cluster()
+        with self._all_missing_rights(cluster):
+            resources = self._served(cluster).of_documents(documents, self.label)
+            if place.origin:
+                self._bring_back(cluster, documents, resources)
+            else:
+                self._scratch(cluster, place).restore(documents, resources)
+
+    def _bring_back(self, cluster: Cluster, documents: Mapping[str, Any], resources: Mapping[str, ApiResource]) -> None:
+        namespace = self.options.namespace
+        path = NAMESPACE.path(namespace)
+        live = cluster.get(path)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            raise TemporaryError(f"{self.label}: namespace {namespace} is being deleted; try again when it is gone")
+        if live is None:
+            bare = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cleaning.HERE}}
+            cluster.create("/api/v1/namespaces", cleaning.sent_home(documents.get(_NAMESPACE_KEY, bare), namespace))
+            log.info("%s: namespace %s was gone and is made again", self.label, namespace)
+        served = self._served(cluster)
+        held = self._content(cluster, sameness.versions(documents)).documents
+        every = {**{key: by_name(served.resources())[key.partition("/")[0]] for key in held if key != _NAMESPACE_KEY},
+                 **resources}  # fmt: skip
+        changed = {
+            key: document for key, document in documents.items() if not sameness.is_back(document, held.get(key))
+        }
+        extra = {key: document for key, document in held.items() if key not in documents and key != _NAMESPACE_KEY}
+        way = WayBack(cluster, namespace, self.label, every)
+        way.run(changed, extra)
+        log.info("%s: %d of %d object(s) restored in namespace %s, %d step(s) done", self.label, len(changed),
+                 len(documents), namespace, len(way.done))  # fmt: skip
+
+    def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
+        documents, cluster = self.stored_documents(point), self._cluster()
+        with self._all_missing_rights(cluster):
+            if place.origin:
+                found = self._content(cluster, sameness.versions(documents), finished=True).documents
+            else:
+                resources = self._served(cluster).of_documents(documents, self.label)
+                found = self._scratch(cluster, place).found(documents, resources)
+        added = {key for key, document in found.items() if key not in documents and not sameness.stays(document)}
+        if place.origin and _NAMESPACE_KEY not in documents:
+            added.discard(_NAMESPACE_KEY)
+        recorded: Mapping[str, str] = point.facts["documents"]
+        present = sorted((set(found) & set(recorded)) | added)
+        names = Check(name="names of documents", expected=sorted(recorded), found=present,
+                      ok=sorted(recorded) == present)  # fmt: skip
+        secret = self._part(point, "digest_key", str)
+        stored, digests = self._digests(secret, documents), self._digests(secret, found)
+        checks = [names]
+        for key, expected in sorted(recorded.items()):
+            # what is restored must be what was recorded, and what then is there too
+            digest = digests.get(key) if stored.get(key) == expected else stored.get(key)
+            checks.append(self._compared(key, expected, digest, documents.get(key), found.get(key)))
+        if place.origin:
+            checks += [
+                check for key in sorted(documents) for check in sameness.only_home(key, documents[key], found.get(key))
+            ]
+        return tuple(checks)
 
     def discard(self, place: Place) -> None:
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
-        cluster, namespace = self._cluster(), self._namespace_of(place)
-        path = f"/api/v1/namespaces/{namespace}"
-        live = cluster.get(path)
-        if live is None:
-            return
-        self._refuse_foreign(live, namespace)
-        begun = time.monotonic()
-        cluster.delete(path, wait=True)
-        log.info("%s: scratch namespace %s deleted, gone after %.1f s", self.label, namespace, time.monotonic() - begun)
+        self._scratch(self._cluster(), place).discard()
 
     # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _compared(
+        self, key: str, expected: str, digest: str | None, document: Any, found: dict[str, Any] | None
+    ) -> Check:
+        name = f"content of {key}"
+        if document is None or found is None or digest == expected:
+            return Check(name=name, expected=expected, found=digest, ok=digest == expected)
+        if why := sameness.may_differ(document, found):
+            return Check(name=name, expected=expected, found=f"{digest}: {why}", ok=True)
+        paths = differences(cleaning.comparable(document), cleaning.comparable(found))
+        return Check(name=name, expected=expected, found=f"{digest}: {paths}" if paths else digest, ok=False)
 
     def _cluster(self) -> Cluster:
         return Cluster(self.options.connection, self.label)
 
-    def _namespace_of(self, place: Place) -> str:
-        if not place.origin and not place.name:
+    def _scratch(self, cluster: Cluster, place: Place) -> Scratch:
+        return Scratch(cluster, self._scratch_namespace(place), self.label, self.options.harmless)
+
+    def _scratch_namespace(self, place: Place) -> str:
+        if not place.name:
             raise InvalidInput(f"{self.label}: a scratch place needs a name")
-        return self.options.namespace if place.origin else f"airlock-{place.name.lower()}"
+        return f"airlock-{place.name.lower()}"
 
-    def _resources(self, cluster: Cluster) -> list[ApiResource]:
-        left_out = _SKIPPED | set(self.options.exclude)
-        return [found for found in cluster.resources() if not {found.name, found.plural} & left_out]
+    def _served(self, cluster: Cluster) -> Served:
+        """Return what the cluster serves.
 
-    def _refuse_foreign(self, live: Mapping[str, Any], namespace: str) -> None:
-        labels = live["metadata"].get("labels") or {}
-        if any(labels.get(key) != value for key, value in _MARK.items()):
-            raise PermanentError(
-                f"{self.label}: namespace {namespace} was not made by Airlock and is left alone; rename or remove it"
-            )
-
-    def _prepare(self, cluster: Cluster, namespace: str, place: Place) -> None:
-        """Make the namespace; a scratch one gets a quota that lets no pod start before anything else is put into it."""
-        path = f"/api/v1/namespaces/{namespace}"
-        live = cluster.get(path)
-        if live is not None and live["metadata"].get("deletionTimestamp"):
-            raise TemporaryError(f"{self.label}: namespace {namespace} is being deleted; try again when it is gone")
-        if place.origin:
-            if live is None:
-                cluster.apply(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-            return
-        if live is not None:
-            self._refuse_foreign(live, namespace)
-        metadata = {"name": namespace, "labels": _MARK}
-        cluster.apply(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        log.info("%s: scratch namespace %s made", self.label, namespace)
-        if any(found.name == _NO_PODS.name for found in cluster.resources()):
-            self._allow_no_pods(cluster, namespace)
-
-    def _allow_no_pods(self, cluster: Cluster, namespace: str) -> None:
-        name = "airlock-no-pods"
-        path = _NO_PODS.path(namespace, name)
-        cluster.apply(path, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name},
-                             "spec": {"hard": {"pods": "0"}}})  # fmt: skip
-        deadline = time.monotonic() + _QUOTA_SECONDS
-        while not ((cluster.get(path) or {}).get("status") or {}).get("hard"):
-            if time.monotonic() > deadline:
+        :raises TemporaryError: an aggregated API is down that the service file does not leave out
+        """
+        served = cluster.served(lambda group: group in taken.VIRTUAL_GROUPS)
+        for version, why in served.down.items():
+            group = group_of(version)
+            if not taken.is_given_up(group, self.options.exclude):
+                service = f"{version.rpartition('/')[2]}.{group}"
                 raise TemporaryError(
-                    f"{self.label}: the quota {name} in namespace {namespace} has no effect after {_QUOTA_SECONDS} s: "
-                    f"nothing was restored, because pods could start there"
+                    f"{self.label}: the API {version} is announced and does not answer (APIService {service}): {why}; "
+                    f"repair or remove it, or leave it out with exclude: ['*.{group}']"
                 )
-            time.sleep(0.3)
+            log.warning("%s: the API %s does not answer and is left out, as the service file says", self.label, version)
+        return served
 
-    @staticmethod
-    def _put(cluster: Cluster, path: str, document: dict[str, Any], place: Place, *, dry_run: bool) -> None:
-        live = cluster.get(path) if place.origin else None
-        if live is None:
-            cluster.apply(path, document, dry_run=dry_run)
-            return
-        # an apply would keep the fields that others added after the backup; a replacement does not
-        document["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-        if document["kind"] == "Service" and "clusterIP" not in document.get("spec", {}):
-            document["spec"] |= {key: live["spec"][key] for key in ("clusterIP", "clusterIPs") if key in live["spec"]}
-        if document["kind"] == "PersistentVolumeClaim" and "volumeName" in live.get("spec", {}):
-            document["spec"]["volumeName"] = live["spec"]["volumeName"]
-        cluster.replace(path, document, dry_run=dry_run)
+    def _listed(self, served: Served) -> list[ApiResource]:
+        return [found for found in served.resources() if taken.is_asked_for(found, self.options.exclude)]
+
+    def _content(
+        self, cluster: Cluster, versions: Mapping[str, str] | None = None, *, finished: bool = False
+    ) -> Content:
+        """Read the origin, each resource in the version of *versions* where the cluster serves it; when *finished*
+        is set, also the Jobs that have run to their end."""
+        namespace, content = self.options.namespace, Content({}, {})
+        itself = cluster.get(NAMESPACE.path(namespace))
+        if itself is None:
+            return content
+        served, items = self._served(cluster), {}
+        for resource in self._listed(served):
+            if resource.plural == _PODS.plural and not resource.group:
+                continue
+            exact = served.in_version(resource.name, (versions or {}).get(resource.name, ""))
+            items[resource.name] = cluster.list(exact or resource, namespace, self.options.label_selector)
+        services = {item["metadata"]["name"]: item for item in items.get("services", ())}
+        scaled = taken.autoscaled(item for listing in items.values() for item in listing)
+        if not self.options.label_selector and NAMESPACE.plural not in self.options.exclude:
+            whole = {"apiVersion": "v1", "kind": "Namespace", **itself}
+            content.documents[_NAMESPACE_KEY] = cleaning.clean(whole, namespace)
+        for name, listing in items.items():
+            for live in listing:
+                key = f"{name}/{live['metadata']['name']}"
+                if taken.derived(live, services):
+                    continue
+                if (why := taken.left_out(live)) and not (finished and why == taken.FINISHED):
+                    content.left_out.setdefault(why, []).append(key)
+                    continue
+                content.documents[key] = cleaning.clean(live, namespace, autoscaled=taken.is_autoscaled(live, scaled))
+                if why:
+                    content.documents[key][sameness.FINISHED] = True
+        log.info("%s: %d object(s) read in namespace %s", self.label, len(content.documents), namespace)
+        return content
+
+    @contextmanager
+    def _all_missing_rights(self, cluster: Cluster) -> Iterator[None]:
+        """Name every right that is missing, not only the one that was met first."""
+        try:
+            yield
+        except AccessRefused as error:
+            if "User " not in str(error):
+                raise
+            try:
+                resources = self._listed(self._served(cluster))
+            except (AccessRefused, TemporaryError):
+                raise error from None
+            wanted = rights.needed(resources, self.options.namespace, "")
+            lacking = rights.in_words(rights.missing(cluster, wanted))
+            if not lacking:
+                raise
+            raise AccessRefused(f"{error}. All rights that are missing: {lacking}") from error
 
 
-def _rank(kind: str) -> int:
-    return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
+def _some(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

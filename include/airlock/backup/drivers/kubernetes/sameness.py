@@ -1,0 +1,55 @@
+"""When the origin is as it was: what may differ there for a good reason, and what holds only there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airlock.backup.drivers.kubernetes import cleaning, ordering
+from airlock.models import Check
+
+FINISHED = "airlock.backup/finished"
+
+
+def versions(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the version of each resource in *documents*."""
+    return {key.partition("/")[0]: document["apiVersion"] for key, document in documents.items()}
+
+
+def is_back(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
+    """Return whether the origin holds *document* already, with its addresses and finalizers."""
+    if held is None or cleaning.comparable(document) != cleaning.comparable(held):
+        return False
+    ours, theirs = document.get(cleaning.ORIGIN) or {}, held.get(cleaning.ORIGIN) or {}
+    return ours.get("addresses", theirs.get("addresses")) == theirs.get("addresses") and set(
+        ours.get("finalizers") or ()
+    ) <= set(theirs.get("finalizers") or ())
+
+
+def stays(document: Mapping[str, Any]) -> bool:
+    """Return whether an addition to the origin may stay there: it is never removed."""
+    return bool(ordering.why_kept(document) or document.get(FINISHED))
+
+
+def may_differ(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return why *found* is right although it is not what was recorded; empty when it is not right."""
+    if found.get(FINISHED):
+        return "the Job has finished since"
+    if document.get("kind") == "PersistentVolumeClaim" and found["metadata"] == document["metadata"]:
+        ours, theirs = dict(document.get("spec") or {}), dict(found.get("spec") or {})
+        size = ours.pop("resources", None), theirs.pop("resources", None)
+        if ours == theirs and size[0] != size[1]:
+            return "the claim has grown since, and cannot shrink"
+    return ""
+
+
+def only_home(key: str, document: Mapping[str, Any], found: Mapping[str, Any] | None) -> Iterator[Check]:
+    """Yield the checks of what holds only at the origin."""
+    ours, theirs = document.get(cleaning.ORIGIN) or {}, (found or {}).get(cleaning.ORIGIN) or {}
+    if "addresses" in ours:
+        yield Check(name=f"addresses of {key}", expected=ours["addresses"], found=theirs.get("addresses"),
+                    ok=ours["addresses"] == theirs.get("addresses"))  # fmt: skip
+    if "finalizers" in ours:
+        held = theirs.get("finalizers") or []
+        yield Check(name=f"finalizers of {key}", expected=ours["finalizers"], found=held,
+                    ok=set(ours["finalizers"]) <= set(held))  # fmt: skip

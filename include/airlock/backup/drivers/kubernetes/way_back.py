@@ -1,0 +1,248 @@
+"""The way back into the origin: what is changed, in which order, what is made anew, and what is never touched.
+
+Everything is tried by dry runs before anything is done, and all that stands in the way is named at once. Knows the
+rules of Kubernetes' own kinds; of custom ones only that their controllers act when an object goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airlock.backup.drivers.kubernetes import cleaning, ordering, refusals, taken, writing
+from airlock.backup.drivers.kubernetes.cluster import Cluster
+from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
+from airlock.errors import AccessRefused, AirlockError, PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
+Document = dict[str, Any]
+_TRIAL = "airlock-trial"
+# kinds that may be deleted and made again: nothing outside the cluster and no data hangs on them
+_REMADE: Mapping[str, tuple[str, ...]] = {
+    "": ("Service", "Secret", "ConfigMap", "ReplicationController", "Endpoints", "PodTemplate"),
+    "apps": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
+    "rbac.authorization.k8s.io": ("RoleBinding",), "discovery.k8s.io": ("EndpointSlice",),
+    "networking.k8s.io": ("NetworkPolicy",), "policy": ("PodDisruptionBudget",),
+}  # fmt: skip
+_ADDRESS_TAKEN = ("already allocated", "is not in the valid range")
+_ADDRESSES = {"nodePort": ("nodePorts",), "healthCheckNodePort": ("healthCheckNodePort",),
+              "clusterIP": ("clusterIP", "clusterIPs")}  # fmt: skip
+
+
+class WayBack:
+    """One restore into *namespace*. *resources* has the resource of every document's key."""
+
+    def __init__(self, cluster: Cluster, namespace: str, label: str, resources: Mapping[str, ApiResource]) -> None:
+        self._cluster, self._namespace, self._label, self._resources = cluster, namespace, label, resources
+        self.notes: dict[str, str] = {}
+        self.done: list[str] = []
+
+    def run(self, changed: Mapping[str, Document], extra: Mapping[str, Document]) -> None:
+        """Put every *changed* document back and remove what is *extra*.
+
+        :raises PermanentError: something stands in the way, and nothing was changed; or it stopped half way, and what
+            was done is named
+        """
+        removed = {key: document for key, document in extra.items() if not self._kept(key, document)}
+        live = {key: self._live(key) for key in changed}
+        steps = ordering.steps(changed, live, removed)
+        self._try(steps, changed, removed)
+        for number, (act, key) in enumerate(steps):
+            try:
+                if act == ordering.REMOVE:
+                    self._remove(key, dry_run=False)
+                else:
+                    self._put_back(key, changed[key], dry_run=False)
+            except AirlockError as error:
+                raise self._half_way(error, steps[number:]) from error
+            self.done.append(f"{key} {'removed' if act == ordering.REMOVE else 'restored'}")
+        for note in self.notes.values():
+            log.warning("%s: %s", self._label, note)
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        return self._resources[key].path(self._namespace, key.partition("/")[2])
+
+    def _live(self, key: str) -> Document | None:
+        return self._cluster.get(self._path(key))
+
+    def _kept(self, key: str, document: Document) -> bool:
+        """Return whether something that was added after the backup stays, because data goes when it goes."""
+        why = ordering.why_kept(document)
+        if why:
+            self.notes[key] = f"{key} was added after the backup and is left alone: {why}"
+        return bool(why)
+
+    def _try(
+        self, steps: list[tuple[str, str]], changed: Mapping[str, Document], removed: Mapping[str, Document]
+    ) -> None:
+        blockers: dict[str, PermanentError] = {}
+        for act, key in steps:
+            try:
+                if act == ordering.REMOVE:
+                    self._remove(key, dry_run=True)
+                else:
+                    self._put_back(key, changed[key], dry_run=True)
+            except refusals.OverQuota as error:
+                if not removed and not any(ordering.is_quota(document) for document in changed.values()):
+                    blockers[key] = error  # nothing will make room
+            except PermanentError as error:
+                blockers[key] = error
+        if blockers:
+            sort = AccessRefused if all(isinstance(e, AccessRefused) for e in blockers.values()) else PermanentError
+            listed = "; ".join(str(error).removeprefix(f"{self._label}: ") for error in blockers.values())
+            raise sort(
+                f"{self._label}: nothing was changed in namespace {self._namespace}: {len(blockers)} of {len(steps)} "
+                f"step(s) cannot be done: {listed}"
+            )
+
+    def _remove(self, key: str, *, dry_run: bool) -> None:
+        live = self._live(key)
+        if live is not None:
+            self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=dry_run)
+
+    def _put_back(self, key: str, document: Document, *, dry_run: bool) -> None:
+        writing.on_what_is_there(lambda: self._put_once(key, document, dry_run=dry_run))
+
+    def _put_once(self, key: str, document: Document, *, dry_run: bool) -> None:
+        live = self._live(key)
+        if live is None:
+            self._make(key, _to_be_made(document), dry_run=dry_run)
+        elif taken.is_finished(live):
+            self.notes[key] = f"{key} has finished since the backup and is left as it is"
+            return
+        else:
+            try:
+                self._replace(key, document, live, dry_run=dry_run)
+            except refusals.Invalid as error:
+                if self._is_left(key, document, error):
+                    return
+                if not _may_be_remade(document, live):
+                    raise
+                self._remake(key, document, live, dry_run=dry_run)
+        if not dry_run:
+            self._give_back_owners(key, document)
+
+    def _replace(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
+        if is_kind(document, "", "Service"):
+            if _is_headless(document) != _is_headless(live) and "ExternalName" not in (
+                document["spec"].get("type"), live["spec"].get("type"),
+            ):  # fmt: skip
+                # a server takes this change in silence and does not make it
+                raise refusals.Invalid(f"{self._label}: {key}: a Service cannot become headless, or cease to be")
+            fixed = ("clusterIP", "clusterIPs") if not _may_be_remade(document, live) else ()
+            self._asking(key, document, lambda sent: writing.replace(
+                self._cluster, self._resources[key], self._namespace, sent, live, dry_run=dry_run), fixed)  # fmt: skip
+            return
+        if is_kind(document, "", "PersistentVolumeClaim"):
+            self._say_of_claim(key, document, live)
+        sent = cleaning.sent_home(document, self._namespace)
+        if "replicas" in (document.get(cleaning.ORIGIN) or {}):
+            sent["spec"].pop("replicas")  # an autoscaler decides now
+        writing.replace(self._cluster, self._resources[key], self._namespace, sent, live, dry_run=dry_run)
+
+    def _make(self, key: str, document: Document, *, dry_run: bool) -> None:
+        if is_kind(document, "batch", "Job") and cleaning.SUSPENDED in document["metadata"].get("annotations", {}):
+            self.notes[key] = f"{key} was gone and is made again suspended: it would run again; resume it by hand"
+        if is_kind(document, "", "PersistentVolumeClaim"):
+            self.notes[key] = f"{key} was gone: it is made again and gets another volume, without the data"
+        self._asking(key, document, lambda sent: writing.create(
+            self._cluster, self._resources[key], self._namespace, sent, dry_run=dry_run))  # fmt: skip
+
+    def _asking(self, key: str, document: Document, write: Any, taken_already: tuple[str, ...] = ()) -> None:
+        """Write with the recorded addresses; without those that somebody else has by now, which is said."""
+        lost: set[str] = set(taken_already)
+        while True:
+            try:
+                write(cleaning.sent_home(document, self._namespace, lost))
+                return
+            except refusals.Invalid as error:
+                if not any(words in str(error) for words in _ADDRESS_TAKEN):
+                    raise
+                told = str(error).rpartition(": 422")[2]
+                fields = next((f for word, f in _ADDRESSES.items() if word in told), ("clusterIP", "clusterIPs"))
+                if set(fields) <= lost:
+                    raise
+                lost.update(fields)
+                recorded = (document.get(cleaning.ORIGIN) or {}).get("addresses", {}).get(fields[0])
+                self.notes[key] = f"{key}: {fields[0]} {recorded} is taken by another Service, it gets another one"
+
+    def _remake(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
+        """Delete the live object and make it anew: something in it cannot be changed."""
+        if dry_run:
+            trial = cleaning.sent(document, self._namespace)
+            trial["metadata"]["name"] = _TRIAL
+            writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
+            self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=True)
+            return
+        # the pods and claims of a StatefulSet stay and are adopted by the new one
+        policy = "Orphan" if is_kind(document, "apps", "StatefulSet") else "Background"
+        self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], policy=policy, wait=True)
+        self.done.append(f"{key} removed to be made anew")
+        self.notes[key] = f"{key} is made anew, because a field of it cannot be changed"
+        self._make(key, document, dry_run=False)
+
+    def _is_left(self, key: str, document: Document, error: PermanentError) -> bool:
+        """Return whether this object stays as it is: making it anew would lose data, or run something again."""
+        if is_kind(document, "", "PersistentVolumeClaim"):
+            self.notes[key] = f"{key} is another claim by now and is left as it is: {error}"
+        elif is_kind(document, "batch", "Job"):
+            self.notes[key] = f"{key} is another Job by now and is left as it is: {error}"
+        else:
+            return False
+        return True
+
+    def _say_of_claim(self, key: str, document: Document, live: Document) -> None:
+        held = ((live.get("spec") or {}).get("resources") or {}).get("requests") or {}
+        wanted = (document["spec"].get("resources") or {}).get("requests") or {}
+        if writing.grows({"resources": {"requests": wanted}}, held):
+            self.notes[key] = (
+                f"{key} has grown from {wanted.get('storage')} to {held.get('storage')}; a claim cannot shrink"
+            )
+
+    def _give_back_owners(self, key: str, document: Document) -> None:
+        """Give the fields back to the managers that owned them: their next server-side apply meets no other."""
+        managers = (document.get(cleaning.ORIGIN) or {}).get("managers")
+        if not managers:
+            return
+        try:
+            self._cluster.merge(self._path(key), {"metadata": {"managedFields": managers}})
+        except PermanentError as error:
+            log.warning("%s: %s: its fields stay owned by 'airlock': %s", self._label, key, error)
+
+    def _half_way(self, error: AirlockError, left: list[tuple[str, str]]) -> AirlockError:
+        if not self.done:
+            return error
+        sort: type[AirlockError] = TemporaryError if isinstance(error, TemporaryError) else PermanentError
+        rest = ", ".join(key for _, key in left)
+        return sort(
+            f"{error}; the way back of namespace {self._namespace} is half done: done: {', '.join(self.done)}; "
+            f"not done: {rest}; next: mend the cause and restore again, what is done is not done twice"
+        )
+
+
+def _to_be_made(document: Document) -> Document:
+    """Return *document* as it is made anew: a Job that would run is suspended."""
+    if not is_kind(document, "batch", "Job") or document["spec"].get("suspend"):
+        return document
+    annotations = document["metadata"].get("annotations") or {}
+    before = "null" if "suspend" not in document["spec"] else "false"
+    metadata = {**document["metadata"], "annotations": {**annotations, cleaning.SUSPENDED: before}}
+    return {**document, "metadata": metadata, "spec": {**document["spec"], "suspend": True}}
+
+
+def _may_be_remade(document: Document, live: Document) -> bool:
+    if not any(is_kind(document, group, *kinds) for group, kinds in _REMADE.items()):
+        return False
+    if is_kind(document, "", "Service"):
+        # the cloud's load balancer, and its address, would go with the Service
+        return "LoadBalancer" not in (document["spec"].get("type"), live["spec"].get("type"))
+    if is_kind(document, "apps", "StatefulSet"):
+        return bool(document["spec"].get("selector") == (live.get("spec") or {}).get("selector"))
+    return True
+
+
+def _is_headless(service: Document) -> bool:
+    return bool(service["spec"].get("clusterIP") == "None")

@@ -1,0 +1,130 @@
+"""A namespace of a test's own on the API server, and the driver on it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from airlock.backup.driver import Place
+from airlock.backup.drivers.kubernetes.manifests import ManifestsDriver
+from airlock.backup.run import prove
+from airlock.backup.store import BackupStore
+from airlock.models import Kind, Proof, RecoveryPoint, Resource
+from sandbox import kubernetes_api
+from tests.real_servers import set_connection
+
+ORIGIN = Place(origin=True)
+IMAGE = "registry.shop.test/shop:1.0"
+
+
+class Home:
+    """One namespace, its objects and its driver."""
+
+    def __init__(self, server: kubernetes_api.Kubernetes, store: BackupStore, name: str) -> None:
+        self.server, self.store, self.name = server, store, name
+        self.scratch = Place(name=f"s{name[-8:]}")
+
+    def status(self, method: str, path: str, body: Any = None, form: str = "application/json") -> tuple[int, Any]:
+        """The answer to one request, whatever it is. A path without a slash before it lies in the namespace."""
+        if not path.startswith("/"):
+            version, _, rest = path.rpartition(":")
+            root = "/api/v1" if not version else f"/apis/{version}"
+            path = f"{root}/namespaces/{self.name}/{rest}"
+        request = urllib.request.Request(
+            f"{self.server.url}{path}", None if body is None else json.dumps(body).encode(), method=method,
+            headers={"Authorization": f"Bearer {self.server.token}", "Content-Type": form},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            text = error.read()
+            return error.code, json.loads(text) if text.startswith(b"{") else text.decode()
+
+    def ask(self, method: str, path: str, body: Any = None, form: str = "application/json") -> Any:
+        status, answer = self.status(method, path, body, form)
+        assert status < 300, f"{method} {path}: {status} {answer}"
+        return answer
+
+    def make(self, path: str, name: str, **fields: Any) -> Any:
+        metadata = {"name": name, **fields.pop("metadata", {})}
+        return self.ask("POST", path, {"metadata": metadata, **fields})
+
+    def patch(self, path: str, patch: Any) -> Any:
+        return self.ask("PATCH", path, patch, "application/merge-patch+json")
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)
+
+    def exists(self, path: str) -> bool:
+        return self.status("GET", path)[0] == 200
+
+    def gone(self, path: str) -> None:
+        """Delete, and wait until it is gone."""
+        self.ask("DELETE", path)
+        self.until(lambda: not self.exists(path))
+
+    def until(self, true: Callable[[], Any], seconds: float = 40) -> None:
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, "it did not become true"
+            time.sleep(0.1)
+
+    def driver(self, **options: Any) -> ManifestsDriver:
+        given = {"connection": "test_kubernetes", "namespace": self.name, **options}
+        resource = Resource(name="objects", kind=Kind.KUBERNETES, driver="manifests", options=given)
+        return ManifestsDriver(resource, self.store)
+
+    def take(self, **options: Any) -> RecoveryPoint:
+        subject = self.driver(**options)
+        return subject.finish(subject.start(f"point-{secrets.token_hex(4)}"))
+
+    def proven(self, point: RecoveryPoint, **options: Any) -> Proof:
+        """Prove in a scratch place, which is discarded."""
+        subject = self.driver(**options)
+        try:
+            return prove(subject, point, self.scratch)
+        finally:
+            subject.discard(self.scratch)
+
+    def restore(self, point: RecoveryPoint, **options: Any) -> None:
+        self.driver(**options).restore(point, ORIGIN)
+
+    def wrong(self, point: RecoveryPoint, **options: Any) -> list[str]:
+        """What at the origin is not as it was."""
+        return [f"{c.name}: {c.expected} / {c.found}" for c in self.driver(**options).prove(point, ORIGIN) if not c.ok]
+
+
+def pod(**more: Any) -> dict[str, Any]:
+    return {"containers": [{"name": "main", "image": IMAGE}], **more}
+
+
+def workload(labels: dict[str, str] | None = None, replicas: int = 0, **more: Any) -> dict[str, Any]:
+    labels = labels or {"app": "shop"}
+    template = {"metadata": {"labels": labels}, "spec": pod()}
+    return {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template, **more}
+
+
+@pytest.fixture
+def home(
+    kubernetes_server: kubernetes_api.Kubernetes, store: BackupStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Home]:
+    set_connection(
+        monkeypatch, "test_kubernetes", conn_type="kubernetes",
+        extra={"kube_config_path": str(kubernetes_server.kubeconfig)},
+    )  # fmt: skip
+    # the first import of Airflow sets up logging anew, and a test would no longer see what is logged
+    import_module("airflow.providers.cncf.kubernetes.hooks.kubernetes")
+    found = Home(kubernetes_server, store, f"home-{secrets.token_hex(4)}")
+    found.ask("POST", "/api/v1/namespaces", {"metadata": {"name": found.name}})
+    found.until(lambda: found.exists("serviceaccounts/default") and found.exists("configmaps/kube-root-ca.crt"))
+    yield found
+    found.status("DELETE", f"/api/v1/namespaces/{found.name}")

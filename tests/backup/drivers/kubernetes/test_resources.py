@@ -1,0 +1,180 @@
+"""Kinds of others: custom ones that share a name with Kubernetes' own, in several versions, and APIs that are down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource, versions_of
+from airlock.errors import PermanentError, TemporaryError
+from tests.backup.drivers.kubernetes.conftest import Home
+
+ROOT = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+OPEN = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+
+
+def define(home: Home, group: str, kind: str, *versions: str) -> str:
+    """Define a kind of *group* and return the name of the definition."""
+    plural = f"{kind.lower()}es" if kind.endswith("s") else f"{kind.lower()}s"
+    name = f"{plural}.{group}"
+    served = [{"name": v, "served": True, "storage": v == versions[-1], "schema": OPEN} for v in versions]
+    spec = {"group": group, "scope": "Namespaced", "versions": served,
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}}  # fmt: skip
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                  "metadata": {"name": name}, "spec": spec}  # fmt: skip
+    if home.exists(f"{ROOT}/{name}"):
+        live = home.get(f"{ROOT}/{name}")
+        home.ask("PUT", f"{ROOT}/{name}", {**live, "spec": spec})
+    else:
+        home.ask("POST", ROOT, definition)
+    home.until(lambda: all(home.status("GET", f"{group}/{v}:{plural}")[0] == 200 for v in versions))
+    # discovery follows the definitions a moment later
+    home.until(lambda: all(
+        any(entry["name"] == plural for entry in home.status("GET", f"/apis/{group}/{v}")[1].get("resources", ()))
+        for v in versions))  # fmt: skip
+    return name
+
+
+@pytest.fixture
+def group(home: Home) -> Iterator[str]:
+    found = f"{home.name}.example.com"
+    yield found
+    for item in home.get(ROOT)["items"]:
+        if item["spec"]["group"] == found:
+            home.ask("DELETE", f"{ROOT}/{item['metadata']['name']}")
+
+
+ALIKE: dict[str, dict[str, Any]] = {
+    "Job": {"selector": {"a": "b"}, "template": {"metadata": {"labels": {"job-name": "x"}}}},
+    "Service": {"clusterIP": "10.0.0.1", "clusterIPs": ["x"], "ports": [{"nodePort": 1}], "type": "LoadBalancer"},
+    "Ingress": {"rules": [], "ingressClassName": "x"},
+    "PersistentVolumeClaim": {"volumeName": "x", "storageClassName": "y"},
+    "Deployment": {"replicas": 3, "selector": "s"},
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_a_kind_of_another_group_is_only_what_it_says(home: Home, group: str, kind: str) -> None:
+    plural = define(home, group, kind, "v1").partition(".")[0]
+    path = f"{group}/v1:{plural}"
+    body = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": "mine"}, "spec": ALIKE[kind]}
+    home.ask("POST", path, body)
+    point = home.take()
+    proof = home.proven(point)
+    assert proof.ok, proof.reason
+    live = home.get(f"{path}/mine")
+    home.ask("PUT", f"{path}/mine", {**live, "spec": {"other": 1}})
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.get(f"{path}/mine")["spec"] == ALIKE[kind]
+    home.gone(f"{path}/mine")
+    home.restore(point)
+    assert home.get(f"{path}/mine")["spec"] == ALIKE[kind]
+
+
+def test_custom_objects_are_tried_and_never_created_unless_they_are_named_harmless(home: Home, group: str) -> None:
+    define(home, group, "Widget", "v1")
+    body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "a", "labels": {"x": "y"}},
+            "spec": {"host": "shop.test"}}  # fmt: skip
+    home.ask("POST", f"{group}/v1:widgets", body)
+    point = home.take()
+    scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
+    for harmless, created in (((), 0), ((f"widgets.{group}",), 1)):
+        subject = home.driver(harmless=harmless)
+        subject.restore(point, home.scratch)
+        assert [check for check in subject.prove(point, home.scratch) if not check.ok] == []
+        assert len(scratch.get(f"{group}/v1:widgets")["items"]) == created
+        subject.discard(home.scratch)
+
+
+def test_a_document_keeps_its_version_when_a_newer_one_is_served(home: Home, group: str) -> None:
+    define(home, group, "Widget", "v1beta1")
+    body = {"apiVersion": f"{group}/v1beta1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"x": 1}}
+    home.ask("POST", f"{group}/v1beta1:widgets", body)
+    point = home.take()
+    define(home, group, "Widget", "v1beta1", "v1")
+    proof = home.proven(point)
+    assert proof.ok, proof.reason
+    home.patch(f"{group}/v1:widgets/a", {"spec": {"x": 2}})
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.get(f"{group}/v1:widgets/a")["spec"] == {"x": 1}
+
+
+def test_a_kind_that_only_an_older_version_serves_is_taken(home: Home, group: str) -> None:
+    define(home, group, "Route", "v1")
+    define(home, group, "Filter", "v1alpha1")
+    body = {"apiVersion": f"{group}/v1alpha1", "kind": "Filter", "metadata": {"name": "a"}, "spec": {"x": 1}}
+    home.ask("POST", f"{group}/v1alpha1:filters", body)
+    point = home.take()
+    assert f"filters.{group}/a" in point.facts["documents"]
+    assert home.proven(point).ok
+
+
+def test_a_kind_that_is_gone_or_served_otherwise_is_named(home: Home, group: str) -> None:
+    name = define(home, group, "Widget", "v1beta1")
+    body = {"apiVersion": f"{group}/v1beta1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"x": 1}}
+    home.ask("POST", f"{group}/v1beta1:widgets", body)
+    point = home.take()
+    home.gone(f"{ROOT}/{name}")
+    proof = home.proven(point)
+    assert f"does not serve widgets.{group}" in proof.reason
+    with pytest.raises(PermanentError, match="does not serve"):
+        home.restore(point)
+
+
+def test_what_a_controller_would_act_on_when_it_goes_is_left_where_it_is(
+    home: Home, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    define(home, group, "Widget", "v1")
+    home.make("configmaps", "a", data={"a": "1"})
+    point = home.take()
+    for name, metadata in (("plain", {}), ("cascading", {"finalizers": ["example.com/delete-database"]})):
+        body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": name, **metadata}, "spec": {}}
+        home.ask("POST", f"{group}/v1:widgets", body)
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.exists(f"{group}/v1:widgets/cascading")
+    assert not home.exists(f"{group}/v1:widgets/plain")
+    assert "cascading was added after the backup and is left alone" in caplog.text
+    home.patch(f"{group}/v1:widgets/cascading", {"metadata": {"finalizers": None}})
+
+
+SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
+
+
+def test_an_api_that_is_down_is_named_and_may_be_left_out(home: Home) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    down = f"{home.name}.down.example.com"
+    made = []
+    for group, version in (("metrics.k8s.io", "v1beta1"), (down, "v1")):
+        name = f"{version}.{group}"
+        if not home.exists(f"{SERVICES}/{name}"):
+            service = {"group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
+                       "insecureSkipTLSVerify": True,
+                       "service": {"name": "nobody", "namespace": home.name}}  # fmt: skip
+            home.ask("POST", SERVICES, {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+                                        "metadata": {"name": name}, "spec": service})  # fmt: skip
+            made.append(name)
+    try:
+        home.until(lambda: home.status("GET", f"/apis/{down}/v1")[0] == 503)
+        with pytest.raises(TemporaryError, match=rf"APIService v1\.{down}.*exclude"):
+            home.take()
+        for exclude in ((f"*.{down}",), (f"things.{down}",)):
+            point = home.take(exclude=exclude)
+            assert home.proven(point, exclude=exclude).ok
+    finally:
+        for name in made:
+            home.ask("DELETE", f"{SERVICES}/{name}")
+    home.until(lambda: home.status("GET", f"/apis/{down}/v1")[0] == 404)
+    home.take()
+
+
+def test_addresses_are_quoted_and_versions_begin_with_the_preferred_one() -> None:
+    roles = ApiResource("rbac.authorization.k8s.io/v1", "roles", "Role")
+    assert roles.path("shop", "a?b#c d").endswith("/namespaces/shop/roles/a%3Fb%23c%20d")
+    assert NAMESPACE.path("shop") == "/api/v1/namespaces/shop"
+    versions = [{"groupVersion": "a/v2"}, {"groupVersion": "a/v1"}]
+    assert versions_of({"preferredVersion": versions[1], "versions": versions}) == ["a/v1", "a/v2"]

@@ -1,0 +1,160 @@
+"""A restore test: it proves what a cluster would hold, and acts on nothing."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.backup.drivers.kubernetes.conftest import IMAGE, Home, pod, workload
+
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+NAMED = ({"name": "A", "value": "1"}, {"name": "A", "value": "2"})
+TLS = {"tls.crt": base64.b64encode(b"a").decode(), "tls.key": base64.b64encode(b"b").decode()}
+
+
+def odd(home: Home) -> dict[str, dict[str, Any]]:
+    """Objects that a real server holds and that are hard to restore."""
+    twice = pod(imagePullSecrets=[{"name": "a"}, {"name": "a"}])
+    twice["containers"] = [{
+        "name": "main", "image": IMAGE, "env": list(NAMED),
+        "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "TCP", "name": "b"}],
+    }]  # fmt: skip
+    twice["hostAliases"] = [{"ip": "10.0.0.1", "hostnames": ["a"]}, {"ip": "10.0.0.1", "hostnames": ["b"]}]
+    template = {"metadata": {"labels": {"app": "twice"}}, "spec": twice}
+    backend = {"service": {"name": "shop", "port": {"number": 80}}}
+    rules = [{"host": "a.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]
+    return {
+        "services/outside": {"spec": {"type": "ExternalName", "externalName": "db.example.com"}},
+        "services/outside-ports": {
+            "spec": {"type": "ExternalName", "externalName": "x.example.com", "ports": [{"port": 80}]}
+        },
+        "services/node": {"spec": {"type": "NodePort", "ports": [{"port": 80}]}},
+        "services/balanced": {
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "externalTrafficPolicy": "Local"}
+        },
+        "services/headless": {"spec": {"clusterIP": "None", "selector": {"app": "a"}}},
+        "networking.k8s.io/v1:ingresses/old": {
+            "metadata": {"annotations": {"kubernetes.io/ingress.class": "nginx"}}, "spec": {"rules": rules},
+        },
+        "networking.k8s.io/v1:ingresses/new": {"spec": {"ingressClassName": "nginx", "rules": rules}},
+        "apps/v1:deployments/twice": {
+            "spec": {"selector": {"matchLabels": {"app": "twice"}}, "template": template, "replicas": 0}
+        },
+        "persistentvolumeclaims/data": {"spec": {**CLAIM, "storageClassName": "none"}},
+        "persistentvolumeclaims/annotated": {
+            "metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "old"}}, "spec": CLAIM,
+        },
+        "secrets/certificate": {"type": "kubernetes.io/tls", "data": TLS},
+        "configmaps/fixed": {"data": {"a": "1"}, "immutable": True},
+        "serviceaccounts/robot": {"secrets": [{"name": "mine"}], "imagePullSecrets": [{"name": "pull"}]},
+        "resourcequotas/full": {"spec": {"hard": {"configmaps": "1", "services": "1"}}},
+        "limitranges/strict": {"spec": {"limits": [{"type": "PersistentVolumeClaim", "min": {"storage": "9Ti"}}]}},
+        "podtemplates/mine": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": pod()}},
+        "networking.k8s.io/v1:networkpolicies/none": {"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}},
+    }  # fmt: skip
+
+
+def test_what_a_real_server_holds_is_proven(home: Home) -> None:
+    for path, fields in odd(home).items():
+        home.make(path.rpartition("/")[0], path.rpartition("/")[2], **fields)
+    point = home.take()
+    proof = home.proven(point)
+    assert proof.ok, proof.reason
+    keys = {name.rpartition("/")[2] for name in point.facts["documents"]}
+    assert {path.rpartition("/")[2] for path in odd(home)} <= keys
+
+
+def test_lists_with_one_key_twice_come_back(home: Home) -> None:
+    path = "apps/v1:deployments/twice"
+    home.make("apps/v1:deployments", "twice", **odd(home)[path])
+    point = home.take()
+    home.gone(path)
+    home.restore(point)
+    assert home.wrong(point) == []
+    home.patch(path, {"spec": {"paused": True}})
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.get(path)["spec"]["template"]["spec"]["containers"][0]["env"] == list(NAMED)
+
+
+def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
+    home.make("configmaps", "board", data={"a": "1"},
+              metadata={"labels": {"grafana_dashboard": "1"}, "annotations": {"copy.example.com/to": "*"}})  # fmt: skip
+    home.make("batch/v1:jobs", "job", spec={"template": {"spec": pod(restartPolicy="Never")}})
+    home.make("apps/v1:statefulsets", "state", spec=workload(
+        serviceName="a", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": CLAIM}]))  # fmt: skip
+    for path, fields in odd(home).items():
+        home.make(path.rpartition("/")[0], path.rpartition("/")[2], **fields)
+    subject, point = home.driver(), home.take()
+    subject.restore(point, home.scratch)
+    assert [check for check in subject.prove(point, home.scratch) if not check.ok] == []
+    scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
+    for path in ("services", "pods", "persistentvolumeclaims", "apps/v1:deployments", "apps/v1:statefulsets",
+                 "apps/v1:replicasets", "batch/v1:jobs", "networking.k8s.io/v1:ingresses"):  # fmt: skip
+        assert scratch.get(path)["items"] == [], path
+    board = scratch.get("configmaps/board")
+    assert board["data"] == {"a": "1"}
+    assert "labels" not in board["metadata"]
+    assert set(board["metadata"]["annotations"]) == {"airlock.backup/restored"}
+    subject.discard(home.scratch)
+
+
+def test_no_free_volume_of_the_cluster_is_bound(home: Home) -> None:
+    volume = {
+        "metadata": {"name": home.name}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+            "persistentVolumeReclaimPolicy": "Delete", "hostPath": {"path": f"/nowhere/{home.name}"},
+        },
+    }  # fmt: skip
+    home.make("persistentvolumeclaims", "data", spec={**CLAIM, "storageClassName": "none"})
+    home.make("persistentvolumeclaims", "big", spec={**CLAIM, "storageClassName": "",
+                                                     "resources": {"requests": {"storage": "9Ti"}}})  # fmt: skip
+    home.ask("POST", "/api/v1/persistentvolumes", volume)
+    path = f"/api/v1/persistentvolumes/{home.name}"
+    try:
+        home.until(lambda: home.get(path)["status"].get("phase") == "Available")
+        assert home.proven(home.take()).ok
+        live = home.get(path)
+        assert (live["status"]["phase"], live["spec"].get("claimRef")) == ("Available", None)
+    finally:
+        home.ask("DELETE", path)
+
+
+def test_what_the_cluster_puts_into_every_namespace_is_no_difference(home: Home) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    subject, point = home.driver(), home.take()
+    subject.restore(point, home.scratch)
+    scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
+    scratch.make("configmaps", "istio-ca-root-cert", data={"root": "x"})
+    assert [check for check in subject.prove(point, home.scratch) if not check.ok] == []
+    subject.discard(home.scratch)
+
+
+def test_a_difference_names_fields_and_no_value(home: Home) -> None:
+    home.make("secrets", "database", data={"password": base64.b64encode(b"hunter-2").decode()})
+    subject, point = home.driver(), home.take()
+    subject.restore(point, home.scratch)
+    scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
+    other = base64.b64encode(b"other-value").decode()
+    scratch.patch("secrets/database", {"data": {"password": other, "more": other}})
+    (check,) = [check for check in subject.prove(point, home.scratch) if not check.ok]
+    assert check.name == "content of secrets/database"
+    assert str(check.found).endswith(": data.more was added, data.password differs")
+    assert other not in str(check)
+    scratch.ask("DELETE", "secrets/database")
+    names = [check.name for check in subject.prove(point, home.scratch) if not check.ok]
+    assert names == ["names of documents", "content of secrets/database"]
+    subject.discard(home.scratch)
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_restore_test_may_be_repeated_in_a_place_half_filled(home: Home, again: int) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    subject, point = home.driver(), home.take()
+    for _ in range(again):
+        subject.restore(point, home.scratch)
+    assert [check for check in subject.prove(point, home.scratch) if not check.ok] == []
+    subject.discard(home.scratch)
+    subject.discard(home.scratch)

@@ -1,0 +1,92 @@
+"""What is taken of a namespace, what comes back by itself, and what is left out and said."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airlock.backup.drivers.kubernetes import taken
+from tests.backup.drivers.kubernetes.conftest import Home, pod
+
+SLICES = ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")
+
+
+def slices(home: Home) -> str:
+    """Return where this server keeps EndpointSlices."""
+    return next(f"{v}:endpointslices" for v in SLICES if home.status("GET", f"{v}:endpointslices")[0] == 200)
+
+
+def test_addresses_written_by_hand_are_taken_and_those_of_controllers_are_not(home: Home) -> None:
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    home.make("services", "selecting", spec={"selector": {"app": "shop"}, "ports": ports})
+    home.make("services", "outside", spec={"ports": ports})
+    home.make("services", "sliced", spec={"ports": ports})
+    subsets = [{"addresses": [{"ip": "192.0.2.10"}], "ports": ports}]
+    home.make("endpoints", "outside", subsets=subsets)
+    home.make(slices(home), "sliced-1", addressType="IPv4", ports=ports,
+              endpoints=[{"addresses": ["192.0.2.11"]}],
+              metadata={"labels": {"kubernetes.io/service-name": "sliced"}})  # fmt: skip
+    home.make("endpoints", "leader", metadata={"annotations": {"control-plane.alpha.kubernetes.io/leader": "{}"}})
+    home.until(lambda: len(home.get(slices(home))["items"]) >= 1)
+    point = home.take()
+    ends = {name for name in point.facts["documents"] if name.startswith("endpoint")}
+    assert ends == {"endpoints/outside", "endpointslices.discovery.k8s.io/sliced-1"}
+    assert home.proven(point).ok
+    home.gone("endpoints/outside")
+    home.gone(f"{slices(home)}/sliced-1")
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.get("endpoints/outside")["subsets"][0]["addresses"] == [{"ip": "192.0.2.10"}]
+
+
+def test_what_nobody_would_make_again_is_said(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    home.make("pods", "bare", spec=pod())
+    home.make("podtemplates", "mine", template={"metadata": {"labels": {"a": "b"}}, "spec": pod()})
+    home.make("secrets", "token", type="kubernetes.io/service-account-token",
+              metadata={"annotations": {"kubernetes.io/service-account.name": "default"}})  # fmt: skip
+    home.make("configmaps", "going", metadata={"finalizers": ["example.com/hold"]})
+    home.ask("DELETE", "configmaps/going")
+    caplog.set_level(logging.WARNING)
+    point = home.take()
+    assert "podtemplates/mine" in point.facts["documents"]
+    left_out = point.facts["left_out"]
+    assert f"{taken.POD}: pods/bare" in left_out
+    assert any(line.startswith(taken.TOKEN) and "secrets/token" in line for line in left_out)
+    assert f"{taken.GOING}: configmaps/going" in left_out
+    assert "a pod that nothing would start again: pods/bare" in caplog.text
+    home.patch("configmaps/going", {"metadata": {"finalizers": None}})
+
+
+def test_what_belongs_to_another_object_without_a_controller_is_said(home: Home) -> None:
+    account = home.get("serviceaccounts/default")["metadata"]
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "default", "uid": account["uid"]}
+    home.make("configmaps", "owned", metadata={"ownerReferences": [owner]})
+    home.make("configmaps", "derived", metadata={"ownerReferences": [{**owner, "controller": True}]})
+    point = home.take()
+    assert f"{taken.OWNED}: configmaps/owned" in point.facts["left_out"]
+    assert "derived" not in str(point.facts["left_out"])
+
+
+def test_looking_twice_gives_the_same_fingerprint_while_only_owners_and_tokens_move(home: Home) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    before = home.driver().inspect()
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "1"}}
+    path = f"/api/v1/namespaces/{home.name}/configmaps/a?fieldManager=other"
+    home.ask("PATCH", path, document, "application/apply-patch+yaml")
+    assert home.driver().inspect() == before
+    home.patch("configmaps/a", {"data": {"a": "2"}})
+    assert home.driver().inspect().fingerprint != before.fingerprint
+
+
+def test_excluding_leaves_out_plural_group_and_whole_groups(home: Home) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    home.make("apps/v1:deployments", "shop", spec={
+        "selector": {"matchLabels": {"a": "b"}}, "replicas": 0,
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod()},
+    })  # fmt: skip
+    assert "deployments.apps/shop" in home.take().facts["documents"]
+    for exclude in (("deployments",), ("deployments.apps",), ("*.apps",)):
+        assert "deployments.apps/shop" not in home.take(exclude=exclude).facts["documents"]
+    assert "namespaces/{namespace}" not in home.take(exclude=("namespaces",)).facts["documents"]
