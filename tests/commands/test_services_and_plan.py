@@ -267,3 +267,15 @@ def test_the_check_blames_the_copy_and_not_what_was_copied(folder, capsys):
     assert main(["services", "check", str(folder)]) == 2
     said = capsys.readouterr().out
     assert "billing.yaml:1: service: 'cafe'" in said and "cafe.yaml:1:" not in said
+
+
+def test_the_check_blames_the_newcomer_for_a_target_that_another_service_has(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path / "home"))
+    last_good.keep(folder, [find(folder, "cafe", "live")])
+    for newcomer in ("billing", "zebra"):
+        path = folder / f"{newcomer}.yaml"
+        path.write_text((folder / "cafe.yaml").read_text().replace("service: cafe", f"service: {newcomer}"))
+        assert main(["services", "check", str(folder)]) == 2
+        faults = [line for line in capsys.readouterr().out.splitlines() if "a target of its own" in line]
+        assert faults and all(line.startswith(f"{path}:") for line in faults)
+        path.unlink()

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from airlock import last_good
 from airlock.errors import InvalidInput
-from airlock.overlap import overlaps
+from airlock.overlap import Overlap, overlaps
 from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
@@ -96,7 +96,8 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
     found = overlaps(checked)
     for one in found:
         if one.refused:
-            faults.extend(faults_at(one.other.where, [(("target",), f"{one.sentence}; give each a target of its own")]))
+            where = _newcomer(one, last_good.kept(folder))
+            faults.extend(faults_at(where, [(("target",), f"{one.sentence}; give each a target of its own")]))
     if arguments.folder is None:
         faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
     for fault in faults:
@@ -109,6 +110,15 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
         console.print(escape(f"shared: {one.sentence}"), soft_wrap=True, highlight=False)
     console.print(f"{len(files)} service file(s), {len(checked)} environment(s): no faults", highlight=False)
     return 0
+
+
+def _newcomer(found: Overlap, known: tuple[ServiceEnvironment, ...]) -> ServiceEnvironment:
+    """Return whose fault *found* is: that of the one which was not known as good before, if the other was."""
+    one, other = found.one.where, found.other.where
+    before = {(each.service, each.environment) for each in known}
+    if (one.service, one.environment) not in before and (other.service, other.environment) in before:
+        return one
+    return other
 
 
 def _table(environments: list[ServiceEnvironment]) -> Table:
