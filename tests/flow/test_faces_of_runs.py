@@ -16,7 +16,7 @@ from tests.running_sandbox import Running, answer, running_sandbox
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 DAG = "release.shop.staging"
-FORM = {"version": "1.1", "change_type": "normal", "title": "A better shop", "reason": "Customers ask for it.",
+FORM = {"version": "1.2", "change_type": "normal", "title": "A better shop", "reason": "Customers ask for it.",
         "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **EASY}
 
 
@@ -72,11 +72,11 @@ def test_a_refusal_is_the_one_failure_that_the_run_shows(house: House) -> None:
 def test_a_rejection_is_told_from_a_refusal(house: House) -> None:
     run = house.manager.trigger(DAG, FORM)
     house.until("the request", lambda: house.manager.pending_request(run))
-    assert house.note(run) == "**1.1, under way**: normal change asked for by release-manager: A better shop"
+    assert house.note(run) == "**1.2, under way**: normal change asked for by release-manager: A better shop"
     owner = house.running.demo.client("owner")
     answer(owner, run, "Reject", "not on a Sunday", lambda: int(house.manager.run(run).state != "running"))
     assert house.ended(run).state == "failed"
-    assert house.note(run).startswith("**1.1 → rejected**: ") and "not on a Sunday" in house.note(run)
+    assert house.note(run).startswith("**1.2 → rejected**: ") and "not on a Sunday" in house.note(run)
 
 
 def test_what_settle_brought_back_says_so_on_the_run_and_in_the_log_of_its_last_task(house: House) -> None:
