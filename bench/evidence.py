@@ -16,7 +16,7 @@ from bench import child
 from bench.figure import Figure
 
 RECORDS = 10_000
-LIMITS = {"verify": (5.0, 150.0), "recompute": (30.0, 250.0)}
+LIMITS = {"verify": (5.0, 150.0), "recompute": (30.0, 350.0)}
 """Seconds, and MiB of memory."""
 
 

@@ -35,7 +35,7 @@ def packs_at(path: str) -> list[str]:
     """
     place = objects.root_path(path)
     here = objects.local(place)
-    if here is None or not here.is_dir() or pack.is_one_release(place):
+    if here is None or not objects.is_folder(place) or pack.is_one_release(place):
         return [path]
     found = _zips(here)
     return [*([path] if not found or tree.holds_records(place) else []), *map(str, found)]
