@@ -7,6 +7,7 @@ rules of Kubernetes' own kinds; of custom ones only that their controllers act w
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from airlock.errors import AccessRefused, AirlockError, PermanentError, Temporar
 log = logging.getLogger(__name__)
 Document = dict[str, Any]
 _TRIAL = "airlock-trial"
+_ROOM_SECONDS = 60
 # kinds that may be deleted and made again: nothing outside the cluster and no data hangs on them
 _REMADE: Mapping[str, tuple[str, ...]] = {
     "": ("Service", "Secret", "ConfigMap", "ReplicationController", "Endpoints", "PodTemplate"),
@@ -37,6 +39,7 @@ class WayBack:
         self._cluster, self._namespace, self._label, self._resources = cluster, namespace, label, resources
         self.notes: dict[str, str] = {}
         self.done: list[str] = []
+        self._makes_room = False
 
     def run(self, changed: Mapping[str, Document], extra: Mapping[str, Document]) -> None:
         """Put every *changed* document back and remove what is *extra*.
@@ -47,13 +50,14 @@ class WayBack:
         removed = {key: document for key, document in extra.items() if not self._kept(key, document)}
         live = {key: self._live(key) for key in changed}
         steps = ordering.steps(changed, live, removed)
-        self._try(steps, changed, removed)
+        self._makes_room = bool(removed) or any(ordering.is_quota(document) for document in changed.values())
+        self._try(steps, changed)
         for number, (act, key) in enumerate(steps):
             try:
                 if act == ordering.REMOVE:
                     self._remove(key, dry_run=False)
                 else:
-                    self._put_back(key, changed[key], dry_run=False)
+                    self._put_where_room_is(key, changed[key], wait=bool(self.done))
             except AirlockError as error:
                 raise self._half_way(error, steps[number:]) from error
             self.done.append(f"{key} {'removed' if act == ordering.REMOVE else 'restored'}")
@@ -75,9 +79,7 @@ class WayBack:
             self.notes[key] = f"{key} was added after the backup and is left alone: {why}"
         return bool(why)
 
-    def _try(
-        self, steps: list[tuple[str, str]], changed: Mapping[str, Document], removed: Mapping[str, Document]
-    ) -> None:
+    def _try(self, steps: list[tuple[str, str]], changed: Mapping[str, Document]) -> None:
         blockers: dict[str, PermanentError] = {}
         for act, key in steps:
             try:
@@ -86,8 +88,8 @@ class WayBack:
                 else:
                     self._put_back(key, changed[key], dry_run=True)
             except refusals.OverQuota as error:
-                if not removed and not any(ordering.is_quota(document) for document in changed.values()):
-                    blockers[key] = error  # nothing will make room
+                if not self._makes_room:
+                    blockers[key] = error
             except PermanentError as error:
                 blockers[key] = error
         if blockers:
@@ -102,6 +104,18 @@ class WayBack:
         live = self._live(key)
         if live is not None:
             self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=dry_run)
+
+    def _put_where_room_is(self, key: str, document: Document, *, wait: bool) -> None:
+        """Put *document* back; where something was done before, a quota may count that only some seconds later."""
+        deadline = time.monotonic() + (_ROOM_SECONDS if wait and self._makes_room else 0)
+        while True:
+            try:
+                self._put_back(key, document, dry_run=False)
+                return
+            except refusals.OverQuota:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(1)
 
     def _put_back(self, key: str, document: Document, *, dry_run: bool) -> None:
         writing.on_what_is_there(lambda: self._put_once(key, document, dry_run=dry_run))
