@@ -18,10 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airlock.evidence.comparison import pack_file
 from airlock.evidence.ledger import Ledger
-from airlock.evidence.pack import verify, write_pack
+from airlock.evidence.pack import open_release, verify, write_pack
 from airlock.evidence.seal import seal
-from airlock.models import Record
+from airlock.evidence.statement import PAYLOAD_TYPE, Predicate, SealedRecord, payload, sha256
+from airlock.evidence.stored import record_bytes, record_name
+from airlock.evidence.zipped import zip_of
+from airlock.models import Outcome, Record, canonical_json
 from airlock.signing import Signer, generate_pem
 
 NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)
@@ -285,3 +289,28 @@ def test_what_a_zip_claims_is_limited_before_it_is_read(pack, tmp_path):
     assert any("more than a pack may hold" in problem for problem in verify(path, KEYS).problems)
     path.write_bytes(raw[: end(raw)] + random.Random(1).randbytes(1 << 20) + raw[end(raw) :])
     assert not verify(path, KEYS).ok
+
+
+def test_records_beyond_9999_keep_their_names_and_their_order(tmp_path):
+    records = [Record(release="r-1", type="step", at=NOW + timedelta(seconds=number), actor="t", data={})
+               for number in range(10_001)]
+    records.append(Record(release="r-1", type="outcome", at=NOW + timedelta(days=1), actor="t",
+                          data={"outcome": "promoted"}))
+    stored = {record_name(record): record_bytes(record) for record in records}
+    sealed = tuple(SealedRecord(position=number, name=name, digest=sha256(data))
+                   for number, (name, data) in enumerate(stored.items(), start=1))
+    said = Predicate(service="shop", environment="prod", release="r-1", outcome=Outcome.PROMOTED, sealed_at=NOW,
+                     sequence=1, previous=None, count=len(sealed), records=sealed, public_key=SIGNER.public_pem,
+                     how_to_verify="by hand")
+    files = {"README.txt": b"by hand", "signing-key.pem": SIGNER.public_pem.encode(),
+             "seal.json": canonical_json(SIGNER.sign(PAYLOAD_TYPE, payload(said)))}
+    files |= {pack_file(one): stored[one.name] for one in sealed}
+    path = tmp_path / "r-1.zip"
+    path.write_bytes(zip_of(files))
+    found = open_release(path, KEYS)
+    assert found.report.problems == ()
+    assert [name for name, _ in found.records] == list(stored)
+    assert found.records[-1][1].type == "outcome"
+    del files[pack_file(sealed[10_000])]
+    path.write_bytes(zip_of(files))
+    assert [one[:22] for one in verify(path, KEYS).problems] == ["removed: record 10001 "]
