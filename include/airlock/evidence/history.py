@@ -12,11 +12,12 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import InvalidInput
+from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import chain, comparison, container, objects, tree
 from airlock.evidence.anchor import Anchor, known
 from airlock.evidence.container import Contents
 from airlock.evidence.ledger import SEAL, place_of, unmarked
+from airlock.evidence.open_releases import HOLD, Holder, OpenReleases
 from airlock.evidence.release_check import UNTRUSTED, check_release
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal
@@ -134,9 +135,24 @@ def _check_open(name: Name, place: UPath, contents: Contents, trusted: Keyring |
     else:
         findings.notes.append(f"{label} is not sealed: under way, or left behind by a crash")
     home = place_of(place.parent.parent.parent, name.service, name.environment)
-    read = comparison.read(files, trusted, place.name, home=home)
+    read = comparison.read(files, trusted, place.name, home=home, keep=True)
     findings.wrong(label, [*contents.problems, *(f"altered: {fault}" for fault in read.faults.values()), *read.problems,
-                           *unmarked(marked, files)])
+                           *unmarked(marked, files), *_free(name, place, read)])
+
+
+def _free(name: Name, place: UPath, read: comparison.Readings) -> list[str]:
+    """Return a sentence for all that the release holds by its own record, and that is free in the index of holds."""
+    held = [one.data.get("touches") for _, one in read.records if one.type == HOLD]
+    if not held or name.stream or not isinstance(held[-1], list):
+        return []
+    index, holder = OpenReleases(place.parent.parent.parent), Holder(name.service, name.environment, place.name)
+    try:
+        found = index.holders(map(str, held[-1]))
+    except EvidenceInvalid as error:
+        return [f"altered: {error}"]
+    return [f"removed: it holds {objects.shown(one)} by its own record, and the index of holds says "
+            f"{found[one].release if one in found else 'nobody'}"
+            for one in map(str, held[-1]) if found.get(one) != holder]
 
 
 def _compare_open(name: Name, release: str, anchor: Anchor, findings: Findings) -> None:

@@ -4,16 +4,21 @@ Exists so that nobody reads all history to learn what is going on now. One objec
 ``<root>/.open/``, which is dropped when the release is found sealed: the seal decides, never the index. What a release
 holds is an object of its own under ``<root>/.held/<what>/<number>``, created in one step that only one can win, also in
 an object store, which has no locks. A hold ends with the seal of its holder; the next holder takes the next number, and
-the newest number is never removed, so that nobody can take a place that another took a moment ago. Knows ledgers and
-names; must not know what is held.
+the newest number is never removed, so that nobody can take a place that another took a moment ago.
+
+Neither is signed, and whoever can write the ledgers can remove both. So they only make things quick and first come,
+first served: who holds what is told by the signed record ``HOLD`` in the ledger of each release that is not sealed,
+which ``on_record`` reads. Knows ledgers and names; must not know what is held.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +27,15 @@ from upath import UPath
 from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput
 from airlock.evidence import objects
 from airlock.evidence.ledger import Ledger
+from airlock.models import Record
+from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
 _OPEN, _HELD = ".open", ".held"
 _DIGITS = 8
+HOLD = "hold_resources"
+"""Type of the record that says what a release holds until its seal; its data holds ``touches``, a list of names."""
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,37 @@ class OpenReleases:
                 continue
             found.append(said)
         return tuple(found)
+
+    def on_record(self, keyring: Callable[[Holder], Keyring] | None = None) -> Iterator[tuple[Holder, Record]]:
+        """Yield every release in *root* that holds something by its own record, and that record.
+
+        :param keyring: gives the keys that may have signed the records of a holder; ``None``: anybody may
+        :raises EvidenceInvalid: such a record was altered, or not signed by a trusted key: then nobody knows
+        """
+        for service in self._folders(self._root):
+            for environment in self._folders(self._root / service):
+                names = Ledger(self._root, service, environment)
+                for release in names.unsettled():
+                    if not any(f"-{HOLD}-" in name for name in names.record_names(release)):
+                        continue
+                    holder = Holder(service, environment, release)
+                    ledger = names if keyring is None else Ledger(
+                        self._root, service, environment, keyring=functools.partial(keyring, holder))
+                    record = ledger.latest(release, HOLD)
+                    if record is not None:
+                        yield holder, record
+
+    def free(self, what: Iterable[str]) -> tuple[str, ...]:
+        """Return those of *what* that nobody holds, as far as the index tells."""
+        return tuple(one for one in what if self._holder_of(one)[1] is None)
+
+    def give_back(self, holder: Holder, what: Iterable[str]) -> None:
+        """Let go of what *holder* holds of *what*."""
+        for one in what:
+            number, present = self._holder_of(one)
+            if present == holder:
+                objects.replace(self._folder(one) / f"{number:0{_DIGITS}d}",
+                                _text(Holder(holder.service, holder.environment, "")))
 
     def hold(self, holder: Holder, what: Iterable[str]) -> Mapping[str, Holder]:
         """Take everything in *what* for *holder*, or nothing; return who holds what is taken, empty if all was got.
@@ -132,6 +173,11 @@ class OpenReleases:
             return newest, None
         holder = _holder(objects.parse_json(data, f"{path}"), str(path))
         return newest, None if not holder.release or self._is_over(holder) else holder
+
+    @staticmethod
+    def _folders(folder: UPath) -> tuple[str, ...]:
+        return tuple(name for name in objects.names(folder)
+                     if _NAME.fullmatch(name) and objects.is_folder(folder / name))
 
     def _folder(self, what: str) -> UPath:
         return self._root / _HELD / hashlib.sha256(what.encode()).hexdigest()[:32]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from airlock import last_good, service_file
-from airlock.change.conflicts import OpenChange
-from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence.open_releases import OpenReleases
-from airlock.services import ServiceEnvironment, service_files
+from airlock.change.conflicts import UNDER_WAY, OpenChange
+from airlock.errors import AirlockError, EvidenceInvalid, InvalidInput
+from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.services import ServiceEnvironment, find, service_files
+from airlock.signing import Keyring, keyring_from_connection
 
 log = logging.getLogger(__name__)
 _SAID = re.compile(r"ledger[^\n]*\n(?:(?![^\n]*:\s)[^\n]*\n)*[^\n]*")
@@ -25,20 +26,51 @@ _VEILED = re.compile(r"\\|\*[A-Za-z]")
 """An escape may hide the word, and an alias stands for what is written elsewhere."""
 
 
-def open_changes(environment: ServiceEnvironment) -> tuple[OpenChange, ...]:
-    """Return every open release of the ledgers of *environment* and of all services beside it.
+def open_changes(environment: ServiceEnvironment, keyring: Callable[[], Keyring] | None = None
+                 ) -> tuple[OpenChange, ...]:
+    """Return every open release of the ledgers of *environment* and of all services beside it. Those that are under way
+    are told by what they have on record, whatever the index says.
 
-    :raises EvidenceInvalid: an entry of an index is damaged, so that nobody knows
+    :param keyring: the keys that *environment* trusts; ``None`` says nothing about signatures
+    :raises EvidenceInvalid: an entry of an index, or a record of what is held, is damaged, so that nobody knows
     """
-    found = []
+    found: dict[tuple[str, str, str], OpenChange] = {}
     for root in _roots(environment):
-        for said in OpenReleases(root).all():
-            try:
-                found.append(OpenChange.model_validate(said))
-            except ValidationError as error:
-                raise EvidenceInvalid(f"{root}: an entry of the open releases is damaged, so nobody knows what it "
-                                      f"touches: {error.errors()[0]['msg']}") from error
-    return tuple(found)
+        index = OpenReleases(root)
+        try:
+            said = [OpenChange.model_validate(one) for one in index.all()]
+            found.update(((one.service, one.environment, one.release), one) for one in said)
+            trusted = None if keyring is None else _Keys(environment, keyring)
+            for holder, record in index.on_record(trusted):
+                key = (holder.service, holder.environment, holder.release)
+                known = found.get(key, OpenChange(service=holder.service, environment=holder.environment,
+                                                  release=holder.release, since=record.at))
+                held = {name: record.data[name] for name in ("touches", "version", "until") if name in record.data}
+                found[key] = OpenChange.model_validate(
+                    {**known.model_dump(), "state": UNDER_WAY, "since": record.data["at"], **held})
+        except (ValidationError, KeyError) as error:
+            raise EvidenceInvalid(f"{root}: what is said of an open release is damaged, so nobody knows what it "
+                                  f"touches: {str(error)[:200]}") from error
+    return tuple(found.values())
+
+
+class _Keys:
+    """Whose signature a holder's record must have: that of the service that asks, or of the holder's own service."""
+
+    def __init__(self, environment: ServiceEnvironment, own: Callable[[], Keyring]) -> None:
+        self._environment = environment
+        self._own = own
+
+    def __call__(self, holder: Holder) -> Keyring:
+        own, here = self._own(), self._environment
+        if (holder.service, holder.environment) == (here.service, here.environment):
+            return own
+        try:
+            other = find(Path(here.source).parent, holder.service, holder.environment).signing_connection
+            return own if other == here.signing_connection else keyring_from_connection(other)
+        except AirlockError as error:
+            log.warning("the keys of %s are not known, so those of %s count: %s", holder.service, here.service, error)
+            return own
 
 
 def _roots(environment: ServiceEnvironment) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from airlock.change.planning import build_plan, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
-from airlock.errors import GateRefused, TemporaryError
+from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
 from airlock.evidence.ledger import SEAL
+from airlock.evidence.pack import verify
+from airlock.evidence.stored import parse_stored, record_name, stored_bytes
 from airlock.flow.release import Release
 from airlock.flow.stages import conflicts
 from airlock.models import Plan, utc_now
@@ -121,3 +124,83 @@ def test_every_look_is_computed_again_and_an_altered_one_is_found(tmp_path: Path
               if one.type == "conflict" else one for one in records]
     history = History(tuple(Entry(n, f"r{n}", one) for n, one in enumerate(forged, 1)), "", None)
     assert [bool(one.differences) for one in recomputed.decisions(history)] == [False, True, False]
+
+
+def unheld(folder: Path, *names: str) -> None:
+    """Remove what is not signed: somebody can who writes the ledger's folder."""
+    for name in names:
+        shutil.rmtree(folder / "ledger" / name)
+
+
+@pytest.mark.parametrize("names", [(".held",), (".open",), (".held", ".open")])
+def test_whoever_removes_the_index_frees_nothing(tmp_path: Path, names: tuple[str, ...]) -> None:
+    shop, plan = release_of(tmp_path, "shop", DATABASE)
+    till, other = release_of(tmp_path, "till", DATABASE)
+    assert conflicts.begin(shop, plan, utc_now()) == ()
+    unheld(tmp_path, *names)
+    (found,) = conflicts.begin(till, other, utc_now())
+    assert (found.release, found.state, found.shared) == ("shop-1", UNDER_WAY, DATABASE)
+    with pytest.raises(TemporaryError, match="conflict: no stage: shop-1"):
+        conflicts.check_held(till, "stage")
+    conflicts.check_held(shop, "stage")
+    assert len(shop.recorded("hold_removed")) == (".held" in names)
+    conflicts.check_held(shop, "stage")
+    seal(shop)
+    assert conflicts.begin(till, other, utc_now()) == ()
+
+
+def test_what_lies_in_a_held_thing_stays_held_without_the_index(tmp_path: Path) -> None:
+    shop, plan = release_of(tmp_path, "shop", ("vault://v:8200/secret",))
+    till, other = release_of(tmp_path, "till", ("vault://v:8200/secret/till",))
+    conflicts.begin(shop, plan, utc_now())
+    unheld(tmp_path, ".held", ".open")
+    (found,) = conflicts.begin(till, other, utc_now())
+    assert found.shared == ("vault://v:8200/secret",)
+
+
+def test_an_index_that_says_another_thing_than_the_record_is_not_believed(tmp_path: Path) -> None:
+    shop, plan = release_of(tmp_path, "shop", DATABASE)
+    till, other = release_of(tmp_path, "till", DATABASE)
+    conflicts.begin(shop, plan, utc_now())
+    (entry,) = (tmp_path / "ledger/.open").glob("shop.*")
+    entry.write_text(entry.read_text().replace("under way", "waits").replace("postgresql", "nothing"))
+    for number in (tmp_path / "ledger/.held").glob("*/*"):
+        number.write_text('{"environment": "live", "release": "", "service": "shop"}')
+    (found,) = conflicts.begin(till, other, utc_now())
+    assert (found.state, found.shared) == (UNDER_WAY, DATABASE)
+
+
+def test_a_hold_on_record_that_was_altered_stops_others_instead_of_freeing_it(tmp_path: Path) -> None:
+    shop, plan = release_of(tmp_path, "shop", DATABASE)
+    till, other = release_of(tmp_path, "till", DATABASE)
+    conflicts.begin(shop, plan, utc_now())
+    unheld(tmp_path, ".held", ".open")
+    folder = Path(str(shop.ledger.release_folder(shop.id)))
+    (path,) = folder.glob("*-hold_resources-*")
+    record = parse_stored(path.read_bytes(), path.name).record
+    path.unlink()
+    forged = record.model_copy(update={"data": {**record.data, "touches": []}})
+    (folder / record_name(forged)).write_bytes(stored_bytes(forged, (), None))
+    with pytest.raises(EvidenceInvalid, match="is not signed"):
+        conflicts.begin(till, other, utc_now())
+
+
+def test_two_that_both_hold_by_their_records_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    shop, plan = release_of(tmp_path, "shop", ("vault://v:8200/secret",))
+    till, other = release_of(tmp_path, "till", ("vault://v:8200/secret/till",))
+    conflicts.begin(shop, plan, utc_now())
+    later = utc_now() + timedelta(seconds=1)
+    till.record("hold_resources", at=later.isoformat(), touches=list(other.touches))
+    conflicts.check_held(shop, "stage")
+    with pytest.raises(TemporaryError, match="conflict: no stage: shop-1"):
+        conflicts.check_held(till, "stage")
+
+
+def test_the_check_of_the_ledger_names_a_hold_that_is_free_in_the_index(tmp_path: Path) -> None:
+    shop, plan = release_of(tmp_path, "shop", DATABASE)
+    conflicts.begin(shop, plan, utc_now())
+    keys = [shop.signer.public_pem]
+    assert verify(tmp_path / "ledger", keys).problems == ()
+    unheld(tmp_path, ".held")
+    found = verify(tmp_path / "ledger", keys).problems
+    assert [DATABASE[number] in one and "says nobody" in one for number, one in enumerate(found)] == [True, True]

@@ -23,7 +23,7 @@ from airlock.change.conflicts import (
 )
 from airlock.change.text import Section
 from airlock.errors import GateRefused, TemporaryError
-from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.evidence.open_releases import HOLD, Holder, OpenReleases
 from airlock.flow.release import Release, calendar_of
 from airlock.models import Plan, utc_now
 from airlock.past.open_changes import open_changes
@@ -50,7 +50,7 @@ def seen(release: Release, plan: Plan) -> tuple[Conflict, ...]:
 
     :raises EvidenceInvalid: an entry of the index is damaged, so that nobody knows
     """
-    return conflicts(plan.touches, release.id, open_changes(release.environment))
+    return conflicts(plan.touches, release.id, open_changes(release.environment, lambda: release.keyring))
 
 
 def note(release: Release, plan: Plan, now: datetime) -> tuple[Section, ...]:
@@ -70,15 +70,43 @@ def note(release: Release, plan: Plan, now: datetime) -> tuple[Section, ...]:
 def hold(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
     """Take everything that *plan* touches, for this release alone until it is sealed; return who has some of it, empty
     when all was got. What is held already stays held."""
-    if not plan.touches or _holds(release, plan):
+    if not plan.touches:
         return ()
-    # What lies in something else has another address: only the index tells. The holds decide who was first.
-    around = tuple(one for one in seen(release, plan) if one.state == UNDER_WAY)
-    if around:
+    # What others hold is told by their records; the index only decides who was first.
+    if around := _before(release, plan):
         return around
+    if _holds(release, plan):
+        return ()
+    _notice_what_is_free(release, plan)
     taken = _index(release).hold(_holder(release), plan.touches)
+    if not taken and (around := _before(release, plan)):  # who had taken it a moment ago, if the index lost that
+        _index(release).give_back(_holder(release), plan.touches)
+        return around
     known = {one.release: one.model_copy(update={"state": UNDER_WAY}) for one in seen(release, plan)} if taken else {}
     return tuple(known.get(holder.release) or _unknown(what, holder, now) for what, holder in taken.items())
+
+
+def _before(release: Release, plan: Plan) -> tuple[Conflict, ...]:
+    """Return who else is under way with what *plan* touches, of whom was first if this release is under way too."""
+    found = tuple(one for one in seen(release, plan) if one.state == UNDER_WAY)
+    held = release.latest(HOLD) if found else None
+    if held is None:
+        return found
+    own = (datetime.fromisoformat(held["at"]), release.id)
+    return tuple(one for one in found if (one.since, one.release) < own)
+
+
+def _notice_what_is_free(release: Release, plan: Plan) -> None:
+    """Say it once when what the release holds by its own record is free in the index: somebody removed that."""
+    free = _index(release).free(plan.touches)
+    if not free or release.latest(HOLD) is None:
+        return
+    sentence = (f"somebody removed from the ledger's folder .held that {release.id} holds {', '.join(free)}; its "
+                "record counts, and it is held again: look who can write there")
+    log.error("%s", sentence)
+    if release.latest("hold_removed") is None:
+        release.record("hold_removed", touches=list(free))
+        release.notify("alarm", f"A hold of {release.id} was removed", sentence)
 
 
 def begin(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
@@ -88,9 +116,10 @@ def begin(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
     """
     found = hold(release, plan, now)
     if not found:
-        if release.latest("hold_resources") is None and plan.touches:
+        if release.latest(HOLD) is None and plan.touches:
             register(release, plan, UNDER_WAY, now)
-            release.record("hold_resources", at=now.isoformat(), touches=list(plan.touches))
+            release.record(HOLD, at=now.isoformat(), touches=list(plan.touches), version=plan.artifact.version,
+                           until=(now + expected(plan)).isoformat())
             log.info("held until the release is sealed: %s", ", ".join(plan.touches))
         return ()
     sentence = "; ".join(one.sentence for one in found)
