@@ -16,6 +16,7 @@ from airlock.evidence.joined import verify_joined
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
 from airlock.evidence.several import Reports, packs_at, verify_several
+from airlock.past.declared import ledgers_at
 from airlock.recompute.release import Recomputation, recompute
 
 _KEY = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
@@ -36,6 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--releases", metavar="FOLDER", action="append", default=[],
                        help="PATH is the pack of a train: check the packs of its releases in FOLDER too; may "
                             "be repeated")
+    check.add_argument("--environment", metavar="SERVICE/ENVIRONMENT", action="append", default=[],
+                       help="PATH is a ledger: this one must be in it, and none that nobody names; may be repeated")
+    check.add_argument("--services", metavar="FOLDER", type=Path,
+                       help="PATH is a ledger: every environment that the service files in FOLDER keep there must be "
+                            "in it, and none besides but what the anchor knows")
     check.set_defaults(run=run_verify)
     repeat = actions.add_parser("recompute", help="compute every decision of a release again from its evidence alone",
                                 description="Exit code 0: the evidence is intact, signed by a key that is trusted, and "
@@ -60,7 +66,9 @@ def run_verify(arguments: argparse.Namespace, console: Console) -> int:
     """Check the evidence, print the report, and return 0 if it is intact and its signer trusted, else 1."""
     keys, any_signer = _keys(arguments), arguments.accept_any_signer
     paths = [found for path in arguments.paths for found in packs_at(path)]
-    if arguments.releases:
+    if arguments.environment or arguments.services:
+        report = _verify_ledger(arguments, keys)
+    elif arguments.releases:
         if arguments.anchor or len(arguments.paths) > 1:
             raise InvalidInput("--releases is for the one pack of a train: give neither --anchor nor a second PATH")
         report = verify_joined(arguments.paths[0], arguments.releases, keys, any_signer=any_signer)
@@ -73,6 +81,16 @@ def run_verify(arguments: argparse.Namespace, console: Console) -> int:
     else:
         _show(report, arguments.paths[0], console)
     return 0 if report.ok else 1
+
+
+def _verify_ledger(arguments: argparse.Namespace, keys: list[str]) -> Report:
+    """Check the one ledger that PATH is, and that it holds what must be there."""
+    if len(arguments.paths) > 1 or arguments.releases:
+        raise InvalidInput("--environment and --services are for one ledger: give neither --releases nor a second PATH")
+    path = arguments.paths[0]
+    declared = ledgers_at(path, arguments.services) if arguments.services else ()
+    return verify(path, keys, arguments.anchor, any_signer=arguments.accept_any_signer,
+                  expected=arguments.environment, declared=declared)
 
 
 def run_recompute(arguments: argparse.Namespace, console: Console) -> int:

@@ -40,14 +40,16 @@ class Findings:
 
 
 def verify_history(place: UPath, trusted: Keyring | None, anchor: str | Path | UPath | None,
-                   expected: Collection[str] = ()) -> Report:
+                   expected: Collection[str] = (), declared: Collection[str] = ()) -> Report:
     """Check every release at or below *place*, a folder of a ledger, and the chain of their seals.
 
     :param anchor: the folder that knows what began; everything in it must be there
     :param expected: ``service/environment`` of each that must be there; nothing else may be, but what the anchor knows
-    :raises InvalidInput: a name of *expected* is none
+    :param declared: of each that service files declare: likewise, but that an anchor may show that nothing began there
+    :raises InvalidInput: a name is none
     """
-    named = {_name(text) for text in expected}
+    asked = {_name(text) for text in expected}
+    named = asked | {_name(text) for text in declared}
     by_anchor = _known(anchor)
     level = tree.level_of(place, named | by_anchor)
     found = tree.read_tree(place, level)
@@ -55,7 +57,11 @@ def verify_history(place: UPath, trusted: Keyring | None, anchor: str | Path | U
     findings = Findings()
     findings.problems += found.strange
     for name in sorted(wanted - set(found.environments)):
-        who = "the anchor knows" if name in by_anchor else "was asked for"
+        if anchor is not None and name not in by_anchor | asked:
+            findings.notes.append(f"{name} is declared, and as the anchor knows nothing was ever released there")
+            continue
+        who = ("the anchor knows" if name in by_anchor else "was asked for" if name in asked else
+               "a service file declares (had nothing ever been released there, an anchor would show it)")
         findings.problems.append(f"removed: nothing is in the ledger of {name}, which {who}")
     for name in sorted(wanted | set(found.environments)):
         if named and name not in wanted and not name.stream:

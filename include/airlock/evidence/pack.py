@@ -6,7 +6,7 @@ Knows ledger, seals and zip files. Must not need Airflow, a network or a clock: 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,7 +57,8 @@ def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
 
 
 def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
-           anchor: str | Path | UPath | None = None, *, any_signer: bool = False) -> Report:
+           anchor: str | Path | UPath | None = None, *, any_signer: bool = False, expected: Collection[str] = (),
+           declared: Collection[str] = ()) -> Report:
     """Check evidence and name whatever was altered, removed, reordered, duplicated, added or cut off.
 
     :param path: a pack (zip), an unpacked pack, the ledger's folder of a release, or a folder above it: then every
@@ -65,6 +66,8 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     :param trusted_public_keys: PEM texts; if none is given, each seal's own key is used, and the report is not ``ok``
     :param anchor: the folder with the digests of the newest seals, to detect that the newest releases were cut off
     :param any_signer: without keys, be content with evidence that agrees with itself, whoever signed it
+    :param expected: of a ledger: ``service/environment`` of each that must be there; see ``verify_history``
+    :param declared: of a ledger: of each that service files declare; likewise
     :raises InvalidInput: there is no evidence at *path*, no folder at *anchor*, or a key is no Ed25519 public key
     """
     keys = tuple(trusted_public_keys)
@@ -72,9 +75,12 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     sequence.usable(anchor)
     checked = check(path, trusted)
     if checked is not None:
+        if expected or declared:
+            raise InvalidInput(f"{path} is the evidence of one release: which environments must be there is asked of a "
+                               "ledger only; leave that out")
         report = _placed(path, checked, anchor)
     else:
-        report = verify_history(objects.root_path(path), trusted, anchor)
+        report = verify_history(objects.root_path(path), trusted, anchor, expected, declared)
         if anchor is None:
             report = report.model_copy(update={"notes": (*report.notes, sequence.UNANCHORED)})
     return report.judged(trusted, any_signer=any_signer)
