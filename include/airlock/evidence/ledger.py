@@ -148,6 +148,17 @@ class Ledger:
         """Return the releases that are not sealed: still under way, or left behind by a crash."""
         return tuple(release for release in self.releases() if not self.sealed(release))
 
+    def vanished(self) -> tuple[str, ...]:
+        """Return the releases of which the anchor knows that they began and were not sealed, and nothing is here.
+
+        :raises TemporaryError: the anchor cannot be reached
+        """
+        if self._anchor is None:
+            return ()
+        began = self._anchor.releases()  # before the ledger is looked at: what begins meanwhile is in it
+        gone = set(began) - set(self.releases())
+        return tuple(release for release in sorted(gone) if not self._anchor.sealed(release))
+
     def sealed(self, release: str) -> bool:
         """Return whether *release* is closed: its seal is set and nothing can be appended."""
         return objects.exists(self.release_folder(release) / SEAL)

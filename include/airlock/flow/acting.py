@@ -64,7 +64,14 @@ def await_earlier(release: Release) -> None:
     """Check that no other release of the same service environment is still between its first act and its landing.
 
     :raises TemporaryError: one is
+    :raises GateRefused: one may be: it began, and its records are gone
     """
+    if vanished := release.ledger.vanished():
+        raise GateRefused(
+            f"{vanished[0]} began and was not sealed, as the anchor {release.environment.anchor} knows, and its "
+            "records are gone: look at the target, and put its folder back into the ledger; if it was moved aside on "
+            "purpose, move its folder in the anchor too"
+        )
     for identity in release.ledger.unsettled():
         if identity != release.id and not landed(release.ledger.read(identity)):
             raise TemporaryError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_the_next_release_waits_until_the_one_before_has_landed(house: ReleaseFr
     settled(house.again("cafe-live-1"))
     stage(second)
     assert "1.2" in {version.version for version in house.front.target().inspect().versions if version.running}
+
+
+def test_a_release_under_way_whose_records_are_gone_stops_the_next(house: ReleaseFront, tmp_path: Path) -> None:
+    house.environment = house.environment.model_copy(update={"anchor": str(tmp_path / "anchor")})
+    first, second = house.release("cafe-live-1"), house.release("cafe-live-2", "1.2")
+    stage(first)
+    kept = tmp_path / "kept"
+    shutil.move(str(first.ledger.release_folder(first.id)), kept)
+    with pytest.raises(GateRefused, match="cafe-live-1 began and was not sealed.* its records are gone"):
+        stage(second)
+    assert [act.subject for act in second.recorded("act")] == []
+    shutil.move(kept, str(first.ledger.release_folder(first.id)))
+    settled(house.again("cafe-live-1"))
+    stage(second)
 
 
 def test_a_version_that_somebody_else_released_stops_the_plan(house: ReleaseFront) -> None:
