@@ -207,6 +207,44 @@ def test_the_first_place_is_finished_last(store: BackupStore, tmp_path: Path) ->
     assert store.load_point(point.id, replica=True) == point
 
 
+def test_the_first_of_two_attempts_stays(store: BackupStore, tmp_path: Path) -> None:
+    first = point_of(store)
+    stored = store.write(first.id, "dump", [b"the other attempt"], attempt="0123abcd")
+    second = first.model_copy(update={"objects": (stored,)})
+    assert store.save_point(second) == store.save_point(first) == store.load_point(first.id) == first
+    for root in ("backups", "replica"):
+        names = {path.name for path in (tmp_path / root / first.id).iterdir()}
+        assert names == {"point.json", "README.txt", "dump.zst.age"}
+        assert "dump.0123abcd" not in (tmp_path / root / first.id / "README.txt").read_text()
+    assert read(store, first.objects[0]) == b"a" * 100_000 + b"b"
+
+
+def test_an_attempt_that_reached_only_the_second_place_is_finished_whole(store: BackupStore, tmp_path: Path) -> None:
+    """Its process was killed in between, and the disk of the first place was replaced since."""
+    first = point_of(store)
+    for path in (tmp_path / "backups" / first.id).iterdir():
+        path.unlink()
+    stored = store.write(first.id, "dump", [b"the other attempt"], attempt="0123abcd")
+    assert store.save_point(first.model_copy(update={"objects": (stored,)})) == first
+    assert read(store, first.objects[0]) == b"a" * 100_000 + b"b"
+    store.confirm_replica(first)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_point_is_written_once_also_on_disks_without_links(
+    store: BackupStore, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+
+        def link(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+    first = point_of(store)
+    later = first.model_copy(update={"seconds": 2.5})
+    assert store.save_point(later) == first == store.load_point(first.id)
+
+
 @pytest.mark.parametrize("change", [
     lambda text: text[:-20], lambda text: "", lambda text: "[]", lambda text: "null",
     lambda text: text.replace('"rows":3', '"rows":4'), lambda text: json.dumps({"point": json.loads(text)["point"]}),

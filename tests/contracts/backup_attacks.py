@@ -139,6 +139,8 @@ def sealed_by_another_identity(scene: Scene) -> str:
     """A whole backup, in perfect order, by somebody with a key of their own."""
     identity = pyrage.x25519.Identity.generate()
     theirs = BackupStore(scene.store.root, (scene.recipient,), (str(identity),), scene.store.replica)
+    for folder in scene.folders(scene.point):
+        (folder / "point.json").unlink()
     theirs.save_point(scene.point)
     return "wrong key"
 

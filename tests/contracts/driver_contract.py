@@ -19,7 +19,9 @@ import logging
 import os
 import pprint
 import re
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,33 @@ class DriverContract:
         assert self.taken(case) == first
         assert type(case.driver)(case.driver.resource, case.driver.store).finish(case.driver.start(TOKEN)) == first
 
+    def test_two_takes_of_one_token_at_once_are_one_backup(self, case: Case, place: Place) -> None:
+        """As when a scheduler takes a living task for dead and starts it again. Whoever ends first is the backup."""
+        store, resource, sort = case.driver.store, case.driver.resource, type(case.driver)
+        inner: list[RecoveryPoint] = []
+        acting = ActingStore(store, lambda: inner.append(self.taken(case)))
+        outer = take(sort(resource, acting), TOKEN, poll_seconds=0.05)
+        assert inner == [outer]
+        self.is_whole_in_both_places(store, outer)
+        proof = prove(case.driver, outer, place)
+        assert proof.ok, proof.reason
+
+        both = threading.Barrier(2, timeout=60)
+        token = "2026-01-03-0001.both"
+        with ThreadPoolExecutor(2) as pool:
+            drivers = [sort(resource, ActingStore(store, both.wait)) for _ in range(2)]
+            first, second = pool.map(lambda driver: take(driver, token, poll_seconds=0.05), drivers)
+        assert first == second == store.load_point(token)
+        self.is_whole_in_both_places(store, first)
+        proof = prove(case.driver, first, place)
+        assert proof.ok, proof.reason
+
+    def is_whole_in_both_places(self, store: BackupStore, point: RecoveryPoint) -> None:
+        """Assert that both places hold all of *point*, and nothing beside it."""
+        for root in (store.root, store.replica):
+            names = {path.name for path in (Path(str(root)) / point.id).iterdir()}
+            assert names == {"point.json", "README.txt", *(Path(stored.path).name for stored in point.objects)}
+
     def test_a_recovery_point_survives_json(self, case: Case) -> None:
         point = self.taken(case)
         assert RecoveryPoint.model_validate(json.loads(point.model_dump_json())) == point
@@ -314,6 +343,8 @@ class DriverContract:
         """Return *point* with one of its *contents* replaced, by a tool that holds the keys and is wrong."""
         assert useless.stream in {"", *contents}
         store = case.driver.store
+        for root in (store.root, store.replica):
+            (root / point.id / "point.json").unlink()
         given = {**contents, **({useless.stream: useless.content(contents[useless.stream])} if useless.stream else {})}
         objects = tuple(store.write(point.id, name, [content]) for name, content in given.items())
         written = point.model_copy(update={"objects": objects})
@@ -374,9 +405,7 @@ class DriverContract:
             assert store.load_point(TOKEN) is None
             assert store.list_points() == ()
         point = self.taken(case)
-        for root in (store.root, store.replica):
-            names = {path.name for path in (Path(str(root)) / TOKEN).iterdir()}
-            assert names == {"point.json", "README.txt", *(f"{stored.name}.zst.age" for stored in point.objects)}
+        self.is_whole_in_both_places(store, point)
         assert prove(driver, point, place).ok
 
     def test_discarding_the_origin_is_refused(self, case: Case) -> None:

@@ -63,8 +63,8 @@ class ActingStore(BackupStore):
     def __init__(self, store: BackupStore, act: Callable[[], object]) -> None:
         self.__dict__ |= {**store.__dict__, "_act": act}
 
-    def write(self, point_id: str, name: str, chunks: Iterable[bytes]) -> StoredObject:
-        return super().write(point_id, name, self._acting(chunks))
+    def write(self, point_id: str, name: str, chunks: Iterable[bytes], **options: Any) -> StoredObject:
+        return super().write(point_id, name, self._acting(chunks), **options)
 
     def _acting(self, chunks: Iterable[bytes]) -> Any:
         for chunk in chunks:

@@ -45,14 +45,14 @@ class DyingStore(BackupStore):
         chunks = super().read(stored, **options)
         return _half(chunks) if self._reading else chunks
 
-    def write(self, point_id: str, name: str, chunks: Iterable[bytes]) -> StoredObject:
-        return super().write(point_id, name, _half(chunks) if self._writing else chunks)
+    def write(self, point_id: str, name: str, chunks: Iterable[bytes], **options: Any) -> StoredObject:
+        return super().write(point_id, name, _half(chunks) if self._writing else chunks, **options)
 
-    def save_point(self, point: RecoveryPoint) -> None:
+    def save_point(self, point: RecoveryPoint) -> RecoveryPoint:
         if self._saving:
             BackupStore.save_point(self.from_replica(), point)
             os.kill(os.getpid(), signal.SIGKILL)
-        super().save_point(point)
+        return super().save_point(point)
 
 
 def _half(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -30,13 +30,14 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from airlock.backup.store import BackupStore
-from airlock.errors import BackupDamaged, InvalidInput
+from airlock.errors import AirlockError, BackupDamaged, InvalidInput
 from airlock.models import (
     Check,
     Frozen,
@@ -139,7 +140,8 @@ class StreamDriver(Driver):
     """A resource that is read as streams of bytes by this process. Authors write ``inspect``, ``take``, ``restore``,
     ``prove`` and ``discard``.
 
-    A crash leaves at worst an unfinished folder in the store, which the next ``finish`` of the same token removes.
+    A crash leaves at worst streams in the store that belong to no backup; the ``finish`` that succeeds removes them.
+    Of two that run at once, as when a living task is taken for dead, the first to end is the backup for both.
     """
 
     @abstractmethod
@@ -157,20 +159,31 @@ class StreamDriver(Driver):
         if existing is not None:
             log.info("%s: recovery point %s exists already, nothing is taken again", self.label, existing.id)
             return existing
-        self.store.delete_point(handle.token)  # what a try that was killed left
+        try:
+            kept = self.store.save_point(self._taken(handle.token))
+        except AirlockError:
+            # an attempt that ended first clears away what this one was writing
+            first = self.store.load_point(handle.token)
+            if first is None:
+                raise
+            self.store.clear_beside(first)
+            kept = first
+        return kept
+
+    def _taken(self, token: str) -> RecoveryPoint:
+        """Take the resource into files that are this attempt's own."""
         begun = time.monotonic()
         taken_at = utc_now()
-        objects: list[StoredObject] = []
+        attempt, objects = secrets.token_hex(4), list[StoredObject]()
 
         def write(name: str, chunks: Iterable[bytes]) -> StoredObject:
-            stored = self.store.write(handle.token, name, chunks)
+            stored = self.store.write(token, name, chunks, attempt=attempt)
             objects.append(stored)
             return stored
 
         facts = self.take(write)
-        point = RecoveryPoint(id=handle.token, resource=self.resource, taken_at=taken_at,
+        point = RecoveryPoint(id=token, resource=self.resource, taken_at=taken_at,
                               seconds=round(time.monotonic() - begun, 3), objects=tuple(objects), facts=facts)
-        self.store.save_point(point)
         log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label,
                  point.id, len(objects), sum(o.plain_bytes for o in objects),
                  sum(o.cipher_bytes for o in objects), point.seconds)

@@ -11,8 +11,8 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from airlock.errors import AirlockError, BackupDamaged, PermanentError, Temporar
 log = logging.getLogger(__name__)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+# what file systems without hard links answer
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 @contextmanager
@@ -90,6 +92,43 @@ def put(path: UPath, content: bytes) -> None:
     """Write *content* as the whole object at *path*; errors as in ``created``."""
     with created(path) as append:
         append(content)
+
+
+def put_once(path: UPath, content: bytes) -> bool:
+    """Write *content* as the whole object at *path* unless something is there; return whether it was written.
+
+    Of two that write at once one is told False, where the storage can tell: disks with hard links, and object stores
+    with conditional writes. Errors as in ``created``.
+    """
+    local = is_local(path)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.once")
+    if local:
+        put(draft, content)
+    try:
+        if local:
+            _link_or_move(draft, path)
+        else:
+            path.fs.makedirs(path.parent.path, exist_ok=True)
+            path.fs.pipe_file(path.path, content, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise named(error, path, "finish writing") from error
+    finally:
+        if local:
+            draft.unlink(missing_ok=True)
+    return True
+
+
+def _link_or_move(draft: UPath, path: UPath) -> None:
+    try:
+        os.link(draft.path, path.path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path.path):
+            raise FileExistsError(path.path) from error
+        Path(draft.path).rename(path.path)
 
 
 @contextmanager
@@ -162,6 +201,23 @@ def replicate(path: UPath, second: UPath, expected_sha256: str) -> None:
             )
     if sha256(second) != expected_sha256:
         raise BackupDamaged(f"replica {second} does not hold what was just written (sha256 differs): check the storage")
+
+
+def remove_others(folder: UPath, known: Collection[str]) -> None:
+    """Remove every object in *folder* but those of *known* names.
+
+    :raises TemporaryError: the place cannot be reached
+    """
+    try:
+        folder.fs.invalidate_cache()
+        for name in folder.fs.ls(folder.path, detail=False):
+            if str(name).rstrip("/").rpartition("/")[2] in known:
+                continue
+            with suppress(FileNotFoundError):  # removed by somebody else meanwhile
+                folder.fs.rm(name, recursive=True)
+                log.info("removed %s, which no finished backup holds", name)
+    except OSError as error:
+        raise named(error, folder, "clear") from error
 
 
 def is_local(path: UPath) -> bool:

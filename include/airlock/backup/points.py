@@ -16,7 +16,7 @@ import pyrage
 from pydantic import ValidationError
 
 from airlock.errors import BackupDamaged
-from airlock.models import RecoveryPoint, canonical_json, digest_of
+from airlock.models import RecoveryPoint, StoredObject, canonical_json, digest_of
 
 _PURPOSE = b"airlock recovery point, version 1"
 
@@ -64,10 +64,15 @@ def _seal(point: RecoveryPoint, identity: pyrage.x25519.Identity) -> dict[str, s
     }
 
 
-def readme(point: RecoveryPoint, suffix: str) -> str:
-    """Return how to restore *point* with age and zstd alone; *suffix* ends the names of its files."""
+def file_of(stored: StoredObject) -> str:
+    """Return the name of the file that holds *stored*, in the folder of its recovery point."""
+    return stored.path.replace("\\", "/").rpartition("/")[2]
+
+
+def readme(point: RecoveryPoint) -> str:
+    """Return how to restore *point* with age and zstd alone."""
     commands = "\n".join(
-        f"    age -d -i KEY_FILE {stored.name}{suffix} | zstd -d > {stored.name}    # sha256 {stored.plain_sha256}"
+        f"    age -d -i KEY_FILE {file_of(stored)} | zstd -d > {stored.name}    # sha256 {stored.plain_sha256}"
         for stored in point.objects
     )
     return (

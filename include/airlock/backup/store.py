@@ -4,9 +4,10 @@ Knows the layout of a store and how to name what is wrong with it. Must not know
 
 Layout, below the root and in the same way below the replica::
 
-    <point>/<name>.zst.age     one stream: zstd, then age
-    <point>/point.json         the recovery point, sealed; written last, so that it marks a finished backup
-    <point>/README.txt         how to restore with only the command-line tools age and zstd
+    <point>/<name>.<attempt>.zst.age    one stream: zstd, then age; each attempt at a backup has files of its own
+    <point>/point.json                  the recovery point, sealed; written once and after its streams, so that it
+                                        marks a finished backup and tells which attempt it is
+    <point>/README.txt                  how to restore with only the command-line tools age and zstd
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class BackupStore:
         """Return the root, as it is shown to people."""
         return str(self.root)
 
-    def write(self, point_id: str, name: str, chunks: Iterable[bytes]) -> StoredObject:
-        """Write one stream; it becomes visible only when it is complete. An earlier one of that name is replaced.
+    def write(self, point_id: str, name: str, chunks: Iterable[bytes], *, attempt: str = "") -> StoredObject:
+        """Write one stream; it becomes visible only when it is complete. An earlier one of that name, and of the same
+        *attempt* (eight hexadecimal digits), is replaced.
 
         What *chunks* raises passes through unchanged, and leaves nothing behind.
 
@@ -75,7 +77,8 @@ class BackupStore:
         :raises TemporaryError: the store cannot be reached
         """
         begun = time.monotonic()
-        path = self._path(self.root, point_id, name + _SUFFIX)
+        file = name + (f".{attempt}" if attempt else "") + _SUFFIX
+        path = self._path(self.root, point_id, file)
         _safe("name of a stream", name)
         with objects.created(path) as put:
             try:
@@ -84,7 +87,7 @@ class BackupStore:
                 raise PermanentError(f"cannot encrypt {path}: {error}") from error
         replicas: tuple[str, ...] = ()
         if self.replica is not None:
-            second = self._path(self.replica, point_id, name + _SUFFIX)
+            second = self._path(self.replica, point_id, file)
             objects.replicate(path, second, measured.cipher_sha256)
             replicas = (str(second),)
         log.debug(
@@ -126,19 +129,38 @@ class BackupStore:
             )
         log.debug("read %s: %d bytes plain, digests right, %.1f s", path, stored.plain_bytes, time.monotonic() - begun)
 
-    def save_point(self, point: RecoveryPoint) -> None:
-        """Write the recovery point and its README, in both places. This finishes the backup.
+    def save_point(self, point: RecoveryPoint) -> RecoveryPoint:
+        """Write the recovery point and its README, in both places, unless there is one of this id: the first one
+        stays, and what others wrote is cleared away. This finishes the backup. Return the one that is kept.
 
         :raises InvalidInput: the store was opened without an identity, so that nothing can be sealed
+        :raises BackupDamaged: there is one already, and it is damaged
         """
         if not self._identities:
             raise InvalidInput(
                 f"backup store {self.location}: a recovery point is sealed with a secret age identity; give one"
             )
-        document = points.sealed(point, self._identities[0])
+        kept = point
         for root in reversed(self._roots()):  # the first place last: what it holds is whole in both
-            objects.put(self._path(root, point.id, _README), points.readme(point, _SUFFIX).encode())
-            objects.put(self._path(root, point.id, _POINT), document)
+            path = self._path(root, point.id, _POINT)
+            if not objects.put_once(path, points.sealed(kept, self._identities[0])):
+                kept = points.opened(self._content(path), point.id, self._identities, path)
+            objects.put(self._path(root, point.id, _README), points.readme(kept).encode())
+        if kept != point:
+            log.info("recovery point %s was finished by another attempt, which is kept", point.id)
+        self.clear_beside(kept)
+        return kept
+
+    def clear_beside(self, point: RecoveryPoint) -> None:
+        """Remove what other attempts left or still write beside a finished recovery point; complete its first place
+        where its streams are only in the second."""
+        known = {_POINT, _README, *(points.file_of(stored) for stored in point.objects)}
+        for stored in point.objects if self.replica is not None else ():
+            first, second = (self._stored_path(stored, replica=replica) for replica in (False, True))
+            if objects.size(first) is None and objects.size(second) is not None:
+                objects.replicate(second, first, stored.cipher_sha256)
+        for root in self._roots():
+            objects.remove_others(self._path(root, point.id), known)
 
     def load_point(self, point_id: str, *, replica: bool = False) -> RecoveryPoint | None:
         """Return the recovery point, or ``None`` when there is none or it was not finished.
@@ -146,14 +168,16 @@ class BackupStore:
         :raises BackupDamaged: it is there but is not what was written, or was not sealed by this store's identity
         """
         path = self._path(self._root(replica=replica), point_id, _POINT)
-        found = objects.size(path)
-        if found is None:
+        if objects.size(path) is None:
             return None
+        return points.opened(self._content(path), point_id, self._identities, path)
+
+    def _content(self, path: UPath) -> bytes:
+        found = objects.size(path) or 0
         if found > _POINT_LIMIT:
             raise BackupDamaged(f"{path} is altered: it has {found} bytes; no recovery point is as large")
         with objects.opened(path) as source:
-            content = source.read()
-        return points.opened(content, point_id, self._identities, path)
+            return source.read()
 
     def confirm(self, point: RecoveryPoint) -> None:
         """Check that this place holds the very recovery point that is on record.
@@ -236,7 +260,7 @@ class BackupStore:
     def _stored_path(self, stored: StoredObject, *, replica: bool) -> UPath:
         """Return where *stored* is below this store's roots: a store may be moved, a record may not lead out of it."""
         point_id, _, file = stored.path.replace("\\", "/").rpartition("/")
-        if file != stored.name + _SUFFIX:
+        if not re.fullmatch(re.escape(stored.name) + r"(\.[0-9a-f]{8})?" + re.escape(_SUFFIX), file):
             raise BackupDamaged(f"the record of {stored.name!r} is altered: it names another object, {stored.path}")
         return self._path(self._root(replica=replica), point_id.rpartition("/")[2], file)
 
