@@ -20,6 +20,7 @@ from airlock.flow.release import Release
 from airlock.flow.stages import change, close, deploy, rollback
 from airlock.flow.stages.settle import QUIET_LIMIT, STRANDED_LIMIT, RunState, settle
 from airlock.models import utc_now
+from airlock.services import load_file
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, baked, first_step, promoted, stage
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -167,7 +168,9 @@ def test_the_next_release_waits_until_the_one_before_has_landed(house: ReleaseFr
 
 
 def test_a_release_under_way_whose_records_are_gone_stops_the_next(house: ReleaseFront, tmp_path: Path) -> None:
-    house.environment = house.environment.model_copy(update={"anchor": str(tmp_path / "anchor")})
+    file = Path(house.environment.source)
+    file.write_text(file.read_text().replace("    ledger:", f"    anchor: {tmp_path}/anchor\n    ledger:"))
+    (house.environment,) = load_file(file)
     first, second = house.release("cafe-live-1"), house.release("cafe-live-2", "1.2")
     stage(first)
     kept = tmp_path / "kept"
@@ -284,6 +287,7 @@ import sys
 from airlock.flow.release import Release
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import utc_now
+from airlock.services import load_file
 from airlock.services import load_file
 
 release = Release(load_file(sys.argv[1])[0], sys.argv[2], "a test")
