@@ -16,7 +16,10 @@ def custom_kinds(definitions: Iterable[Document]) -> Iterator[Kind]:
         versions = sorted(served, key=lambda version: ("beta" in version["name"], version["name"]))
         for version in versions:
             inside = spec["scope"] == "Namespaced"
-            yield Kind(spec["group"], version["name"], names["plural"], names["kind"], namespaced=inside)
+            apart = "status" in (version.get("subresources") or {})
+            yield Kind(
+                spec["group"], version["name"], names["plural"], names["kind"], namespaced=inside, status_apart=apart
+            )
 
 
 def delegated(services: Iterable[Document]) -> dict[str, list[str]]:

@@ -62,7 +62,8 @@ def _of_job(before: Document, now: Document) -> Iterator[Cause]:
 
 
 def _of_claim(before: Document, now: Document) -> Iterator[Cause]:
-    if _without(before, ("resources",)) != _without(now, ("resources",)):
+    mutable = ("resources", "volumeAttributesClassName")
+    if _without(before, mutable) != _without(now, mutable):
         yield forbidden("spec", "spec is immutable after creation except resources.requests and "
                                 "volumeAttributesClassName for bound claims")  # fmt: skip
     elif before.get("resources") != now.get("resources"):

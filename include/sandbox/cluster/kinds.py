@@ -20,6 +20,8 @@ class Kind:
     name: str
     namespaced: bool = True
     short: tuple[str, ...] = ()
+    status_apart: bool = True
+    """Whether ``status`` is a sub-resource; a custom kind may keep it as ordinary content."""
 
     @property
     def api_version(self) -> str:

@@ -94,14 +94,15 @@ class Store:
             sentence = "no new finalizers can be added if the object is being deleted"
             raise invalid(kind, held["name"], forbidden("metadata.finalizers", sentence))
         changed["apiVersion"], changed["kind"] = kind.api_version, kind.name
-        if "status" in live:
+        if "status" in live and kind.status_apart:
             changed["status"] = copy.deepcopy(live["status"])
         self._convert(kind, changed, live)
         check_object(kind, changed, new=False)
         check_change(kind, live, changed)
         if _content(changed) != _content(live) and "generation" in held and changed.get("spec") != live.get("spec"):
             metadata["generation"] = held["generation"] + 1
-            changed["status"] = status_of(kind, changed)
+            if kind.status_apart:
+                changed["status"] = status_of(kind, changed)
         paths = apply.owned_paths(applied) if applied is not None else apply.changed_paths(live, changed)
         if _content(changed) == _content(live) and applied is None and owners == held.get("managedFields", []):
             return live
@@ -228,7 +229,8 @@ class Store:
         if kind is NAMESPACES:
             metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
             document["spec"] = {"finalizers": ["kubernetes"]}
-        document.pop("status", None)
+        if kind.status_apart:
+            document.pop("status", None)
         status = status_of(kind, document)
         if status is not None:
             document["status"] = status

@@ -17,11 +17,12 @@ ROOT = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OPEN = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
 
 
-def define(home: Home, group: str, kind: str, *versions: str) -> str:
-    """Define a kind of *group* and return the name of the definition."""
+def define(home: Home, group: str, kind: str, *versions: str, status: bool = False) -> str:
+    """Define a kind of *group*, with a sub-resource *status* or without; return the name of the definition."""
     plural = f"{kind.lower()}es" if kind.endswith("s") else f"{kind.lower()}s"
     name = f"{plural}.{group}"
-    served = [{"name": v, "served": True, "storage": v == versions[-1], "schema": OPEN} for v in versions]
+    more = {"subresources": {"status": {}}} if status else {}
+    served = [{"name": v, "served": True, "storage": v == versions[-1], "schema": OPEN, **more} for v in versions]
     spec = {"group": group, "scope": "Namespaced", "versions": served,
             "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}}  # fmt: skip
     definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -55,6 +56,19 @@ ALIKE: dict[str, dict[str, Any]] = {
     "PersistentVolumeClaim": {"volumeName": "x", "storageClassName": "y"},
     "Deployment": {"replicas": 3, "selector": "s"},
 }
+
+
+def test_what_a_controller_wrote_into_a_status_without_a_sub_resource_stays(home: Home, group: str) -> None:
+    path = f"{group}/v1:{define(home, group, 'Foo', 'v1').partition('.')[0]}"
+    body = {"apiVersion": f"{group}/v1", "kind": "Foo", "metadata": {"name": "mine"}, "spec": {"size": 1}}
+    home.ask("POST", path, {**body, "status": {"volume": "vol-1"}})
+    point = home.take()
+    assert home.proven(point).ok
+    home.patch(f"{path}/mine", {"spec": {"size": 2}, "status": {"volume": "vol-2"}})
+    home.restore(point)
+    assert home.wrong(point) == []
+    live = home.get(f"{path}/mine")
+    assert (live["spec"], live["status"]) == ({"size": 1}, {"volume": "vol-2"})
 
 
 @pytest.mark.parametrize("kind", ALIKE)

@@ -11,6 +11,7 @@ from tests.backup.drivers.kubernetes.conftest import IMAGE, Home, pod, workload
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 NAMED = ({"name": "A", "value": "1"}, {"name": "A", "value": "2"})
+RBAC = "rbac.authorization.k8s.io/v1"
 TLS = {"tls.crt": base64.b64encode(b"a").decode(), "tls.key": base64.b64encode(b"b").decode()}
 
 
@@ -85,6 +86,9 @@ def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
     home.make("batch/v1:jobs", "job", spec={"template": {"spec": pod(restartPolicy="Never")}})
     home.make("apps/v1:statefulsets", "state", spec=workload(
         serviceName="a", volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": CLAIM}]))  # fmt: skip
+    home.make(f"{RBAC}:roles", "admin", rules=[{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}])
+    home.make(f"{RBAC}:rolebindings", "admin", subjects=[{"kind": "User", "name": "eve", "apiGroup": RBAC[:-3]}],
+              roleRef={"kind": "Role", "name": "admin", "apiGroup": RBAC[:-3]})  # fmt: skip
     for path, fields in odd(home).items():
         home.make(path.rpartition("/")[0], path.rpartition("/")[2], **fields)
     subject, point = home.driver(), home.take()
@@ -92,7 +96,8 @@ def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
     assert [check for check in subject.prove(point, home.scratch) if not check.ok] == []
     scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
     for path in ("services", "pods", "persistentvolumeclaims", "apps/v1:deployments", "apps/v1:statefulsets",
-                 "apps/v1:replicasets", "batch/v1:jobs", "networking.k8s.io/v1:ingresses"):  # fmt: skip
+                 "apps/v1:replicasets", "batch/v1:jobs", "networking.k8s.io/v1:ingresses",
+                 f"{RBAC}:rolebindings"):  # fmt: skip
         assert scratch.get(path)["items"] == [], path
     board = scratch.get("configmaps/board")
     assert board["data"] == {"a": "1"}

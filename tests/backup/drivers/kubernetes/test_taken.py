@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from airlock.backup.drivers.kubernetes import taken
+from airlock.backup.drivers.kubernetes.resources import ApiResource
 from tests.backup.drivers.kubernetes.conftest import Home, pod
 
 SLICES = ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")
@@ -38,6 +40,29 @@ def test_addresses_written_by_hand_are_taken_and_those_of_controllers_are_not(ho
     home.restore(point)
     assert home.wrong(point) == []
     assert home.get("endpoints/outside")["subsets"][0]["addresses"] == [{"ip": "192.0.2.10"}]
+
+
+@pytest.mark.parametrize("live", [
+    {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "kubernetes", "namespace": "default"}},
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {}},
+    {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+     "metadata": {"name": "kubernetes", "namespace": "default"}},
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio-ca-root-cert", "namespace": "shop"}},
+])  # fmt: skip
+def test_what_the_cluster_writes_itself_is_not_put_back(live: dict[str, Any]) -> None:
+    """Addresses of API servers, or an authority that was replaced since, would be wrong at once."""
+    assert taken.derived(live, {})
+    elsewhere = {**live, "metadata": {**live["metadata"], "namespace": "shop", "name": "mine"}}
+    assert not taken.derived(elsewhere, {})
+
+
+@pytest.mark.parametrize("name", [
+    "leasecandidates.coordination.k8s.io", "podcertificaterequests.certificates.k8s.io", "leases.coordination.k8s.io",
+])  # fmt: skip
+def test_requests_of_the_moment_are_not_asked_for(name: str) -> None:
+    plural, _, group = name.partition(".")
+    assert not taken.is_asked_for(ApiResource(f"{group}/v1", plural, "Any"), ())
+    assert taken.is_asked_for(ApiResource("example.com/v1", plural, "Any"), ())
 
 
 def test_what_nobody_would_make_again_is_said(home: Home, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,7 +32,9 @@ _SERVER_ANNOTATIONS = (
 _SERVER_FINALIZERS = frozenset({
     "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "service.kubernetes.io/load-balancer-cleanup",
     "foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking", "kubernetes",
+    "resource.kubernetes.io/delete-protection",
 })  # fmt: skip
+_SERVER_FINALIZER_GROUPS = ("snapshot.storage.kubernetes.io/", "provisioner.storage.kubernetes.io/")
 JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
@@ -49,7 +51,7 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
         origin["last_applied"] = annotations.pop(LAST_APPLIED)
     suspended = annotations.pop(SUSPENDED, None)
     annotations = {key: value for key, value in annotations.items() if not is_of_the_server(key)}
-    if finalizers := sorted(set(metadata.get("finalizers") or ()) - _SERVER_FINALIZERS):
+    if finalizers := sorted(name for name in metadata.get("finalizers") or () if not _is_protection(name)):
         origin["finalizers"] = finalizers
     if managers := [entry for entry in metadata.get("managedFields") or () if not entry.get("subresource")]:
         origin["managers"] = managers
@@ -76,6 +78,10 @@ def comparable(document: Mapping[str, Any]) -> dict[str, Any]:
 def is_of_the_server(annotation: str) -> bool:
     """Return whether the server or a controller writes this annotation."""
     return annotation.startswith(_SERVER_ANNOTATIONS)
+
+
+def _is_protection(finalizer: str) -> bool:
+    return finalizer in _SERVER_FINALIZERS or finalizer.startswith(_SERVER_FINALIZER_GROUPS)
 
 
 def _clean_spec(document: dict[str, Any], spec: dict[str, Any], origin: dict[str, Any]) -> None:

@@ -38,8 +38,11 @@ def may_differ(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if document.get("kind") == "PersistentVolumeClaim" and found["metadata"] == document["metadata"]:
         ours, theirs = dict(document.get("spec") or {}), dict(found.get("spec") or {})
         size = ours.pop("resources", None), theirs.pop("resources", None)
+        attributes = not ours.get("volumeAttributesClassName") and theirs.pop("volumeAttributesClassName", None)
         if ours == theirs and size[0] != size[1]:
             return "the claim has grown since, and cannot shrink"
+        if ours == theirs and attributes:
+            return "the claim has got a class of volume attributes since, which cannot be taken away"
     return ""
 
 

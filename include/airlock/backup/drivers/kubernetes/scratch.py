@@ -20,8 +20,9 @@ from airlock.errors import PermanentError, TemporaryError
 log = logging.getLogger(__name__)
 HARMLESS = frozenset({
     "configmaps", "secrets", "serviceaccounts", "podtemplates", "roles.rbac.authorization.k8s.io",
-    "rolebindings.rbac.authorization.k8s.io", "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy",
+    "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy",
 })  # fmt: skip
+"""No RoleBinding is among them: people would get rights in a namespace without the origin's quotas and pod security."""
 _CREATED = "airlock.backup/restored"
 _QUOTA_SECONDS = 180
 _NO_PODS = ApiResource("v1", "resourcequotas", "ResourceQuota")

@@ -16,9 +16,12 @@ VIRTUAL_GROUPS = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external
 """Groups that keep nothing (or the same as another group): they are not even asked for."""
 _DERIVED = frozenset({
     "events", "events.events.k8s.io", "bindings", "leases.coordination.k8s.io", "controllerrevisions.apps",
-    "csistoragecapacities.storage.k8s.io",
+    "csistoragecapacities.storage.k8s.io", "leasecandidates.coordination.k8s.io",
+    "podcertificaterequests.certificates.k8s.io",
 })  # fmt: skip
-_FOR_EVERY_NAMESPACE = ("kube-root-ca.crt", "openshift-service-ca.crt")
+_FOR_EVERY_NAMESPACE = ("kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert")
+_API_SERVER = ("default", "kubernetes")
+"""The Service of the API server, and its addresses, which the server writes itself."""
 _SLICE_LABEL = "endpointslice.kubernetes.io/managed-by"
 _SLICE_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
@@ -45,6 +48,10 @@ def derived(live: Mapping[str, Any], services: Mapping[str, Any]) -> bool:
     metadata = live["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()):
+        return True
+    if (metadata.get("namespace"), metadata["name"]) == _API_SERVER and (
+        is_kind(live, "", "Service", "Endpoints") or is_kind(live, "discovery.k8s.io", "EndpointSlice")
+    ):
         return True
     if is_kind(live, "discovery.k8s.io", "EndpointSlice"):
         return labels.get(_SLICE_LABEL) in _SLICE_CONTROLLERS

@@ -26,6 +26,7 @@ _REMADE: Mapping[str, tuple[str, ...]] = {
     "apps": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
     "rbac.authorization.k8s.io": ("RoleBinding",), "discovery.k8s.io": ("EndpointSlice",),
     "networking.k8s.io": ("NetworkPolicy",), "policy": ("PodDisruptionBudget",),
+    "resource.k8s.io": ("ResourceClaimTemplate",),
 }  # fmt: skip
 _ADDRESS_TAKEN = ("already allocated", "is not in the valid range")
 _ADDRESSES = {"nodePort": ("nodePorts",), "healthCheckNodePort": ("healthCheckNodePort",),

@@ -14,6 +14,7 @@ from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
 
 Document = dict[str, Any]
 _LOOKS = 4
+_ATTRIBUTES = "volumeAttributesClassName"
 T = TypeVar("T")
 
 
@@ -63,9 +64,11 @@ def replacement(sent: Mapping[str, Any], live: Mapping[str, Any]) -> Document:
     """Return *sent* as it replaces *live*: an apply would keep what others added, a replacement removes it.
 
     Kept is what belongs to the live object itself: its version, finalizers, owners, the server's annotations,
-    addresses it has, the volume it is bound to.
+    addresses it has, the volume it is bound to, its status (ordinary content of some custom kinds).
     """
     found = {**sent, "metadata": dict(sent["metadata"])}
+    if "status" in live:
+        found["status"] = live["status"]
     metadata, own = found["metadata"], live["metadata"]
     metadata["resourceVersion"] = own["resourceVersion"]
     finalizers = [*own.get("finalizers", ()), *(f for f in metadata.get("finalizers", ()) if f not in
@@ -92,7 +95,10 @@ def _keep_of_spec(found: Document, live: Mapping[str, Any]) -> None:
         _keep_addresses(spec, own)
     elif is_kind(found, "", "PersistentVolumeClaim"):
         wanted = (spec.get("resources") or {}).get("requests") or {}
-        found["spec"] = own if not grows(own, wanted) else {**own, "resources": spec["resources"]}
+        kept = dict(own) if not grows(own, wanted) else {**own, "resources": spec["resources"]}
+        if spec.get(_ATTRIBUTES):  # it can be changed, and never be taken away
+            kept[_ATTRIBUTES] = spec[_ATTRIBUTES]
+        found["spec"] = kept
     elif is_kind(found, "batch", "Job"):
         _keep_identity_of_job(spec, own)
     elif "replicas" in own and "replicas" not in spec:  # an autoscaler decides
