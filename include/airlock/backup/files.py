@@ -28,13 +28,25 @@ FILE_LEAVES_OUT = ("the time of the last change", "attributes of the user name s
 Owners = Annotated[bool, Field(description="whether owners come back, which only root can do for those of others")]
 _LASTING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-    errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EEXIST,
 })  # fmt: skip
+_NAME_BYTES = 255
 
 
 def shown(path: Path | str) -> str:
     """Return *path* as text that can be written anywhere: bytes of it that are no UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def beside(path: Path, ending: str, *, hidden: bool = False) -> Path:
+    """Return a path in the folder of *path* that is named after it and ends so: always the same one, so that a retry
+    finds what was left, and no longer than a file system takes."""
+    name = f"{'.' if hidden else ''}{path.name}{ending}"
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        kept = os.fsencode(path.name)[: _NAME_BYTES - len(os.fsencode(ending)) - len(digest) - 2]
+        name = f"{'.' if hidden else ''}{os.fsdecode(kept)}-{digest}{ending}"
+    return path.with_name(name)
 
 
 def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockError:
@@ -141,12 +153,11 @@ def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label:
     when this process may. A link stays a link: its end is replaced.
     """
     end = path.resolve()
-    # of a fixed name, so that a retry finds what a try that was killed left
-    beside = end.with_name(f".{end.name}.airlock-part")
+    part = beside(end, ".airlock-part", hidden=True)
     try:
         end.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise fault(error, label, "write", path) from error
     try:
@@ -159,11 +170,11 @@ def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label:
                     os.fchown(file.fileno(), end.stat().st_uid, end.stat().st_gid)
                 give(file.fileno(), wanted)
                 os.fsync(file.fileno())
-                beside.replace(end)
+                part.replace(end)
             except OSError as error:
                 raise fault(error, label, "write", path) from error
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _write(file: BinaryIO, chunk: bytes, label: str, path: Path) -> None:

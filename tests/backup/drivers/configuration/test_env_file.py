@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.configuration.env_file import EnvFileDriver, parse_env
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents
@@ -154,3 +154,43 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     except ValueError:
         return
     assert all(key and key in text for key in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A='it\\'s\nhunter2=x'\n",  # whether a backslash protects in single quotes differs from reader to reader
+        'A="x"y\n',
+        "A=abc\\\nhunter2=1\n",
+        "A=-----BEGIN KEY-----\nhunter2=\n",
+        'A="x"\x0bB=1\n',
+        "A='''hunter2'''\n",
+    ],
+)
+def test_what_readers_understand_differently_is_no_list_of_names(text: str, store_at, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        parse_env(text)
+    path = tmp_path / ".env"
+    path.write_text(text)
+    driver = driver_for(path, store_at)
+    point = take(driver, "t.1")
+    assert "hunter2" not in point.model_dump_json()
+    path.write_text("A=2\n")
+    restore_origin(driver, point)
+    assert path.read_text() == text
+
+
+def test_values_in_backticks_may_have_several_lines() -> None:
+    assert parse_env("A=`x\nhunter2=y\n`\nB='1' # note\n") == {"A": "x\nhunter2=y\n", "B": "1"}
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, "n" * 242])
+def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, store_at, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("A=1\n")
+    driver = driver_for(path, store_at)
+    point = take(driver, "t.1")
+    path.write_text("A=2\n")
+    restore_origin(driver, point)
+    assert path.read_text() == "A=1\n"
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [name]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from airlock.backup.driver import Place
 from airlock.backup.drivers.iac_state.state_format import addresses, facts_of
 from airlock.backup.drivers.iac_state.terraform_state import TerraformStateDriver
 from airlock.backup.run import prove, take
-from airlock.errors import InvalidInput
+from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 from tests.contracts.driver_forms import Damage, Form
@@ -144,6 +147,7 @@ def test_addresses_are_those_of_terraform() -> None:
         text(resources=[{"type": "x"}]),
         text(resources="no"),
         text(serial="17"),
+        text(lineage="\ud800"),
     ],
 )
 def test_what_is_no_state_is_refused(content: str, tmp_path: Path) -> None:
@@ -176,3 +180,27 @@ def test_other_forms_that_the_programs_read_are_states(content: str, form: str, 
 def test_what_no_terraform_reads_is_no_state(encoding: str) -> None:
     with pytest.raises(ValueError, match="it is no JSON"):
         facts_of(text().encode(encoding))
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (("folder", "not a regular file"), ("pipe", "not a regular file"), ("loop", "symbolic links")):
+        driver = driver_for(tmp_path / name, make_store(tmp_path / "store"))
+        with pytest.raises(PermanentError, match=reason):
+            driver.inspect()
+        with pytest.raises(PermanentError, match=reason):
+            take(driver, "t.1")
+
+
+def test_a_state_that_may_not_be_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "shop.tfstate"
+    path.write_text(text())
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")  # as file systems in a network answer
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    with pytest.raises(TemporaryError, match="cannot lock .*No locks available"):
+        take(driver_for(path, make_store(tmp_path / "store")), "t.1")

@@ -15,7 +15,7 @@ import pytest
 from airlock.backup.driver import Place
 from airlock.backup.drivers.logs.log_files import LogFilesDriver
 from airlock.backup.run import prove, restore_origin, take
-from airlock.errors import InvalidInput, TemporaryError
+from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, digest_of_folder, make_store
 from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
@@ -266,3 +266,54 @@ def test_a_log_that_was_emptied_while_it_is_open_goes_on_in_the_same_file(tmp_pa
         restore_origin(driver, point)
         program.write("newer\n")
     assert (folder / "shop.log").read_text() == before + "newer\n"
+
+
+def test_names_of_full_length_have_room_beside_them(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    long = folder / ("n" * 251 + ".log")
+    long.write_text("before\n")
+    driver = driver_for(folder, make_store(tmp_path))
+    point = take(driver, "t.1")
+    long.write_text("other lines, and more of them\n")
+    restore_origin(driver, point)
+    assert long.read_text() == "other lines, and more of them\n"
+    assert "before\n" in [one.read_text() for one in folder.iterdir() if one.name.endswith(".restored")]
+
+
+def test_a_file_that_took_the_name_of_a_folder_stays(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "shop.log").write_text("a line\n")
+    driver = driver_for(folder, make_store(tmp_path), patterns=["**/*.log*"])
+    point = take(driver, "t.1")
+    shutil.rmtree(folder / "sub")
+    (folder / "sub").write_text("somebody else's")
+    restore_origin(driver, point)
+    assert (folder / "sub").read_text() == "somebody else's"
+    assert (folder / "sub.restored" / "shop.log").read_text() == "a line\n"
+
+
+def test_a_folder_that_may_not_be_listed_is_not_passed_over(tmp_path: Path) -> None:
+    folder = logs(tmp_path / "logs")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "shop.log").write_text("a line\n")
+    driver = driver_for(folder, make_store(tmp_path), patterns=["**/*.log*"])
+    for one in (tmp_path, *tmp_path.parents[:2]):
+        one.chmod(one.stat().st_mode | 0o711)
+    (folder / "sub").chmod(0)
+    said = tmp_path / "said"
+    said.touch(0o666)
+    said.chmod(0o666)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            driver.inspect()
+        except PermanentError as error:
+            said.write_text(str(error))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    (folder / "sub").chmod(0o755)
+    assert "Permission denied" in said.read_text()

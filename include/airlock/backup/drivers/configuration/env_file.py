@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(.*)", re.DOTALL)
 _BARE_NAME = re.compile(r"\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_.-]*\s*")
 _ENCODED = re.compile(r"\s*[A-Za-z0-9+/]{16,}={1,2}\s*")
+_QUOTES = frozenset("'\"`")
+_AFTER_QUOTE = re.compile(r"[ \t]*(?:#.*)?", re.DOTALL)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _LIMIT = 16 << 20
 _NO_NAME = "\ufeff"
@@ -45,7 +47,11 @@ def parse_env(text: str) -> dict[str, str]:
     A name without a value, which takes it from the host, has none here either. Of a key that comes twice the last value
     counts.
 
-    :raises ValueError: a line is no assignment, or a quote does not end; names the line, never its content
+    What readers understand each in their own way is refused: where one of them ends a value, another one goes on, and a
+    line of a secret would be taken for a name.
+
+    :raises ValueError: a line is no assignment, a quote does not end, or more follows it, or a line goes on in the next
+        one; names the line, never its content
     """
     values: dict[str, str] = {}
     for number, line in _statements(text.removeprefix(_NO_NAME)):
@@ -55,12 +61,16 @@ def parse_env(text: str) -> dict[str, str]:
         if match is None:
             continue
         key, value = match.groups()
-        if value[:1] in {"'", '"'}:
+        if value[:1] in _QUOTES:
             end = _closing(value)
             if end is None:
                 raise ValueError(f"the quote that begins in line {number} does not end")
+            if not _AFTER_QUOTE.fullmatch(value, end + 1):
+                raise ValueError(f"more follows the quote that begins in line {number}")
             value = value[1:end]
         else:
+            if value.endswith("\\") or value.startswith("-----BEGIN "):
+                raise ValueError(f"line {number} goes on in the next one, without quotes")
             value = re.split(r"\s#", value, maxsplit=1)[0].strip()
         values[key] = value
     return values
@@ -76,7 +86,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         if not first.strip() or first.lstrip().startswith("#"):
             continue
         match = _ASSIGNMENT.fullmatch(first)
-        if match is not None and match[2][:1] in {"'", '"'}:
+        if match is not None and match[2][:1] in _QUOTES:
             number = _end_of_quote(lines, begun, match[2])
         yield begun + 1, "\n".join(lines[begun:number])
 

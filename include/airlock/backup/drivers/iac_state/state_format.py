@@ -44,6 +44,8 @@ def facts_of(content: bytes) -> dict[str, Any]:
     :raises ValueError: it is no state; the message holds nothing of the content
     """
     state = _document(content)
+    if state.get("lineage") != _printable(state.get("lineage")):
+        raise ValueError("its lineage is no text")
     lineage, serial = state.get("lineage"), state.get("serial")
     if "encrypted_data" in state:
         form, named = ENCRYPTED, None
@@ -89,6 +91,11 @@ def _named(read: Any) -> list[str]:
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, IndexError):
         raise ValueError("its list of resources is malformed") from None
     return found
+
+
+def _printable(value: Any) -> Any:
+    """Return *value*; of a text, what can be written as UTF-8."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _is_number(value: Any) -> bool:

@@ -23,6 +23,7 @@ from airlock.backup.files import (
     FILE_LEAVES_OUT,
     Owners,
     discard_folder,
+    fault,
     present,
     recorded,
     regular,
@@ -99,7 +100,7 @@ class TerraformStateDriver(StreamDriver):
         if local is None:
             objects.put(path, content)
         else:
-            with self._lock(local, fcntl.LOCK_EX):
+            with self._lock(local):
                 replace_file(local, [content], recorded(point.facts.get("rights") or _PRIVATE, self.label), self.label)
         log.info("%s: wrote %s, %d bytes", self.label, path, len(content))
 
@@ -135,8 +136,8 @@ class TerraformStateDriver(StreamDriver):
         return Path(path.path) if objects.is_local(path) else None
 
     @contextmanager
-    def _lock(self, path: Path, how: int) -> Iterator[None]:
-        """Hold the lock that Terraform itself takes on a local state.
+    def _lock(self, path: Path) -> Iterator[None]:
+        """Keep away the lock that Terraform itself takes on a local state. It needs no right to write into the file.
 
         :raises TemporaryError: Terraform is at work on it
         """
@@ -144,11 +145,13 @@ class TerraformStateDriver(StreamDriver):
             yield
             return
         try:
-            with path.open("r+b" if how == fcntl.LOCK_EX else "rb") as held:
-                fcntl.lockf(held, how | fcntl.LOCK_NB)
+            with path.open("rb") as held:
+                fcntl.lockf(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 yield
         except BlockingIOError as error:
             raise TemporaryError(f"{self.label}: Terraform is at work on {path} and holds its lock") from error
+        except OSError as error:
+            raise fault(error, self.label, "lock", path) from error
 
     def _parse(self, path: UPath, content: bytes) -> dict[str, Any]:
         try:
@@ -157,6 +160,8 @@ class TerraformStateDriver(StreamDriver):
             raise InvalidInput(f"{self.label}: {path}: {error}; check 'path' in the service file") from None
 
     def _read(self, path: UPath) -> bytes:
+        if objects.is_local(path):
+            regular(Path(path.path), self.label)  # a pipe would be read for ever
         size = objects.size(path)
         if size is None:
             raise InvalidInput(f"{self.label}: {path} is not there; check 'path' in the service file")
@@ -164,7 +169,7 @@ class TerraformStateDriver(StreamDriver):
             raise InvalidInput(f"{self.label}: {path} has {size} bytes; that is no Terraform state")
         with contextlib.ExitStack() as held:
             if objects.is_local(path):
-                held.enter_context(self._lock(Path(path.path), fcntl.LOCK_SH))
+                held.enter_context(self._lock(Path(path.path)))
             return held.enter_context(objects.opened(path)).read()
 
     def _path(self, place: Place) -> UPath:

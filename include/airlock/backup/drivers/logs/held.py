@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from airlock.backup.files import CHUNK, shown
+from airlock.backup.files import CHUNK, beside, shown
 
 _RESTORED = ".restored"
 _COMPRESSED: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -55,19 +55,31 @@ def name_of(file: Mapping[str, Any]) -> str:
     return os.fsdecode(bytes.fromhex(file["bytes"])) if "bytes" in file else str(file["name"])
 
 
-def beside(path: Path) -> Path:
+def restored_beside(path: Path) -> Path:
     """Return where the recorded lines of *path* go, when it holds others now."""
-    return path.with_name(path.name + _RESTORED)
+    return beside(path, _RESTORED)
+
+
+def place_of(root: Path, file: Mapping[str, Any]) -> Path:
+    """Return where a recorded file belongs below *root*: where something else took the name of one of its folders, the
+    folder goes beside it."""
+    *folders, name = Path(name_of(file)).parts
+    path = root
+    for folder in folders:
+        path /= folder
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            path = restored_beside(path)
+    return path / name
 
 
 def holder(root: Path, file: Mapping[str, Any]) -> Path | None:
     """Return the file that begins with the recorded bytes: under its own name, renamed or compressed by a rotation, or
     beside; ``None`` when there is none."""
-    target = root / name_of(file)
+    target = place_of(root, file)
     wanted = {key: file[key] for key in ("lines", "sha256")}
     # shop.log becomes shop.log.1, shop.log-20260101.gz, or shop-20260101.log
     near = sorted(target.parent.glob(f"{_escaped(target.stem.split('.')[0])}*")) if file["offset"] else []
-    for path in (target, *(one for one in near if one != target)):
+    for path in (target, restored_beside(target), *(one for one in near if one != target)):
         if path.is_file() and not path.is_symlink() and _holds(path, file["offset"], wanted, plain=path == target):
             return path
     return None

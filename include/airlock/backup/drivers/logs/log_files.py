@@ -17,7 +17,16 @@ from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import LEFT_OUT, RIGHTS, Attributes, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.logs.held import Tally, begins_as, beside, holder, measured, name_of, recorded_name
+from airlock.backup.drivers.logs.held import (
+    Tally,
+    begins_as,
+    holder,
+    measured,
+    name_of,
+    place_of,
+    recorded_name,
+    restored_beside,
+)
 from airlock.backup.files import (
     CHUNK,
     Owners,
@@ -188,7 +197,7 @@ class LogFilesDriver(StreamDriver):
         """Have the lines of one *file* in *root* again, and lose none that came later."""
         if not fresh.is_file():
             raise BackupDamaged(f"{self.label}: the recovery point lacks {file['name']}; next: take the backup again")
-        target = root / name_of(file)
+        target = place_of(root, file)
         held = holder(root, file)
         if held == target:
             self._give(target, file)
@@ -204,7 +213,7 @@ class LogFilesDriver(StreamDriver):
                 shutil.copyfileobj(source, file_, CHUNK)
             self._give(target, file)
         else:
-            target = beside(target)  # it holds other lines, which a rollback must not lose
+            target = restored_beside(target)  # it holds other lines, which a rollback must not lose
             fresh.replace(target)
         log.info("%s: brought %s back", self.label, shown(target))
 
@@ -226,7 +235,7 @@ class LogFilesDriver(StreamDriver):
 
     def _compared(self, root: Path, file: dict[str, Any]) -> list[Check]:
         """Return whether the recorded lines are there: under their name, or where a rotation has put them since."""
-        target = root / name_of(file)
+        target = place_of(root, file)
         try:
             held = holder(root, file)
             wanted = {key: file[key] for key in ("lines", "sha256")}
@@ -254,6 +263,9 @@ class LogFilesDriver(StreamDriver):
         root = Path(self.options.path)
         found: dict[str, os.stat_result] = {}
         try:
+            if any(len(Path(pattern).parts) > 1 for pattern in self.options.patterns):
+                for _ in os.walk(root, onerror=_refuse):
+                    pass  # what looks for names passes over a folder that it may not read
             for pattern in self.options.patterns:
                 for path in root.glob(pattern):
                     relative = path.relative_to(root)
@@ -264,3 +276,9 @@ class LogFilesDriver(StreamDriver):
         except OSError as error:
             raise fault(error, self.label, "list", root) from error
         return dict(sorted(found.items()))
+
+
+def _refuse(error: OSError) -> None:
+    """Stop where a folder is there and cannot be listed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
