@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -150,7 +150,7 @@ def test_a_certificate_that_cannot_be_used_is_no_proof(
     proof = prove(driver, take(driver, "t.1"), place)
     assert not proof.ok
     assert [check.name for check in proof.checks if not check.ok] == [failing]
-    assert f"security.shop_tls: the backup t.1 is not proven: 1 of 9 checks failed: {failing}" in proof.reason
+    assert f"security.shop_tls: the backup t.1 is not proven: 1 of 10 checks failed: {failing}" in proof.reason
 
 
 def test_a_chain_that_does_not_hold_is_found(tmp_path: Path, place: Place) -> None:
@@ -189,3 +189,44 @@ def test_what_is_no_pair_is_refused(file: str, content: bytes, reason: str, tmp_
     (tmp_path / "tls" / file).write_bytes(content)
     with pytest.raises(InvalidInput, match=reason):
         take(driver_for(tmp_path / "tls", make_store(tmp_path)), "t.1")
+
+
+@pytest.mark.parametrize("spoiled", ["old line ends", "an issuer that is cut off"])
+def test_a_pair_that_no_server_can_load_is_no_proof(spoiled: str, tmp_path: Path, place: Place) -> None:
+    install(tmp_path / "tls")
+    path = tmp_path / "tls" / "server.crt"
+    content = path.read_bytes()
+    path.write_bytes({
+        "old line ends": content.replace(b"\n", b"\r"),
+        "an issuer that is cut off": content + content[:-40],
+    }[spoiled])  # fmt: skip
+    driver = driver_for(tmp_path / "tls", make_store(tmp_path))
+    proof = prove(driver, take(driver, "t.1"), place)
+    assert "a server can load both files" in proof.reason
+
+
+def sorts_of_keys() -> dict[str, tuple[bytes, object]]:
+    """Return keys of every sort and form that servers take: what is in the file, and the key."""
+    edwards, small = ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 1024)
+    curve = ec.generate_private_key(ec.SECP256R1())
+    old = PrivateFormat.TraditionalOpenSSL
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    return {
+        "Ed25519": (pem(edwards), edwards),
+        "PKCS #1, short": (small.private_bytes(Encoding.PEM, old, NoEncryption()), small),
+        "SEC 1 after parameters": (parameters + curve.private_bytes(Encoding.PEM, old, NoEncryption()), curve),
+        "other line ends": (pem(curve).replace(b"\n", b"\r\n"), curve),
+    }
+
+
+@pytest.mark.parametrize("sort", ["Ed25519", "PKCS #1, short", "SEC 1 after parameters", "other line ends"])
+def test_keys_of_every_sort_that_servers_take_are_proven(sort: str, tmp_path: Path, place: Place) -> None:
+    install(tmp_path / "tls")
+    content, key = sorts_of_keys()[sort]
+    (tmp_path / "tls" / "server.key").write_bytes(content)
+    # a root that ended long ago beside the one that signed harms no client
+    roots = certificate("authority", AUTHORITY, -400, 30) + certificate("authority", AUTHORITY)
+    (tmp_path / "tls" / "server.crt").write_bytes(certificate("shop", key) + roots)
+    driver = driver_for(tmp_path / "tls", make_store(tmp_path))
+    proof = prove(driver, take(driver, "t.1"), place)
+    assert proof.ok, proof.reason

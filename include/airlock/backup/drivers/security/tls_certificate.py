@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -142,6 +143,18 @@ def _signed(lower: x509.Certificate, upper: x509.Certificate) -> bool:
     return True
 
 
+def _refusal(certificate: Path, key: Path) -> str:
+    """Return why no server could start with the two files; empty where one can. OpenSSL passes over much that other
+    readers of PEM take, such as a certificate behind a byte order mark."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")  # how strong a key must be is for its server to say
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:  # a fault of TLS is one of them
+        return f"OpenSSL refuses it: {getattr(error, 'reason', None) or type(error).__name__}"
+    return ""
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -210,11 +223,12 @@ class TlsCertificateDriver(StreamDriver):
         now = datetime.now(UTC)
         end, begin = pair.leaf.not_valid_after_utc, pair.leaf.not_valid_before_utc
         least = now + timedelta(days=self.options.minimum_days)
-        broken = pair.broken_issuer()
+        broken, refusal = pair.broken_issuer(), _refusal(*self._paths(place))
         return (
             *checks,
             Check(name="key belongs to the certificate", expected=True, found=pair.matches, ok=pair.matches),
             Check(name="the certificate is issued by one of the file", expected="", found=broken, ok=not broken),
+            Check(name="a server can load both files", expected="", found=refusal, ok=not refusal),
             Check(name="already valid", expected="a begin in the past", found=begin.isoformat(), ok=begin <= now),
             Check(
                 name="not expired",
