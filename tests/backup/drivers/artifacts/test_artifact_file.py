@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import time
 import zipfile
 from pathlib import Path
@@ -9,25 +11,25 @@ import pytest
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.artifacts.artifact_file import ArtifactFileDriver
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import Damage, Form
 from tests.contracts.killed import killed
 
 PROGRAM = """
 import hashlib, json, os, pathlib, subprocess, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 digest = "sha256:" + hashlib.sha256(pathlib.Path(sys.argv[0]).read_bytes()).hexdigest()
+pathlib.Path("environment.txt").write_text(json.dumps(dict(os.environ)))
 child = subprocess.Popen(["sleep", "300"])
 stray = subprocess.Popen(["sleep", "300"], start_new_session=True)
 pathlib.Path("pids.txt").write_text(f"{os.getpid()} {child.pid} {stray.pid}")
 pathlib.Path(os.environ.get("NEEDED", "pids.txt")).read_text()
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps({"digest": digest, "database": os.environ.get("DATABASE_URL", ""),
-                           "leaked": os.environ.get("AIRFLOW_LEAK", "")}).encode()
+        body = json.dumps({"digest": digest}).encode()
         self.send_response(STATUS if self.path == "/health" else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -43,6 +45,12 @@ def artifact(path: Path, program: str = PROGRAM.replace("STATUS", "200"), note: 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", program + note)
     return path
+
+
+def latin(path: Path) -> None:
+    """Have a comment that is not UTF-8 behind the archive, where its readers allow one."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"caf\xe9"
 
 
 def driver_for(path: Path, store, **options: object) -> ArtifactFileDriver:
@@ -105,8 +113,25 @@ class TestArtifactFile(DriverContract):
             ),
             left_over=lambda place: running_in(Path(place.folder)),
             restored=lambda: digest_of_folder(path.parent, times=False),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
+            damages={
+                "emptied": Damage(lambda: path.write_text("")),
+                "added": "the resource is one file; what is added to it is 'changed'",
+                "settings": Damage(lambda: path.chmod(0o777)),
+                "gone": Damage(path.unlink),
+            },
+            forms={
+                "text that is not UTF-8": Form(lambda: latin(path)),
+                "names at the edges": "the name is that of the options; see test_names_at_the_edges",
+                "modes and owners": Form(lambda: path.chmod(0o4710)),
+                "disappears while it is read": "a file that is open stays whole",
+                "grows while it is read": Form(
+                    lambda: artifact(path, note="\n#" + "x" * 5_000_000),
+                    during=lambda: artifact(path, note="\n#" + "x" * 6_000_000),
+                ),
+                "empty": "an empty program does not start: see the backups that are of no use",
+                "huge": Form(lambda: artifact(path, note="\n#" + "x" * 5_000_000)),
+                "deeply nested": "a file has no depth; its answer has: see what is recorded of an answer",
+            },
         )
 
     def test_the_restored_artifact_is_started_asked_and_ended_with_its_children(self, case: Case, place: Place) -> None:
@@ -189,16 +214,12 @@ def test_the_process_sees_the_database_and_nothing_of_airflow(
         '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "me", '
         '"password": "p@ss/word", "schema": "shop"}',
     )
-    driver = driver_for(
-        artifact(tmp_path / "shop.pyz"), make_store(tmp_path), database_connection="shopdb", digest_field="database"
-    )
+    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path), database_connection="shopdb")
     proof = prove(driver, take(driver, "t.1"), place)
-    stated = next(check for check in proof.checks if check.name == "digest that it states")
-    assert stated.found == "postgresql://me:p%40ss%2Fword@127.0.0.1:1/shop"
-    other = driver_for(tmp_path / "shop.pyz", driver.store, digest_field="leaked")
-    assert (
-        next(c.found for c in prove(other, take(other, "t.1"), place).checks if c.name == "digest that it states") == ""
-    )
+    assert proof.ok, proof.reason
+    seen = json.loads((Path(place.folder) / "artifact" / "environment.txt").read_text())
+    assert seen["DATABASE_URL"] == "postgresql://me:p%40ss%2Fword@127.0.0.1:1/shop"
+    assert "AIRFLOW_LEAK" not in seen
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path, place: Place) -> None:
@@ -212,3 +233,66 @@ def test_a_folder_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not a regular file"):
         take(driver_for(tmp_path, make_store(tmp_path / "store")), "t.1")
     assert not driver_for(tmp_path / "none", make_store(tmp_path / "store")).inspect().present
+
+
+ANSWER = """
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = BODY
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "ok"),
+    [
+        (b"[" * 100_000, True),
+        (b"\xff\xfe", True),
+        (b'{"digest": null}', True),
+        (b'{"digest": NaN}', False),
+        (b'{"digest": "\\ud800"}', False),
+        (b'{"digest": {"customer": "Ada Lovelace"}}', False),
+        (b'{"digest": "Ada Lovelace, 12 High Street"}', False),
+    ],
+)
+def test_nothing_but_a_digest_of_an_answer_is_recorded(body: bytes, ok: bool, tmp_path: Path, place: Place) -> None:
+    path = artifact(tmp_path / "shop.pyz", ANSWER.replace("BODY", repr(body)))
+    driver = driver_for(path, make_store(tmp_path))
+    proof = prove(driver, take(driver, "t.1"), place)
+    assert proof.ok is ok, proof.reason
+    assert "Ada" not in proof.model_dump_json()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.pyz", b"n" * 255, b"{port} {artifact}.pyz", b" new\nline'\"$HOME"])
+def test_names_at_the_edges(name: bytes, tmp_path: Path, place: Place) -> None:
+    path = artifact(tmp_path / "slots" / os.fsdecode(name))
+    (tmp_path / "current").symlink_to(path)
+    driver = driver_for(tmp_path / "current", make_store(tmp_path))
+    assert driver.inspect().present
+    before, point = path.read_bytes(), take(driver, "t.1")
+    proof = prove(driver, point, place)
+    assert proof.ok, proof.reason
+    path.unlink()
+    restore_origin(driver, point)
+    assert path.read_bytes() == before
+
+
+def test_last_words_hold_no_password_of_an_address(tmp_path: Path, place: Place) -> None:
+    program = """
+import os, urllib.parse as url
+word = url.urlsplit(os.environ["DATABASE"]).password
+raise SystemExit("no entry with " + word + " nor " + url.unquote(word))
+"""
+    path = artifact(tmp_path / "shop.pyz", program)
+    address = "postgresql://shop:hunter2%2Fsecret@db/shop"
+    driver = driver_for(path, make_store(tmp_path), environment={"PORT": "{port}", "DATABASE": address})
+    reason = prove(driver, take(driver, "t.1"), place).reason
+    assert "no entry with *** nor ***" in reason

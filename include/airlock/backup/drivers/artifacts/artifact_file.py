@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -29,15 +30,17 @@ from airlock.backup.files import (
     rights_of,
     scratch_folder,
     sha256_of,
+    shown,
 )
 from airlock.connections import ConnectionId, connection
-from airlock.errors import BackupDamaged, InvalidInput
+from airlock.errors import InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _OK = 200
+_DIGEST = re.compile(r"[A-Za-z0-9:+/=._-]{1,200}")
 
 
 class ArtifactFileDriver(StreamDriver):
@@ -76,7 +79,7 @@ class ArtifactFileDriver(StreamDriver):
             present=True,
             size_bytes=seen.st_size,
             fingerprint=f"sha256:{sha256_of(path, self.label)}",
-            detail={"path": str(path.resolve())},
+            detail={"path": shown(path.resolve())},
         )
 
     def take(self, write: Write) -> dict[str, Any]:
@@ -84,9 +87,10 @@ class ArtifactFileDriver(StreamDriver):
         seen = regular(path, self.label)
         end = path.resolve()
         stored = write("artifact", read_exactly(end, seen, self.label))
+        other = {} if shown(end) == str(end) else {"path_bytes": os.fsencode(end).hex()}
         return {
-            "path": str(end),
-            "file": end.name,
+            "path": shown(end),
+            **other,
             "digest": f"sha256:{stored.plain_sha256}",
             "size": seen.st_size,
             "rights": rights_of(end, seen, self.label, owners=self.options.owners),
@@ -98,7 +102,7 @@ class ArtifactFileDriver(StreamDriver):
         path = self._path(point, place)
         rights = recorded(point.facts.get("rights"), self.label)
         replace_file(path, self.store.read(point.objects[0]), rights, self.label)
-        log.info("%s: wrote %s (%s)", self.label, path, point.facts["digest"])
+        log.info("%s: wrote %s (%s)", self.label, shown(path), point.facts["digest"])
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         path = self._path(point, place)
@@ -127,6 +131,8 @@ class ArtifactFileDriver(StreamDriver):
         )
         stated = health.body.get(self.options.digest_field)
         if stated is not None:
+            if not (isinstance(stated, str) and _DIGEST.fullmatch(stated)):
+                stated = "something that is no digest"  # nobody knows whose data it is
             checks.append(
                 Check(
                     name="digest that it states", expected=facts["digest"], found=stated, ok=stated == facts["digest"]
@@ -138,12 +144,9 @@ class ArtifactFileDriver(StreamDriver):
         discard_folder(place, self.label)
 
     def _path(self, point: RecoveryPoint, place: Place) -> Path:
-        name = str(point.facts["file"])
-        if place.origin:
-            return Path(point.facts["path"])
-        if Path(name).name != name:
-            raise BackupDamaged(f"{self.label}: recovery point {point.id} names a file with a path: {name!r}")
-        return Path(place.folder) / "artifact" / name
+        facts = point.facts
+        end = Path(os.fsdecode(bytes.fromhex(facts["path_bytes"])) if "path_bytes" in facts else facts["path"])
+        return end if place.origin else Path(place.folder) / "artifact" / end.name
 
     def _digest(self, path: Path) -> str:
         digest = hashlib.sha256()
@@ -179,6 +182,5 @@ class ArtifactFileDriver(StreamDriver):
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
-    for word, value in words.items():
-        text = text.replace(word, value)
-    return text
+    # in one go: a path may itself hold one of the words
+    return re.sub("|".join(map(re.escape, words)), lambda match: words[match[0]], text)

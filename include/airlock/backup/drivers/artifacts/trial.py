@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
 from airlock.backup.leash import leash, leashed
 
@@ -80,7 +81,7 @@ def _ask(port: int, path: str) -> Health | None:
         connection.close()
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = {}
     return Health(answer.status, body if isinstance(body, dict) else {}, f"it answered {answer.status}")
 
@@ -103,7 +104,16 @@ def _started(
 def _tail(output: Path, environment: Mapping[str, str]) -> str:
     """Return the last lines of the program's output, without any value of its environment."""
     text = output.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
-    for value in sorted((value for value in environment.values() if len(value) > 3), key=len, reverse=True):
+    for value in sorted((value for value in _secrets(environment) if len(value) > 3), key=len, reverse=True):
         text = text.replace(value, "***")
     lines = [line.strip() for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
     return f"; its last words: {' | '.join(lines)}" if lines else ""
+
+
+def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield every value, and the password of each that is an address, as it is written there and as it is meant."""
+    for value in environment.values():
+        yield value
+        with contextlib.suppress(ValueError):  # no address
+            password = urlsplit(value).password or ""
+            yield from (password, unquote(password))
