@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 import socket
+import subprocess
 import tarfile
 import tracemalloc
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from airlock.backup.driver import Place
 from airlock.backup.drivers.storage.directory import DirectoryDriver
 from airlock.backup.files import remove_tree
 from airlock.backup.run import prove, restore_origin, take
-from airlock.errors import InvalidInput, TemporaryError
+from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
@@ -341,3 +343,45 @@ def test_who_is_not_root_is_told_that_owners_cannot_come_back(tmp_path: Path) ->
     assert first.startswith("False")
     assert "only root may give a file to another owner: run as root, or set the option 'owners: false'" in first
     assert second.strip() == "True"
+
+
+def test_what_cannot_be_moved_leaves_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fill(tmp_path / "up")
+    driver = driver_for(root, make_store(tmp_path))
+    point = take(driver, "t.1")
+    (root / "later").write_text("came later")
+    before, rename = digest_of_folder(root, times=False), Path.rename
+
+    def stuck(path: Path, target: Path) -> Path:
+        if path == root / "large.bin":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as for a file with the flag +i
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stuck)
+    with pytest.raises(PermanentError, match="not permitted"):
+        restore_origin(driver, point)
+    assert digest_of_folder(root, times=False) == before
+    monkeypatch.undo()
+    restore_origin(driver, point)
+    assert not (root / "later").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root may mount")
+def test_another_file_system_inside_is_refused_and_never_emptied(tmp_path: Path) -> None:
+    root = fill(tmp_path / "two words")
+    driver = driver_for(root, make_store(tmp_path))
+    point = take(driver, "t.1")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "kept").write_text("of somebody else")
+    inside = root / "locked" / "mounted"
+    inside.mkdir()
+    done = subprocess.run(["mount", "--bind", str(tmp_path / "other"), str(inside)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this machine does not let root mount")
+    try:
+        for act in (lambda: take(driver, "t.2"), lambda: restore_origin(driver, point)):
+            with pytest.raises(InvalidInput, match="mounted at .*two words/locked/mounted"):
+                act()
+        assert (inside / "kept").read_text() == "of somebody else"
+    finally:
+        subprocess.run(["umount", str(inside)], check=True)

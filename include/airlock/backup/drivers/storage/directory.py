@@ -19,8 +19,17 @@ from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import LEFT_OUT, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.storage.tree import CHUNK, FRESH, OLD, WORDS, Entry, Walk, manifest
-from airlock.backup.files import Owners, discard_folder, fault, present, read_exactly, remove_tree, scratch_folder
+from airlock.backup.drivers.storage.tree import CHUNK, FRESH, OLD, WORDS, Entry, Walk, manifest, mounted_below
+from airlock.backup.files import (
+    Owners,
+    discard_folder,
+    fault,
+    present,
+    read_exactly,
+    remove_tree,
+    scratch_folder,
+    shown,
+)
 from airlock.errors import InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
@@ -66,7 +75,9 @@ class DirectoryDriver(StreamDriver):
         )
 
     def take(self, write: Write) -> dict[str, Any]:
-        walk = self._walk(self._root())
+        root = self._root()
+        self._without_mounts(root)
+        walk = self._walk(root)
         counts = dict.fromkeys(_SORTS, 0)
         with tempfile.TemporaryFile(prefix="airlock-manifest-") as lines:
             write("files.tar", self._pack(walk, counts, lines))
@@ -101,6 +112,7 @@ class DirectoryDriver(StreamDriver):
         time = None
         try:
             root.mkdir(parents=True, exist_ok=True)
+            self._without_mounts(root)
             time = root.stat().st_mtime_ns
             remove_tree(fresh)
             fresh.mkdir(mode=0o700)
@@ -153,6 +165,19 @@ class DirectoryDriver(StreamDriver):
     def _walk(self, root: Path) -> Walk:
         return Walk(root, self.label, self.options.owners)
 
+    def _without_mounts(self, root: Path) -> None:
+        """Look that no other file system is mounted below *root*: one cannot be moved aside, and what is in it would be
+        deleted with the folder that holds it.
+
+        :raises InvalidInput: one is
+        """
+        found = mounted_below(root)
+        if found:
+            raise InvalidInput(
+                f"{self.label}: another file system is mounted at {', '.join(map(shown, found[:_SHOWN]))}, and a "
+                "restore cannot replace it; next: back it up as a resource of its own and mount it outside of 'path'"
+            )
+
     def _files(self, place: Place) -> Path:
         return Path(self.options.path).resolve() if place.origin else Path(place.folder) / "files"
 
@@ -168,9 +193,18 @@ def _exchange(root: Path, fresh: Path, old: Path) -> int:
     be open in a program. Return the time that *root* must show of its last change."""
     with contextlib.suppress(FileExistsError):
         old.mkdir(mode=0o700)
-    for path in [one for one in root.iterdir() if one not in (fresh, old)]:
-        _away(old / path.name)  # what a try that was killed moved there
-        path.rename(old / path.name)
+    moved: list[str] = []
+    try:
+        for path in [one for one in root.iterdir() if one not in (fresh, old)]:
+            _away(old / path.name)  # what a try that was killed moved there
+            path.rename(old / path.name)
+            moved.append(path.name)
+    except OSError:  # something that cannot be moved, such as a file with the flag +i
+        for name in moved:
+            (old / name).rename(root / name)
+        with contextlib.suppress(OSError):
+            old.rmdir()
+        raise
     seen = fresh.stat()
     for path in list(fresh.iterdir()):
         path.rename(root / path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from airlock.backup.files import fault, has_holes, read_exactly, shown
 from airlock.errors import InvalidInput
 
 CHUNK = 1 << 20
+_MOUNTS = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 FRESH, OLD = ".airlock-new", ".airlock-old"
 """Folders in which a restore works; none of them is part of what is walked over."""
 WORDS = ("name", "sort", "mode", "size", "hash or target", "owner", "time", "attributes", "holes")
@@ -138,3 +141,14 @@ def manifest(walk: Walk) -> Iterator[tuple[Entry, bytes]]:
             for chunk in read_exactly(entry.path, entry.seen, walk.label):
                 digest.update(chunk)
         yield entry, entry.line(digest.hexdigest() if entry.sort == "file" else "")
+
+
+def mounted_below(root: Path) -> list[str]:
+    """Return every place below *root* where another file system, or another part of the same one, is mounted."""
+    inside = os.fsencode(root) + b"/"
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:  # no Linux
+        return []
+    places = (_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4]) for line in lines)
+    return sorted(os.fsdecode(place) for place in places if place.startswith(inside))
