@@ -24,14 +24,14 @@ NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)
 SIGNER = Signer.from_pem(generate_pem())
 
 
-def airlock(*arguments: str) -> subprocess.CompletedProcess[str]:
+def airlock(*arguments: str, columns: int = 200) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "airlock", *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=240,
-        env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"},
+        env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": str(columns), "NO_COLOR": "1"},
     )
 
 
@@ -280,8 +280,12 @@ def test_drivers_lists_every_registered_driver():
     assert [row["fault"] for row in rows if row["fault"]] == []
     assert done.returncode == 0
     assert all(row["restore_proof"] for row in rows)
-    table = airlock("drivers").stdout
+    table = airlock("drivers", columns=80).stdout
     assert all(name in table for name in DRIVERS)
+    assert max(map(len, table.splitlines())) <= 80
+    words = " ".join(table.split())
+    assert "leaves out:" in words
+    assert all(row["leaves_out"] for row in rows if row["driver"] in {"git", "directory", "log_files", "env_file"})
 
 
 def test_checking_evidence_needs_no_airflow_and_loads_none(pack):

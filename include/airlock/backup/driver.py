@@ -62,8 +62,8 @@ Write = Callable[[str, Iterable[bytes]], StoredObject]
 class Capabilities(Frozen):
     """What a driver can and cannot do, as data, so that a plan can be refused before anything is touched.
 
-    leaves_out: what belongs to such a resource and is never taken, in words for people; what a driver finds that it
-        leaves out of one backup is the fact ``left_out`` (a list of such words) of its recovery point
+    leaves_out: what belongs to such a resource and is never taken, in words for people; every recovery point has them
+        as the fact ``leaves_out``, and what its driver found and left out of this one backup as the fact ``left_out``
     """
 
     restore_proof: bool = True
@@ -181,7 +181,7 @@ class StreamDriver(Driver):
             objects.append(stored)
             return stored
 
-        facts = self.take(write)
+        facts = {**self.take(write), "leaves_out": list(self.capabilities.leaves_out)}
         point = RecoveryPoint(id=token, resource=self.resource, taken_at=taken_at,
                               seconds=round(time.monotonic() - begun, 3), objects=tuple(objects), facts=facts)
         log.info("%s: recovery point %s taken: %d object(s), %d bytes plain, %d bytes stored, %.1f s", self.label,

@@ -69,12 +69,20 @@ def file_of(stored: StoredObject) -> str:
     return stored.path.replace("\\", "/").rpartition("/")[2]
 
 
+def not_taken(point: RecoveryPoint) -> list[str]:
+    """Return what *point* does not hold of its resource, in words for people: what its driver never takes, and what was
+    left out of this one backup."""
+    return [str(words) for fact in ("leaves_out", "left_out") for words in point.facts.get(fact) or ()]
+
+
 def readme(point: RecoveryPoint) -> str:
     """Return how to restore *point* with age and zstd alone."""
     commands = "\n".join(
         f"    age -d -i KEY_FILE {file_of(stored)} | zstd -d > {stored.name}    # sha256 {stored.plain_sha256}"
         for stored in point.objects
     )
+    lacking = "".join(f"    - {words}\n" for words in not_taken(point))
+    lacking = f"\nNot in this recovery point:\n\n{lacking}" if lacking else ""
     return (
         f"Recovery point {point.id}\n"
         f"{point.resource.kind}.{point.resource.name} (driver {point.resource.driver}), "
@@ -83,4 +91,5 @@ def readme(point: RecoveryPoint) -> str:
         "With the age and zstd command-line tools and the secret age key in KEY_FILE:\n\n"
         f"{commands or '    (no streams; point.json holds all there is)'}\n\n"
         "Compare with `sha256sum` before you use a file. point.json lists sizes, digests and recorded facts.\n"
+        f"{lacking}"
     )

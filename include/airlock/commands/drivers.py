@@ -32,11 +32,12 @@ def run_drivers(arguments: argparse.Namespace, console: Console) -> int:
         for heading in ("kind", "driver", "proof", "origin"):
             # Names stay whole on a narrow terminal, so that they can be copied.
             table.add_column(heading, no_wrap=True)
-        table.add_column("consistent with, and needs", overflow="fold")
+        table.add_column("consistent with, needs, and leaves out", overflow="fold")
         for row in rows:
             texts = [_text(row[column]) for column in ("kind", "driver", "restore_proof", "restores_origin")]
             needs = f"; needs {_text(row['needs'])}" if row["needs"] else ""
-            table.add_row(*map(escape, texts), escape(f"{_text(row['consistent'])}{needs}"))
+            leaves_out = f"; leaves out: {'; '.join(row['leaves_out'])}" if row["leaves_out"] else ""
+            table.add_row(*map(escape, texts), escape(f"{_text(row['consistent'])}{needs}{leaves_out}"))
         console.print(table)
         console.print("proof: it can prove a restore; origin: it can restore into the origin", highlight=False)
         for row in rows:
@@ -48,7 +49,7 @@ def run_drivers(arguments: argparse.Namespace, console: Console) -> int:
 def _row(name: str) -> dict[str, Any]:
     needs = [DRIVERS[name].needs] if DRIVERS[name].needs else []
     row: dict[str, Any] = {"kind": "", "driver": name, "restore_proof": None, "restores_origin": None,
-                           "consistent": "", "needs": needs, "fault": ""}
+                           "consistent": "", "needs": needs, "leaves_out": [], "fault": ""}
     try:
         driver = resolve(DRIVERS, "driver", name)
     except AirlockError as error:
@@ -56,6 +57,7 @@ def _row(name: str) -> dict[str, Any]:
     able = driver.capabilities
     return row | {"kind": str(driver.kind), "restore_proof": able.restore_proof,
                   "restores_origin": able.restores_origin, "consistent": able.consistent,
+                  "leaves_out": list(able.leaves_out),
                   "needs": [*needs, *(f"program {program}" for program in able.needs_programs)]}
 
 

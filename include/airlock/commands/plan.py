@@ -127,6 +127,13 @@ def _way_back(environment: ServiceEnvironment, artifact: Artifact, refused: Refu
         return RollbackSafety(verdict=Reversal.NEEDS_RESTORE, reason=f"the database cannot be asked: {error}")
 
 
+def _not_taken(driver: str) -> str:
+    try:
+        return "; ".join(registry.resolve(registry.DRIVERS, "driver", driver).capabilities.leaves_out)
+    except AirlockError as error:
+        return f"unknown: {error}"
+
+
 def _conflicts(plan: Plan, environment: ServiceEnvironment) -> str:
     if not plan.touches:
         return "unknown: the addresses of what it touches cannot be read here"
@@ -174,8 +181,9 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
     for factor in plan.risk.factors:
         risk.add_row(factor.name, str(factor.points), escape(factor.reason))
     backups = Table("backup", "resource", "driver")
+    backups.add_column("is not taken", overflow="fold")
     for resource in plan.resources:
-        backups.add_row(resource.kind.value, resource.name, resource.driver)
+        backups.add_row(resource.kind.value, resource.name, resource.driver, escape(_not_taken(resource.driver)))
     console.print(facts, risk, backups)
     console.print(f"digest of this preview: {plan.digest}", soft_wrap=True, highlight=False)
     console.print("a release has a digest of its own, because its name, requester and texts are part of it; "
