@@ -289,3 +289,91 @@ def test_a_repository_with_sha256_objects(tmp_path: Path) -> None:
     driver = driver_for(tmp_path / "work", make_store(tmp_path / "store"))
     proof = prove(driver, take(driver, "t.1"), Place(name="w1", folder=str(tmp_path / "w1")))
     assert proof.ok, proof.reason
+    work = tmp_path / "work"
+    bare = tmp_path / "bare.git"
+    run("clone", "-q", "--bare", str(work), str(bare), folder=tmp_path)
+    driver = driver_for(bare, make_store(tmp_path / "store of the bare one"))
+    point, before = take(driver, "t.1"), run("for-each-ref", folder=bare)
+    for lost in (lambda: shutil.rmtree(bare), lambda: [shutil.rmtree(bare), bare.mkdir()]):
+        lost()
+        restore_origin(driver, point)
+        assert run("for-each-ref", folder=bare) == before
+
+
+def test_a_commit_that_only_a_detached_head_reaches_comes_back(tmp_path: Path) -> None:
+    bare, work = repository(tmp_path)
+    commit(work, "later.txt", "later")
+    name = run("rev-parse", "HEAD", folder=work).strip()
+    run("update-ref", "--no-deref", "HEAD", name, folder=bare)
+    run("update-ref", "refs/heads/main", f"{name}^", folder=bare)
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    shutil.rmtree(bare)
+    restore_origin(driver, point)
+    assert run("rev-parse", "HEAD", folder=bare).strip() == name
+    assert run("show", "HEAD:later.txt", folder=bare) == "later"
+
+
+def test_a_partial_clone_is_refused_and_nothing_is_fetched_into_it(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    run("config", "uploadpack.allowFilter", "true", folder=bare)
+    partial = tmp_path / "partial.git"
+    run("clone", "-q", "--bare", "--filter=blob:none", f"file://{bare}", str(partial), folder=tmp_path)
+    before = digest_of_folder(partial)
+    with pytest.raises(InvalidInput, match="partial clone.*--refetch"):
+        take(driver_for(partial, make_store(tmp_path / "store")), "t.1")
+    assert digest_of_folder(partial) == before
+
+
+def test_a_worktree_and_a_submodule_have_their_settings_elsewhere(tmp_path: Path) -> None:
+    bare, work = repository(tmp_path)
+    run("worktree", "add", "-q", "-b", "other", str(tmp_path / "tree"), folder=work)
+    run("config", "shop.setting", "1", folder=work)
+    commit(work, "Jenkinsfile", "node {}\n")
+    again = tmp_path / "again"
+    run("clone", "-q", str(bare), str(again), folder=tmp_path)
+    run("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(bare), "sub", folder=again)
+    for number, path in enumerate((tmp_path / "tree", again / "sub")):
+        driver = driver_for(path, make_store(tmp_path / f"store{number}"))
+        point = take(driver, "t.1")
+        assert "config" in point.facts["files"]
+        proof = prove(driver, point, Place(name=f"w{number}", folder=str(tmp_path / f"w{number}")))
+        assert proof.ok, proof.reason
+
+
+def test_hooks_that_are_links_and_the_mark_of_a_daemon_come_back(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    (tmp_path / "shared-hook").write_text("#!/bin/sh\n")
+    (bare / "hooks" / "post-receive").symlink_to(tmp_path / "shared-hook")
+    (bare / "hooks" / "update").symlink_to("/no/such/hook")
+    (bare / "git-daemon-export-ok").touch()
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    proof = prove(driver, point, Place(name="w1", folder=str(tmp_path / "w1")))
+    assert proof.ok, proof.reason
+    shutil.rmtree(bare)
+    restore_origin(driver, point)
+    assert (bare / "hooks" / "post-receive").readlink() == tmp_path / "shared-hook"
+    assert (bare / "hooks" / "update").readlink() == Path("/no/such/hook")
+    assert (bare / "git-daemon-export-ok").exists()
+
+
+def test_a_long_name_has_room_beside_it(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    long = bare.rename(tmp_path / ("r" * 251 + ".git"))
+    driver = driver_for(long, make_store(tmp_path / "store"))
+    point, before = take(driver, "t.1"), run("for-each-ref", folder=long)
+    run("update-ref", "refs/heads/later", "main", folder=long)
+    restore_origin(driver, point)
+    assert run("for-each-ref", folder=long) == before
+
+
+def test_what_git_advises_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
+    bare, _ = repository(tmp_path)
+    name = run("rev-parse", "main:größe.txt", folder=bare).strip()
+    path = bare / "objects" / name[:2] / name[2:]
+    path.chmod(0o600)
+    path.unlink()
+    with pytest.raises(PermanentError, match=name[:12]) as caught:
+        take(driver_for(bare, make_store(tmp_path / "store")), "t.1")
+    assert "hint:" not in str(caught.value)

@@ -17,9 +17,9 @@ from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, packed, replace, repository_folder
+from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, packed, replace
 from airlock.backup.drivers.cicd.git_program import git, stream
-from airlock.backup.files import discard_folder, fault, remove_tree, replace_file, scratch_folder, shown
+from airlock.backup.files import beside, discard_folder, fault, remove_tree, replace_file, scratch_folder, shown
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -31,6 +31,7 @@ _POINTER = re.compile(r"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\
 _FAULT = re.compile(r"(?:error|fatal|missing|broken link|bad|hash mismatch)\b")
 _POINTER_BYTES = range(120, 512)
 _AT_ONCE = 2000
+_SHA256 = 64
 _KNOWN_FAULTS = 1000
 
 
@@ -81,6 +82,11 @@ class GitDriver(StreamDriver):
                 f"{self.label}: {origin} is a shallow clone, which lacks history; next: git fetch --unshallow, or back "
                 "up the repository that it was cloned from"
             )
+        if self._git("config", "--get-regexp", r"^remote\..*\.promisor$", folder=origin, codes=(0, 1)):
+            raise InvalidInput(
+                f"{self.label}: {origin} is a partial clone, which lacks objects; next: git fetch --refetch "
+                "--no-filter and unset remote.NAME.promisor, or back up the repository that it was cloned from"
+            )
         before = self._state(origin)
         if not before["refs"]:
             raise InvalidInput(f"{self.label}: repository {origin} has no commit; there is nothing to back up")
@@ -94,10 +100,10 @@ class GitDriver(StreamDriver):
                 f"{self.label}: the current commit of {origin} has no pipeline file that matches "
                 f"{', '.join(self.options.pipelines)}; check 'pipelines' in the service file"
             )
-        beside = repository_folder(origin)
+        inner = self._inner(origin)
         write("repository.bundle", stream("bundle", "create", "--quiet", "-", "--all", folder=origin, label=self.label))
-        write("beside.tar", packed(beside, self.label))
-        files = digests(beside, self.label)
+        write("beside.tar", packed(inner, self.label))
+        files = digests(inner, self.label)
         if self._state(origin) != before:
             raise TemporaryError(f"{self.label}: somebody pushed to {origin} while it was read; take the backup again")
         log.info("%s: bundled %d ref(s) of %s", self.label, len(before["refs"]), origin)
@@ -117,21 +123,22 @@ class GitDriver(StreamDriver):
                 raise fault(error, self.label, "clone into", mirror) from error
             return
         origin = Path(self.options.path)
-        if not origin.exists():
-            self._git("init", "--quiet", "--bare", str(origin))
+        if not origin.exists() or (origin.is_dir() and not any(origin.iterdir())):
+            # an object is named by the hash function of the repository that was there
+            sort = "sha256" if any(len(commit) == _SHA256 for commit in point.facts["refs"].values()) else "sha1"
+            self._git("init", "--quiet", "--bare", f"--object-format={sort}", str(origin))
         if self._git("rev-parse", "--is-bare-repository", folder=origin).strip() != "true":
             raise PermanentError(
                 f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
                 "restore the bare repository that it pushes to"
             )
-        # beside the origin and of a fixed name, so that a retry finds what a restore that was killed left
-        folder = origin.resolve().with_name(f".{origin.resolve().name}.airlock-restore")
+        folder = beside(origin.resolve(), ".airlock-restore", hidden=True)
         try:
             remove_tree(folder)
             folder.mkdir(mode=0o700)
             mirror = self._clone(point, folder)
             self._check(point, mirror)  # before the origin is touched
-            self._adopt(mirror, origin)
+            self._adopt(mirror, origin, str(point.facts["head"]))
             self._set_symbolic(origin, point)
             replace(folder / "fresh", origin)
         except OSError as error:
@@ -141,12 +148,12 @@ class GitDriver(StreamDriver):
                 remove_tree(folder)
         log.info("%s: set %d ref(s) of %s back", self.label, len(point.facts["refs"]), origin)
 
-    def _adopt(self, source: Path, repository: Path) -> None:
+    def _adopt(self, source: Path, repository: Path, head: str) -> None:
         """Give *repository* exactly the refs of *source*, with their objects."""
-        self._git(
-            "fetch", "--quiet", "--prune", "--force", "--no-auto-maintenance", "--update-head-ok", str(source),
-            "+refs/*:refs/*", folder=repository,
-        )  # fmt: skip
+        fetch = ("fetch", "--quiet", "--force", "--no-auto-maintenance", "--update-head-ok")
+        if not head.startswith("refs/"):  # a commit that perhaps no ref reaches
+            self._git(*fetch, str(source), "HEAD", folder=repository)
+        self._git(*fetch, "--prune", str(source), "+refs/*:refs/*", folder=repository)
 
     def _clone(self, point: RecoveryPoint, folder: Path) -> Path:
         """Return a mirror made from the bundle, in *folder*; beside it, in ``fresh``, what a bundle leaves out."""
@@ -201,14 +208,14 @@ class GitDriver(StreamDriver):
     def _beside(self, place: Place) -> dict[str, list[str]]:
         """Return the digests of what a bundle leaves out."""
         if place.origin:
-            return digests(repository_folder(self._origin()), self.label)
+            return digests(self._inner(self._origin()), self.label)
         folder = Path(place.folder)
         large = digests(folder / "repository.git", self.label, (LARGE,))
         return {**digests(folder / "beside", self.label, SETTINGS), **large}
 
     def _missing_large(self, origin: Path) -> list[str]:
         """Return what is to be said of large files whose content is not in this repository."""
-        large = repository_folder(origin) / LARGE
+        large = self._inner(origin) / LARGE
         there = {path.name for path in large.rglob("*") if path.is_file()} if large.is_dir() else set()
         missing = {oid for oid in self._pointers(origin) if oid not in there}
         return [f"the content of {len(missing)} large file(s) (LFS) is not in this repository"] if missing else []
@@ -242,6 +249,10 @@ class GitDriver(StreamDriver):
         if not path.is_dir():
             raise InvalidInput(f"{self.label}: {path} is no folder; check 'path' in the service file")
         return path
+
+    def _inner(self, origin: Path) -> Path:
+        """Return where the repository keeps its settings; a worktree or a submodule has them elsewhere."""
+        return origin / self._git("rev-parse", "--git-common-dir", folder=origin).removesuffix("\n")
 
     def _state(self, folder: Path) -> dict[str, Any]:
         """Return the refs, what HEAD is, and the pipeline files of the current commit with their object ids."""

@@ -17,23 +17,20 @@ from airlock.backup.files import fault, read_exactly, shown
 
 LARGE = "lfs/objects"
 """Content of large files, each named after its digest."""
-SETTINGS = ("config", "description", "hooks", "info/attributes", "info/exclude")
-
-
-def repository_folder(path: Path) -> Path:
-    """Return where a repository keeps its settings: itself when it is bare, else what is below it."""
-    inner = path / ".git"
-    return inner if inner.is_dir() else path
+SETTINGS = (
+    "config", "config.worktree", "description", "git-daemon-export-ok", "hooks", "info/attributes", "info/exclude",
+)  # fmt: skip
 
 
 def files_beside(repository: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
-    """Yield the name below the repository, and the path, of every regular file that a bundle leaves out and a backup
-    takes, in one order; only those at or below *names*, when there are any."""
+    """Yield the name below the repository, and the path, of every file that a bundle leaves out and a backup takes, in
+    one order; only those at or below *names*, when there are any. A link, such as a hook that many repositories share,
+    is one of them and is not followed."""
     for name in names or (*SETTINGS, LARGE):
         top = repository / name
         found = sorted(top.rglob("*"), key=os.fsencode) if top.is_dir() else [top]
         for path in found:
-            if path.is_file() and not path.is_symlink():
+            if path.is_symlink() or path.is_file():
                 yield str(path.relative_to(repository)), path
 
 
@@ -42,15 +39,21 @@ def packed(repository: Path, label: str) -> Iterator[bytes]:
     for name, path in files_beside(repository):
         seen = _status(path, label)
         attributes = Attributes(stat.S_IMODE(seen.st_mode), (seen.st_uid, seen.st_gid))
-        yield from archive.Member(name, seen, attributes).pack(read_exactly(path, seen, label))
+        if stat.S_ISLNK(seen.st_mode):
+            yield from archive.Member(name, seen, attributes, os.readlink(path)).pack(iter(()))  # noqa: PTH115 - as it is
+        else:
+            yield from archive.Member(name, seen, attributes).pack(read_exactly(path, seen, label))
     yield archive.end()
 
 
 def digests(repository: Path, label: str, names: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    """Return mode and sha256 of each of ``files_beside``, by name."""
+    """Return mode and sha256 of each of ``files_beside``, by name; of a link, where it leads."""
     found = {}
     for name, path in files_beside(repository, names):
         seen, digest = _status(path, label), hashlib.sha256()
+        if stat.S_ISLNK(seen.st_mode):
+            found[shown(name)] = ["link", shown(path.readlink())]
+            continue
         for chunk in read_exactly(path, seen, label):
             digest.update(chunk)
         found[shown(name)] = [f"{stat.S_IMODE(seen.st_mode):04o}", digest.hexdigest()]

@@ -35,6 +35,8 @@ def _environment() -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
+        # an object that is not there is missing: nothing is asked of another machine, or written into the origin
+        "GIT_NO_LAZY_FETCH": "1",
         # what the repository holds, not what replacements and grafts make of it
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_GRAFT_FILE": os.devnull,
@@ -114,5 +116,6 @@ def _absent(label: str) -> PermanentError:
 
 
 def _refused(label: str, arguments: tuple[str, ...], words: bytes) -> PermanentError:
-    said = " ".join(words.decode(errors="replace").split())[-_WORDS:]
+    lines = [line for line in words.decode(errors="replace").splitlines() if not line.startswith("hint:")]
+    said = " ".join(" ".join(lines).split())[-_WORDS:]
     return PermanentError(f"{label}: git {arguments[0]} failed: {said or 'it said nothing'}")
