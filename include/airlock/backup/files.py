@@ -41,10 +41,12 @@ def shown(path: Path | str) -> str:
 def beside(path: Path, ending: str, *, hidden: bool = False) -> Path:
     """Return a path in the folder of *path* that is named after it and ends so: always the same one, so that a retry
     finds what was left, and no longer than a file system takes."""
-    name = f"{'.' if hidden else ''}{path.name}{ending}"
-    if len(os.fsencode(name)) > _NAME_BYTES:
+    name, longest = f"{'.' if hidden else ''}{path.name}{ending}", _NAME_BYTES
+    with contextlib.suppress(OSError):  # the folder is not there; a file system that encrypts takes fewer bytes
+        longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    if len(os.fsencode(name)) > longest:
         digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-        kept = os.fsencode(path.name)[: _NAME_BYTES - len(os.fsencode(ending)) - len(digest) - 2]
+        kept = os.fsencode(path.name)[: longest - len(os.fsencode(ending)) - len(digest) - 2]
         name = f"{'.' if hidden else ''}{os.fsdecode(kept)}-{digest}{ending}"
     return path.with_name(name)
 

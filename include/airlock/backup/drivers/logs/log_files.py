@@ -58,7 +58,9 @@ class LogFilesDriver(StreamDriver):
     kind = Kind.LOGS
     capabilities = contract.Capabilities(
         consistent="each file up to its size when the backup began",
-        leaves_out=("links to files", "attributes of folders", LEFT_OUT),
+        leaves_out=(
+            "links to files", "attributes of folders", f"{FRESH} at its top, where a restore works", LEFT_OUT,
+        ),
     )
 
     class Options(DriverOptions):

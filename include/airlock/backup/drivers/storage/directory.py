@@ -51,7 +51,11 @@ class DirectoryDriver(StreamDriver):
     kind = Kind.STORAGE
     capabilities = contract.Capabilities(
         consistent="each file by itself; a file that changes while it is read is refused",
-        leaves_out=("times of creation and of the last reading", LEFT_OUT),
+        leaves_out=(
+            "times of creation and of the last reading",
+            f"{FRESH} and {OLD} at its top, where a restore works",
+            LEFT_OUT,
+        ),
     )
 
     class Options(DriverOptions):
