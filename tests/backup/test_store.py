@@ -95,11 +95,10 @@ def test_the_readme_says_how(store: BackupStore, tmp_path: Path) -> None:
 
 def test_the_readme_says_what_is_not_in_the_recovery_point(store: BackupStore, tmp_path: Path) -> None:
     point = point_of(store)
-    path = tmp_path / "backups" / point.id / "README.txt"
-    assert "Not in this" not in path.read_text()
+    assert "Not in this" not in (tmp_path / "backups" / point.id / "README.txt").read_text()
     left_out = {"leaves_out": ["times of creation"], "left_out": ["2 file(s) have further names outside"]}
-    store.save_point(point.model_copy(update={"facts": left_out}))
-    assert path.read_text().endswith(
+    store.save_point(point.model_copy(update={"id": "r2.databases.db", "facts": left_out}))
+    assert (tmp_path / "backups" / "r2.databases.db" / "README.txt").read_text().endswith(
         "\nNot in this recovery point:\n\n    - times of creation\n    - 2 file(s) have further names outside\n"
     )
 
