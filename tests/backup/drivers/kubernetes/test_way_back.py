@@ -32,6 +32,24 @@ def test_claims_that_were_added_since_are_never_deleted(home: Home) -> None:
     assert home.exists("persistentvolumeclaims/data-shop-1")
 
 
+def test_claims_that_go_when_a_stateful_set_shrinks_keep_it_from_shrinking(home: Home) -> None:
+    """Its controller deletes the claims of the pods that are too many: that is data, and no way back."""
+    path = "apps/v1:statefulsets"
+    home.make(path, "shrinks", spec=workload(
+        serviceName="shop", replicas=1, persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete"}))  # fmt: skip
+    if "persistentVolumeClaimRetentionPolicy" not in home.get(f"{path}/shrinks")["spec"]:
+        pytest.skip("this server is older than the policy")
+    home.make(path, "keeps", spec=workload(serviceName="shop", replicas=1))
+    point = home.take()
+    for name in ("shrinks", "keeps"):
+        home.patch(f"{path}/{name}", {"spec": {"replicas": 3}, "metadata": {"labels": {"added": "yes"}}})
+    assert any("statefulsets.apps/shrinks" in line for line in home.wrong(point))
+    restored(home, point)
+    shrinks, keeps = home.get(f"{path}/shrinks"), home.get(f"{path}/keeps")
+    assert (shrinks["spec"]["replicas"], keeps["spec"]["replicas"]) == (3, 1)
+    assert "labels" not in shrinks["metadata"]
+
+
 def test_a_name_with_signs_of_addresses_is_that_name(home: Home) -> None:
     signs = ["keep?x", "keep#x", "keep x", "keep:x", "keep&dryRun=", "keep;x", "Keep+x", "keep=x", "kéep"]
     home.make(f"{RBAC}:roles", "keep", rules=[])

@@ -1,4 +1,4 @@
-"""In which order a way back acts, and what of the later additions it never removes. Pure: no I/O, no cluster."""
+"""In which order a way back acts, and what of the later additions it never removes or shrinks. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -77,3 +77,21 @@ def why_kept(document: Document) -> str:
     if custom and (document.get(ORIGIN) or {}).get("finalizers"):
         return "its controller acts on the world when it goes (it has a finalizer); remove it by hand"
     return ""
+
+
+def not_shrunk(document: Document, live: Document) -> Document:
+    """Return *document*, with the replicas of *live* where a StatefulSet with fewer would delete claims."""
+    origin, spec = document.get(ORIGIN) or {}, document.get("spec") or {}
+    if not _shrinking_deletes_claims(document):
+        return document
+    held, wanted = (live.get("spec") or {}).get("replicas", 1), origin.get("replicas", spec.get("replicas", 1))
+    if held <= wanted:
+        return document
+    if "replicas" in origin:
+        return {**document, ORIGIN: {**origin, "replicas": held}}
+    return {**document, "spec": {**spec, "replicas": held}}
+
+
+def _shrinking_deletes_claims(document: Document) -> bool:
+    policy = (document.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
+    return is_kind(document, "apps", "StatefulSet") and policy.get("whenScaled") == "Delete"

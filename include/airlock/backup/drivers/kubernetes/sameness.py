@@ -35,6 +35,9 @@ def may_differ(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Return why *found* is right although it is not what was recorded; empty when it is not right."""
     if found.get(FINISHED):
         return "the Job has finished since"
+    grown = ordering.not_shrunk(document, found)
+    if grown is not document and cleaning.comparable(grown) == cleaning.comparable(found):
+        return "it has more replicas since, and would delete the claims of those that go"
     if document.get("kind") == "PersistentVolumeClaim" and found["metadata"] == document["metadata"]:
         ours, theirs = dict(document.get("spec") or {}), dict(found.get("spec") or {})
         size = ours.pop("resources", None), theirs.pop("resources", None)

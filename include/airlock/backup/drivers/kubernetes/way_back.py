@@ -129,6 +129,9 @@ class WayBack:
             self.notes[key] = f"{key} has finished since the backup and is left as it is"
             return
         else:
+            recorded, document = document, dict(ordering.not_shrunk(document, live))
+            if document != recorded:
+                self.notes[key] = f"{key} keeps the replicas it has: with fewer it would delete claims"
             try:
                 self._replace(key, document, live, dry_run=dry_run)
             except refusals.Invalid as error:
