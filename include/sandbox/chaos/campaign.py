@@ -24,7 +24,7 @@ from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.errors import AirlockError, PermanentError, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.flow.release import release_id
-from airlock.models import Record
+from airlock.models import Record, utc_now
 from airlock.services import find
 from sandbox import credentials, shop, stack
 from sandbox.airflow_client import AirflowClient, Run
@@ -141,7 +141,7 @@ class Campaign:
         self.client.wait_for_dag(DAG, 120)
         before = EnvoyTarget(self.environment.target.options).inspect().stable
         version = FAILING if strike.moment.failing else next(one for one in GOOD if one != before)
-        shop.build_again(self.layout.artifacts, version, f"strike {number}")
+        shop.build_again(self.layout.artifacts, version, f"strike {utc_now().isoformat()}")
         run = self.client.trigger(DAG, {"version": version, "change_type": "standard"})
         identity = release_id(self.environment, run.run_id, datetime.fromisoformat(run.run_after))
         self._await(
