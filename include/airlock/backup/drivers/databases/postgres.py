@@ -35,7 +35,7 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _COMPARED = ("tables", "materialized views", "large_objects", "constraints", "storage", "extensions", "grants",
-             "owners", "roles", "database", "settings")  # fmt: skip
+             "owners", "roles", "database", "settings", "schemas")  # fmt: skip
 
 
 class PostgresOptions(DriverOptions):
@@ -58,7 +58,8 @@ class PostgresDriver(StreamDriver):
     options: PostgresOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
         consistent="one snapshot of the whole database; sequences (never part of a snapshot) during the dump. "
-        "Materialized views are computed anew, subscriptions come back disabled, logical replication slots not at all; "
+        "Materialized views are computed anew, tables that inherit have the columns of their parents first, "
+        "subscriptions come back disabled, logical replication slots not at all; "
         "the way back ends all sessions in the database",
         needs_programs=("pg_dump", "pg_restore", "pg_dumpall", "psql"),
     )
@@ -69,7 +70,7 @@ class PostgresDriver(StreamDriver):
         if found is None:
             return Inspection(present=False, detail={"database": self.options.database})
         with self._connect(self.options.database) as database:
-            database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            measure.begin(database)
             facts = measure.read_facts(database)
             version = database.execute("SHOW server_version").fetchone()[0]
         with self._connect("") as server:
@@ -98,11 +99,13 @@ class PostgresDriver(StreamDriver):
             snapshot = self._snapshot(database)
             begun = time.monotonic()
             before = measure.next_values(database)
+            # first: once the last program has its locks, whoever waits for ours holds nothing up
+            text = self._schema(name, database, snapshot)
             dump = self._dump(database, name, "--format=custom", "--compress=none", snapshot)
             stored = write("database.dump", dump)
             log.info("%s: database %s dumped (%s): %d bytes, %.1f s", self.label, name, snapshot.lstrip("-"),
                      stored.plain_bytes, time.monotonic() - begun)  # fmt: skip
-            facts = self._facts(database, name, snapshot, key)
+            facts = self._facts(database, name, key) | {"schema": text}
             # the dump read each sequence at a moment between these two
             facts["sequences"] = {
                 sequence: sorted((before.get(sequence, value), value)) for sequence, value in facts["sequences"].items()
@@ -138,6 +141,8 @@ class PostgresDriver(StreamDriver):
         with self._filling(place) as target:
             with self._connect("") as server:
                 whole.create(server, target, point.facts)
+            with self._connect(target) as inside:
+                whole.strip(inside, point.facts)
             programs.ScriptRun(
                 [self._program("pg_restore"), "--file=-", "--exit-on-error"],
                 [self._program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
@@ -158,17 +163,18 @@ class PostgresDriver(StreamDriver):
         sealed = {stored.name: stored for stored in point.objects}["database.json"]
         key = whole.read_properties(b"".join(self.store.read(sealed)), self.label)["digest_key"]
         with self._connect(name) as database:
-            found = self._facts(database, name, self._snapshot(database), key)
-        checks = [self._check("schema", point.facts["schema"], found["schema"])]
+            text = self._schema(name, database, self._snapshot(database))
+            found = self._facts(database, name, key) | {"schema": text}
         ranges: Mapping[str, list[int]] = point.facts["sequences"]
-        checks.append(self._check("names of sequences", sorted(ranges), sorted(found["sequences"])))
+        checks = [self._check("schema", point.facts["schema"], found["schema"]),
+                  self._check("names of sequences", sorted(ranges), sorted(found["sequences"]))]  # fmt: skip
         for sequence, (least, most) in sorted(ranges.items()):
             value = found["sequences"].get(sequence)
             ok = value is not None and least <= value <= most
             bounds = {"least": least, "most": most}
             checks.append(Check(name=f"sequences {sequence}", expected=bounds, found=value, ok=ok))
         for part in (*_COMPARED, *(("standing",) if place.origin else ())):
-            expected: Mapping[str, Any] = point.facts[part]
+            expected: Mapping[str, Any] = point.facts.get(part, found[part])  # "schemas" is younger than old points
             checks.append(self._check(f"names of {part}", sorted(expected), sorted(found[part])))
             checks.extend(
                 self._check(f"{part} {key}", value, found[part].get(key)) for key, value in sorted(expected.items())
@@ -223,22 +229,21 @@ class PostgresDriver(StreamDriver):
     def _dump(self, database: Any, name: str, *arguments: str) -> Iterator[bytes]:
         # in the database's own encoding: whatever it holds passes unchanged
         encoding = database.execute("SHOW server_encoding").fetchone()[0]
-        return programs.read_from(
-            [self._program("pg_dump"), "--no-password", f"--encoding={encoding}", *arguments],
-            self._environment(name), self.label,
-        )  # fmt: skip
+        command = [self._program("pg_dump"), f"--encoding={encoding}", *programs.DUMP_ARGUMENTS, *arguments]
+        return programs.read_from(command, self._environment(name), self.label)
 
     @staticmethod
     def _snapshot(database: Any) -> str:
         """Begin a transaction and return the argument by which ``pg_dump`` sees the same moment."""
-        database.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        measure.begin(database)
         return f"--snapshot={database.execute('SELECT pg_catalog.pg_export_snapshot()').fetchone()[0]}"
 
-    def _facts(self, database: Any, name: str, snapshot: str, key: str) -> dict[str, Any]:
-        facts = measure.read_facts(database)
-        facts["schema"] = schema.schema_digest(self._dump(database, name, *schema.ARGUMENTS, snapshot))
+    def _schema(self, name: str, database: Any, snapshot: str) -> str:
+        return schema.schema_digest(self._dump(database, name, *schema.ARGUMENTS, snapshot))
+
+    def _facts(self, database: Any, name: str, key: str) -> dict[str, Any]:
         with self._connect("") as server:
-            return facts | whole.read_facts(server, name, key)
+            return measure.read_facts(database) | whole.read_facts(server, name, key)
 
     @cached_property
     def _session_options(self) -> str:
@@ -285,13 +290,9 @@ class PostgresDriver(StreamDriver):
             ) from None
 
     def _refuse_missing_roles(self, point: RecoveryPoint) -> None:
-        wanted = sorted(point.facts["roles"])
         with self._connect("") as server:
-            there = {
-                row[0]
-                for row in server.execute("SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s)", [wanted])
-            }
-        missing = [role for role in wanted if role not in there]
+            there = {row[0] for row in server.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+        missing = sorted(set(point.facts["roles"]) - there)
         if missing:
             raise PermanentError(
                 f"{self.label}: the server has no role {', '.join(missing)}, which recovery point {point.id} "

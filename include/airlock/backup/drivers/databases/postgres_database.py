@@ -31,6 +31,10 @@ _OWN = (
     "t.spcname, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl::text[] FROM pg_catalog.pg_database d "
     "JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s"
 )
+_USUAL_TABLESPACE = (
+    "SELECT t.spcname FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE "
+    "d.datname = 'template0'"
+)
 _SET = (
     "SELECT coalesce(r.rolname, ''), c.setting FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON "
     "d.oid = s.setdatabase CROSS JOIN LATERAL unnest(s.setconfig) AS c(setting) LEFT JOIN pg_catalog.pg_roles r ON "
@@ -148,12 +152,28 @@ def create(server: Any, name: str, facts: Mapping[str, Any]) -> None:
         parts += [("LOCALE_PROVIDER", provider[0]), (provider[1], given["locale"])]
     if given.get("rules"):
         parts.append(("ICU_RULES", given["rules"]))
+    (usual,) = server.execute(_USUAL_TABLESPACE).fetchone()
+    # to name the usual one takes a right that whoever may create databases need not have
+    elsewhere = sql.SQL("") if given["tablespace"] == usual else sql.SQL("TABLESPACE {} ").format(
+        sql.Identifier(given["tablespace"]))  # fmt: skip
     server.execute(
-        sql.SQL("CREATE DATABASE {} OWNER {} TABLESPACE {} TEMPLATE template0 {}").format(
-            sql.Identifier(name), sql.Identifier(given["owner"]), sql.Identifier(given["tablespace"]),
+        sql.SQL("CREATE DATABASE {} OWNER {} {}TEMPLATE template0 {}").format(
+            sql.Identifier(name), sql.Identifier(given["owner"]), elsewhere,
             sql.SQL(" ").join(sql.SQL(word) + sql.SQL(" ") + sql.Literal(value) for word, value in parts),
         )
     )  # fmt: skip
+
+
+def strip(inside: Any, facts: Mapping[str, Any]) -> None:
+    """Drop what a new database (connection *inside*) comes with and that of ``facts`` did not have any more: a dump
+    tells what is there, not what is missing."""
+    from psycopg import sql
+
+    for (extension,) in inside.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall():
+        if extension not in facts["extensions"]:
+            inside.execute(sql.SQL("DROP EXTENSION {}").format(sql.Identifier(extension)))
+    if "public" not in facts.get("schemas", {"public": ""}):
+        inside.execute("DROP SCHEMA public")
 
 
 def apply_properties(server: Any, name: str, owner: str, sealed: Mapping[str, Any]) -> None:

@@ -58,9 +58,15 @@ _PASSING_STATES = ("08", "40", "53300", "55006", "55P03", "57P", "57014")
 _PASSING_WORDS = re.compile(
     r"connection refused|could not connect|server closed the connection|starting up|shutting down|too many clients|"
     r"too many connections|timeout expired|connection timed out|lock timeout|terminating connection|in recovery mode|"
-    r"could not translate host name|connection reset|deadlock detected|remaining connection slots",
+    r"could not translate host name|connection reset|deadlock detected|remaining connection slots"
+    # dropped by somebody while it was read
+    r"|relation \S+ does not exist|could not open relation with OID|cache lookup failed for"
+    r"|large object \d+ does not exist|due to statement timeout",  # so does pg_dump wait for locks
     re.IGNORECASE,
 )
+_SEARCHED = ("42883", "42P01", "42704", "3F000")
+_SEARCH_PATH = ("a function, view or expression may find a name by search_path only, which is empty in a restore; next:"
+                " write the schema before that name, or give the function SET search_path")  # fmt: skip
 _HELD_BACK = "its own words are held back, for they may quote rows; the server's log has them"
 
 
@@ -72,6 +78,7 @@ def failure(label: str, what: str, text: str, known: Iterable[str] = ()) -> Temp
     words = _words(text, number, fields, known)
     if state and state["line"]:
         words += f" (line {state['line']} of the script)"
+        words += f"; {_SEARCH_PATH}" if number in _SEARCHED else ""
     return _error(label, what, words, number, text)
 
 

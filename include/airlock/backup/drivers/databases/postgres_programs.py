@@ -21,6 +21,8 @@ from airlock.errors import PermanentError
 
 log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
+# Who waits for locks of ours would make the program wait, for which we wait: a circle that no server sees.
+DUMP_ARGUMENTS = ("--no-password", "--lock-wait-timeout=10s")
 
 
 def find_program(name: str, folder: str, label: str) -> str:

@@ -1,8 +1,8 @@
 """The text of ``pg_dump --schema-only`` as one digest, so that two schemas can be compared. Pure: asks no server.
 
-The same server writes the same schema in the same words, with three exceptions, which are levelled here: a random
-token, the order of entries and of grants (older ``pg_dump`` sorts equal names by what the server numbers them), and
-casts of arrays.
+The same server writes the same schema in the same words, with four exceptions, which are levelled here: a random
+token, the order of entries and of grants (older ``pg_dump`` sorts equal names by what the server numbers them), casts
+of arrays, and the order of columns of a table that inherits (a restore puts those of its parents first).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 _TOKEN = re.compile(rb"\\(?:un)?restrict [0-9A-Za-z]+")
 _ENTRY = b"-- Name: "
 _GRANTS = re.compile(rb"-- Name: .*; Type: (?:DEFAULT )?ACL;")
+_TABLE = re.compile(rb"-- Name: .*; Type: TABLE;")
 _CAST = re.compile(r"::(?:character varying|text|bpchar)(?:\[\])?")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _PLACE = re.compile("\x00(\\d+)\x00")
@@ -67,4 +68,6 @@ def _entries(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _levelled(entry: list[bytes]) -> list[bytes]:
+    if entry and _TABLE.match(entry[0]) and any(line.startswith(b"INHERITS (") for line in entry):
+        return sorted(line.rstrip(b",") for line in entry)
     return sorted(entry) if entry and _GRANTS.match(entry[0]) else entry
