@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from airlock.backup.driver import Place
 from airlock.backup.drivers.configuration.vault_kv import VaultKvDriver
 from airlock.backup.run import prove, restore_origin
 from airlock.backup.store import BackupStore
-from airlock.errors import TemporaryError
+from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import openbao
 from tests.faulty_proxy import Fault, faulty_proxy
@@ -139,3 +140,64 @@ def test_another_writer_in_between_is_not_overwritten_and_tried_again(
         )  # fmt: skip
         with pytest.raises(TemporaryError, match="somebody else wrote it"):
             restore_origin(driver(store, mount), point)
+
+
+def client_of(kv: Any) -> hvac.Client:
+    return hvac.Client(url=kv._adapter.base_uri, token=kv._adapter.token)
+
+
+def test_a_mount_that_is_gone_is_made_anew(
+    kv: Any, store: BackupStore, mount: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    subject = driver(store, mount)
+    point = taken(subject)
+    client_of(kv).sys.disable_secrets_engine(mount)
+    assert not subject.inspect().present
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    assert "is made anew" in caplog.text
+
+
+@pytest.mark.parametrize(("sort", "options", "said"), [
+    ("kv", {"version": "1"}, "KV version 1"), ("transit", {}, "of the type transit"),
+])  # fmt: skip
+def test_a_mount_of_another_sort_is_refused_by_name_and_not_written_to(
+    kv: Any, store: BackupStore, mount: str, sort: str, options: dict[str, str], said: str
+) -> None:
+    subject = driver(store, mount)
+    point = taken(subject)
+    sys = client_of(kv).sys
+    sys.disable_secrets_engine(mount)
+    sys.enable_secrets_engine(backend_type=sort, path=mount, options=options)
+    for act in (subject.inspect, lambda: restore_origin(subject, point)):
+        with pytest.raises(InvalidInput, match=said):
+            act()
+
+
+def test_secrets_lie_as_deep_as_people_put_them(kv: Any, store: BackupStore, mount: str) -> None:
+    deep = "d/" * 600
+    kv.create_or_update_secret(f"{deep}end", {"a": "1"}, cas=0, mount_point=mount)
+    kv.create_or_update_secret("large", {"a": "x" * 700_000}, cas=0, mount_point=mount)
+    subject = driver(store, mount)
+    point = taken(subject)
+    proof = prove(subject, point, SCRATCH)
+    assert proof.ok, proof.reason
+    kv.delete_metadata_and_all_versions(f"{deep}end", mount_point=mount)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    subject.discard(SCRATCH)
+
+
+def test_one_path_that_is_denied_is_named(
+    kv: Any, store: BackupStore, mount: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(kv)
+    rules = f'''path "sys/mounts" {{ capabilities = ["read"] }}
+    path "{mount}/*" {{ capabilities = ["read", "list"] }}
+    path "{mount}/data/strict" {{ capabilities = ["deny"] }}'''
+    client.sys.create_or_update_policy(name="but-one", policy=rules)
+    token = client.auth.token.create(policies=["but-one"])["auth"]["client_token"]
+    set_connection(monkeypatch, "test_vault", conn_type="vault", host=kv._adapter.base_uri, password=token)
+    with pytest.raises(PermanentError, match=f"read {mount}/strict: permission denied"):
+        driver(store, mount).inspect()

@@ -57,6 +57,8 @@ class VaultKvDriver(SecretDocumentDriver):
         mount = self._mount_of(place)
         client = self._client()
         documents: dict[str, Any] = {}
+        if not self._is_there(client, mount):
+            return documents
         for path in self._paths(client, mount, self._prefix):
             found = self._read(client, mount, path)
             if found is not None and (found["data"] is not None or found["settings"] or found["custom_metadata"]):
@@ -80,8 +82,12 @@ class VaultKvDriver(SecretDocumentDriver):
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         mount = self._mount_of(place)
         client = self._client()
-        if not place.origin:
-            self._enable(client, mount)
+        if not self._is_there(client, mount):
+            self._enable(client, mount, "" if place.origin else "scratch place of a restore test")
+            if place.origin:
+                log.warning("%s: mount %s was gone and is made anew; next: set its description and how long leases "
+                            "last again, if they were not as they come", self.label, mount)  # fmt: skip
+        self._wait_until_ready(client, mount)
         if _MOUNT in documents:
             self._call(f"write the settings of mount {mount}", lambda: client.secrets.kv.v2.configure(
                 mount_point=mount, **{**_DEFAULTS, **documents[_MOUNT]["settings"]}))  # fmt: skip
@@ -175,19 +181,20 @@ class VaultKvDriver(SecretDocumentDriver):
     def _paths(self, client: Any, mount: str, folder: str) -> Iterator[str]:
         import hvac.exceptions as vault
 
-        def listed() -> Any:
+        def listed(below: str) -> Any:
             try:
-                return client.secrets.kv.v2.list_secrets(path=folder, mount_point=mount)
-            except (
-                vault.InvalidPath
-            ):  # nothing below this folder, or no such mount, which the mount's check tells apart
+                return client.secrets.kv.v2.list_secrets(path=below, mount_point=mount)
+            except vault.InvalidPath:  # nothing below this folder
                 return {"data": {"keys": []}}
 
-        for key in self._dictionary(f"list {mount}/{folder}", listed)["keys"]:
-            if key.endswith("/"):
-                yield from self._paths(client, mount, folder + key)
-            else:
-                yield folder + key
+        folders = [folder]  # no recursion: people nest as deep as a path may be long
+        while folders:
+            below = folders.pop()
+            for key in self._dictionary(f"list {mount}/{below}", partial(listed, below))["keys"]:
+                if key.endswith("/"):
+                    folders.append(below + key)
+                else:
+                    yield below + key
 
     def _read(self, client: Any, mount: str, path: str) -> dict[str, Any] | None:
         """Return ``data`` (None when the current version is deleted, or there is none), settings that are not as they
@@ -244,18 +251,29 @@ class VaultKvDriver(SecretDocumentDriver):
     def _mounts(self, client: Any) -> dict[str, Any]:
         return self._dictionary("list its mounts", client.sys.list_mounted_secrets_engines)
 
-    def _enable(self, client: Any, mount: str) -> None:
-        if f"{mount}/" not in self._mounts(client):
-            self._call(
-                f"mount {mount}",
-                lambda: client.sys.enable_secrets_engine(
-                    backend_type="kv",
-                    path=mount,
-                    options={"version": "2"},
-                    description="scratch place of a restore test",
-                ),
-            )
-            log.info("%s: scratch mount %s enabled", self.label, mount)
+    def _is_there(self, client: Any, mount: str) -> bool:
+        """Return whether there is such a mount.
+
+        :raises InvalidInput: it is another one than KV version 2, which answers the same paths otherwise
+        """
+        found = self._mounts(client).get(f"{mount}/")
+        if not isinstance(found, Mapping):
+            return False
+        version = str((found.get("options") or {}).get("version", "1"))
+        if found.get("type") != "kv" or version != "2":
+            sort = f"KV version {version}" if found.get("type") == "kv" else f"of the type {found.get('type')}"
+            raise InvalidInput(f"{self.label}: mount {mount} is {sort}, and this driver takes KV version 2 only; next: "
+                               f"correct the option 'mount', or upgrade it with vault kv "
+                               f"enable-versioning {mount}")  # fmt: skip
+        return True
+
+    def _enable(self, client: Any, mount: str, description: str) -> None:
+        enable = client.sys.enable_secrets_engine
+        self._call(f"mount {mount}", lambda: enable(backend_type="kv", path=mount, options={"version": "2"},
+                                                    description=description))  # fmt: skip
+        log.info("%s: mount %s enabled", self.label, mount)
+
+    def _wait_until_ready(self, client: Any, mount: str) -> None:
         deadline = time.monotonic() + _UPGRADE_SECONDS
         while True:
             try:
