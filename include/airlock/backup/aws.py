@@ -6,6 +6,7 @@ Knows the Amazon provider's hook and botocore's errors; knows no service's resou
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -85,8 +86,10 @@ class AwsDriver(DocumentDriver):
 
 
 @contextmanager
-def aws_errors(what: str) -> Iterator[None]:
-    """Put AWS errors of the body in our words; *what* names the resource and the act.
+def aws_errors(what: str, unsettled: str = "") -> Iterator[None]:
+    """Put AWS errors of the body in our words; *what* names the resource and the act, *unsettled* is a pattern of the
+    codes and messages that say no more than that somebody changed something meanwhile, or that AWS does not know yet
+    what was just changed.
 
     :raises TemporaryError: AWS throttles, is down, or cannot be reached
     :raises PermanentError: AWS refused for good, or answered something that is not AWS's
@@ -102,6 +105,11 @@ def aws_errors(what: str) -> Iterator[None]:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in _TEMPORARY_CODES or status == 429 or status >= 500:
             raise TemporaryError(f"{what}: AWS answered {status} {code} {message}; try again later") from error
+        if unsettled and re.search(unsettled, f"{code}: {message}"):
+            raise TemporaryError(
+                f"{what}: AWS answered {status} {code}: {message}; something was changed meanwhile, or AWS does not "
+                "know yet what was just changed: try again"
+            ) from error
         raise PermanentError(
             f"{what}: AWS answered {status} {code}: {message}; check the names, the account and what the "
             f"connection may do"
@@ -160,6 +168,20 @@ def _canonical(key: str, value: Any) -> Any:
 def _unique(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return sorted({str(item).lower() if isinstance(item, bool) else str(item) for item in values})
+
+
+def policy_text(document: Mapping[str, Any]) -> str:
+    """Return a canonical policy as the shortest text that means the same, for AWS counts its characters: a policy that
+    was as long as it may be must not grow by its canonical form."""
+    return json.dumps(_short(document), ensure_ascii=False, separators=(",", ":"))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _short(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return _short(value[0]) if len(value) == 1 else [_short(part) for part in value]
+    return value
 
 
 def tags_of(tags: list[dict[str, str]]) -> dict[str, str]:

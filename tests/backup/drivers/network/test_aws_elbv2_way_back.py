@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ from airlock.backup.drivers.network.aws_elbv2 import AwsElbv2Driver
 from airlock.backup.drivers.network.elbv2_writing import scratch_name
 from airlock.backup.run import prove, restore_origin
 from airlock.backup.store import BackupStore
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import moto
+from tests.backup.drivers.aws_faults import QUERY_ERROR, refuse_after
+from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
 COUNTER = itertools.count()
@@ -218,6 +222,66 @@ def test_a_target_group_that_was_made_anew_gets_its_targets_back(
     health = rich.elbv2.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
     assert [entry["Target"]["Id"] for entry in health] == ["10.0.0.7"]
     assert "was made anew, with the 1 target(s) on record" in caplog.text
+
+
+def test_targets_come_back_whenever_a_way_back_was_cut_short(
+    store: BackupStore, rich: Rich, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rich.elbv2.delete_rule(RuleArn=rich.rule("7"))
+    point = taken(driver(store, rich.name))
+    network = rich.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    with faulty_proxy(moto_server.url) as proxy:
+        aws_connection(monkeypatch, proxy.url)
+        for last in (12, 20, 24, 26, 28, 30, 32, 36, 45, 60, 75, 90):
+            secure = subject_listener(rich, 443)
+            rich.elbv2.modify_listener(ListenerArn=secure, DefaultActions=forward(**{rich.groups["new"]: 1}))
+            old = rich.elbv2.describe_target_groups(Names=[f"{rich.name}-old"])["TargetGroups"][0]["TargetGroupArn"]
+            rich.elbv2.delete_target_group(TargetGroupArn=old)
+            if last % 4:
+                rich.elbv2.create_target_group(
+                    Name=f"{rich.name}-old", Protocol="HTTP", Port=81, VpcId=network, TargetType="ip"
+                )
+            proxy.seen.clear()
+            proxy.decide = partial(refuse_after, proxy, last)
+            with suppress(PermanentError):
+                restore_origin(driver(store, rich.name), point)
+            proxy.decide = lambda *_: None
+            restore_origin(driver(store, rich.name), point)
+            assert wrong(driver(store, rich.name), point) == [], last
+            group = rich.elbv2.describe_target_groups(Names=[f"{rich.name}-old"])["TargetGroups"][0]["TargetGroupArn"]
+            health = rich.elbv2.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+            assert [entry["Target"]["Id"] for entry in health] == ["10.0.0.7"], last
+            tags = rich.elbv2.describe_tags(ResourceArns=[group])["TagDescriptions"][0]["Tags"]
+            assert tags == [{"Key": "part", "Value": "old"}], "no mark is left"
+
+
+@pytest.mark.parametrize("code", [b"TargetGroupNotFound", b"ResourceInUse", b"RuleNotFound", b"DuplicateListener"])
+def test_what_changes_meanwhile_is_tried_again(
+    store: BackupStore, rich: Rich, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch, code: bytes
+) -> None:
+    point = taken(driver(store, rich.name))
+    with faulty_proxy(moto_server.url) as proxy:
+        aws_connection(monkeypatch, proxy.url)
+        proxy.always(Fault(status=400, body=QUERY_ERROR % code, content_type="text/xml"))
+        for act in (driver(store, rich.name).inspect, lambda: driver(store, rich.name).restore(point, ORIGIN)):
+            with pytest.raises(TemporaryError, match="changed meanwhile"):
+                act()
+
+
+def test_no_listener_goes_when_one_of_them_cannot_be_made_again(store: BackupStore, rich: Rich) -> None:
+    subject = driver(store, rich.name)
+    point = taken(subject)
+    login = rich.elbv2.describe_rules(RuleArns=[rich.rule("7")])["Rules"][0]["Actions"]
+    login[0]["AuthenticateOidcConfig"]["ClientSecret"] = "hidden-word"
+    old = forward(**{rich.groups["old"]: 1})
+    rich.elbv2.create_listener(LoadBalancerArn=rich.balancer, Protocol="HTTP", Port=81, DefaultActions=old)
+    changed = subject.stored_documents(point)
+    changed[f"target-group/{rich.name}-old"]["settings"]["Port"] = 82
+    before = len(rich.elbv2.describe_listeners(LoadBalancerArn=rich.balancer)["Listeners"])
+    rich.elbv2.modify_rule(RuleArn=rich.rule("5"), Actions=[login[0], *forward(**{rich.groups["old"]: 1})])
+    with pytest.raises(PermanentError, match="listener 443 logs people in"):
+        subject.load(changed, ORIGIN)
+    assert len(rich.elbv2.describe_listeners(LoadBalancerArn=rich.balancer)["Listeners"]) == before
 
 
 def test_a_log_in_that_is_gone_is_said_and_not_made_without_its_secret(store: BackupStore, rich: Rich) -> None:

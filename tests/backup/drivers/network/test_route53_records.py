@@ -85,6 +85,30 @@ def test_what_a_name_must_not_have_beside_the_new_goes_first() -> None:
         assert [act for act, _ in asked(named(later), before)] == ["DELETE", "CREATE"]
 
 
+def test_records_that_answer_by_another_rule_all_go_before_any_comes() -> None:
+    weighted = named(*(plain("api.shop.test.", SetIdentifier=side, Weight=1) for side in "ab"), plain("x.shop.test."))
+    nearest = named(*(plain("api.shop.test.", SetIdentifier=side, Region=f"eu-west-{side}") for side in "abc"),
+                    plain("x.shop.test."))  # fmt: skip
+    assert [act for act, _ in asked(nearest, weighted)] == ["DELETE"] * 3 + ["CREATE"] * 2
+    assert [act for act, _ in asked(weighted, nearest)] == ["DELETE"] * 2 + ["CREATE"] * 3
+    heavier = named(*(plain("api.shop.test.", SetIdentifier=side, Weight=2) for side in "ab"), plain("x.shop.test."))
+    assert [act for act, _ in asked(heavier, weighted)] == ["UPSERT"] * 2
+
+
+@pytest.mark.parametrize("name", ["0/25.2.0.192.in-addr.arpa", "*.shop.test", "münchen.test", "a_b.test", "Shop.TEST."])
+def test_a_zone_is_found_by_its_name_as_people_write_it(name: str) -> None:
+    kept = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+    told = "".join(c if c in kept else "".join(f"\\{b:03o}" for b in c.encode()) for c in name.lower().rstrip("."))
+    assert records.same_name(f"{told}.", name)
+    assert not records.same_name(f"x{told}.", name)
+
+
+def test_a_zone_that_is_called_by_a_star() -> None:
+    star, copy = {"Id": "/hostedzone/Z9", "Name": "\\052.shop.test."}, {"Id": "/hostedzone/Z8", "Name": "scratch.test."}
+    document = records.relative(plain("a.\\052.shop.test."), star, {})
+    assert records.absolute(document, copy, {})["Name"] == "a.scratch.test."
+
+
 @given(st.lists(st.tuples(st.sampled_from(["CREATE", "UPSERT", "DELETE"]), st.integers(0, 400), st.integers(1, 40)),
                 max_size=60))  # fmt: skip
 def test_batches_keep_the_order_and_the_limits_of_aws(sizes: list[tuple[str, int, int]]) -> None:

@@ -189,6 +189,17 @@ def test_policies_that_aws_treats_as_equal_have_one_form(actions: list[str], ord
     assert first == second == aws.canonical_policy(first)
 
 
+@given(actions=WORDS, single=st.booleans(), person=st.sampled_from(["é", "a b", "ada"]))
+def test_a_policy_that_is_as_long_as_it_may_be_does_not_grow(actions: list[str], single: bool, person: str) -> None:
+    statement = {"Sid": person, "Effect": "Allow", "Action": actions[0] if single else actions, "Resource": "*",
+                 "Principal": {"AWS": "*"}, "Condition": {"Bool": {"aws:SecureTransport": True}}}  # fmt: skip
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]}, ensure_ascii=False, separators=(",", ":"))
+    canonical = aws.canonical_policy(text)
+    written = aws.policy_text(canonical)
+    assert len(written) <= len(text) + len('"""') - 1  # true became "true"
+    assert aws.canonical_policy(written) == canonical
+
+
 def test_different_policies_keep_different_forms() -> None:
     assert aws.canonical_policy(policy("s3:Get")) != aws.canonical_policy(policy("s3:Put"))
     assert aws.canonical_policy({"Statement": [{"Principal": "*"}]}) != aws.canonical_policy(

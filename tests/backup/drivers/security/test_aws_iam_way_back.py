@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from airlock.backup.store import BackupStore
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import moto
-from tests.backup.drivers.aws_faults import QUERY_ERROR
+from tests.backup.drivers.aws_faults import QUERY_ERROR, refuse_after
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
@@ -221,3 +223,57 @@ def test_a_proof_goes_on_where_the_last_one_was_killed(iam: Any, store: BackupSt
     subject.restore(point, SCRATCH)
     assert prove(subject, point, SCRATCH).ok
     subject.discard(SCRATCH)
+
+
+def test_a_way_back_that_is_cut_short_at_any_call_takes_no_policy_from_anybody(
+    iam: Any, store: BackupStore, prefix: str, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(iam, prefix)
+    group, user, arn = f"group-{prefix}", f"user-{prefix}", f"{ACCOUNT}:policy/{prefix}five"
+    iam.create_group(GroupName=group)
+    iam.create_user(UserName=user)
+    point = taken(driver(store, prefix))
+
+    def attached() -> list[list[str]]:
+        told = iam.list_attached_group_policies(GroupName=group), iam.list_attached_user_policies(UserName=user)
+        return [[one["PolicyArn"] for one in found["AttachedPolicies"]] for found in told]
+
+    with faulty_proxy(moto_server.url) as proxy:
+        aws_connection(monkeypatch, proxy.url)
+        for last in (8, 30, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 70, 10_000):
+            for act in (iam.detach_group_policy, iam.detach_user_policy):
+                which = {"GroupName": group} if act == iam.detach_group_policy else {"UserName": user}
+                with suppress(iam.exceptions.NoSuchEntityException):
+                    act(**which, PolicyArn=arn)
+            another_description(iam, prefix)
+            moved = f"{ACCOUNT}:policy/moved/{prefix}five"
+            iam.attach_group_policy(GroupName=group, PolicyArn=moved)
+            iam.attach_user_policy(UserName=user, PolicyArn=moved)
+            proxy.seen.clear()
+            proxy.decide = partial(refuse_after, proxy, last)
+            with suppress(PermanentError):
+                restore_origin(driver(store, prefix), point)
+            proxy.decide = lambda *_: None
+            assert all(attached()), last
+            restore_origin(driver(store, prefix), point)
+            assert attached() == [[arn], [arn]], last
+            assert wrong(driver(store, prefix), point) == [], last
+    assert not [one for one in iam.list_policies(Scope="Local")["Policies"] if "stand-in" in one["Path"]]
+
+
+@pytest.mark.parametrize(("told", "error"), [
+    (b"AROAEXAMPLEEXAMPLEID", PermanentError), (b"arn:aws:iam::123456789012:role/new", TemporaryError),
+])  # fmt: skip
+def test_a_principal_that_is_gone_for_good_is_not_waited_for(
+    iam: Any, store: BackupStore, prefix: str, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch, told: bytes,
+    error: type[Exception],
+) -> None:  # fmt: skip
+    seed(iam, prefix)
+    point = taken(driver(store, prefix))
+    said = b'Invalid principal in policy: "AWS":"%s"' % told
+    body = (QUERY_ERROR % b"MalformedPolicyDocument").replace(b"told so", said)
+    with faulty_proxy(moto_server.url) as proxy:
+        aws_connection(monkeypatch, proxy.url)
+        proxy.always(Fault(status=400, body=body, content_type="text/xml"))
+        with pytest.raises(error, match="Invalid principal"):
+            driver(store, prefix).restore(point, SCRATCH)

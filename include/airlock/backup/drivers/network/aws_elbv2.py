@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -22,6 +23,8 @@ from airlock.identity import aws_identity
 from airlock.models import Inspection, Kind, RecoveryPoint, canonical_json
 
 log = logging.getLogger(__name__)
+# Nothing here is asked for by a name that AWS did not just tell.
+_UNSETTLED = r"^((LoadBalancer|TargetGroup|Listener|Rule)NotFound|ResourceInUse|PriorityInUse|Duplicate\w+):"
 _GROUP, _BALANCER, _LISTENER = "target-group/", "load-balancer/", "listener/"
 
 
@@ -55,7 +58,7 @@ class AwsElbv2Driver(aws.AwsDriver):
     def take(self, write: Write) -> dict[str, Any]:
         self._refuse_missing_names()
         facts = super().take(write)
-        with aws.aws_errors(f"{self.label}: read the targets"):
+        with self._answers("read the targets"):
             groups = self._groups(self.client, Place(origin=True), ())
             targets = {name: self._targets(group["TargetGroupArn"]) for name, group in groups.items()}
         write("targets.json", [canonical_json(targets)])
@@ -63,18 +66,20 @@ class AwsElbv2Driver(aws.AwsDriver):
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         targets = self._stored_targets(point)
-        with aws.aws_errors(f"{self.label}: read the target groups"):
-            before = {group["TargetGroupArn"] for group in self._groups(self.client, place, targets).values()}
         super().restore(point, place)
         if not place.origin:
             return
-        with aws.aws_errors(f"{self.label}: register targets"):
-            for name, group in self._groups(self.client, place, targets).items():
-                if group["TargetGroupArn"] not in before:
-                    self._register(name, group["TargetGroupArn"], targets.get(name, []))
+        with self._answers("register targets"):
+            groups = self._groups(self.client, place, targets)
+            tags = writing.tags_of(self.client, [group["TargetGroupArn"] for group in groups.values()])
+            for name, group in groups.items():
+                arn = group["TargetGroupArn"]
+                if "new" in aws.marks_of(tags[arn]):
+                    self._register(name, arn, targets.get(name, []))
+                    self.client.remove_tags(ResourceArns=[arn], TagKeys=[writing.NEW_GROUP])
 
     def export(self, place: Place) -> Mapping[str, Any]:
-        with aws.aws_errors(f"{self.label}: read load balancers {', '.join(self.options.load_balancers)}"):
+        with self._answers(f"read load balancers {', '.join(self.options.load_balancers)}"):
             elbv2 = self.client
             documents: dict[str, Any] = {}
             balancers, groups = self._balancers(elbv2, place), self._groups(elbv2, place, ())
@@ -98,7 +103,7 @@ class AwsElbv2Driver(aws.AwsDriver):
         return documents
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
-        with aws.aws_errors(f"{self.label}: restore load balancers into {place.name or 'the origin'}"):
+        with self._answers(f"restore load balancers into {place.name or 'the origin'}"):
             elbv2 = self.client
             writer = writing.Writer(elbv2, place, self.label)
             wanted = {key.removeprefix(_GROUP): documents[key] for key in sorted(documents) if key.startswith(_GROUP)}
@@ -120,7 +125,7 @@ class AwsElbv2Driver(aws.AwsDriver):
     def discard(self, place: Place) -> None:
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
-        with aws.aws_errors(f"{self.label}: discard scratch place {place.name}"):
+        with self._answers(f"discard scratch place {place.name}"):
             elbv2 = self.client
             for balancer in self._balancers(elbv2, place).values():
                 for listener in writing.listeners(elbv2, balancer["LoadBalancerArn"]):
@@ -135,10 +140,14 @@ class AwsElbv2Driver(aws.AwsDriver):
                                          "use; try again in a minute") from error  # fmt: skip
                 log.info("%s: scratch target group %s deleted", self.label, group["TargetGroupArn"])
 
+    def _answers(self, what: str) -> AbstractContextManager[None]:
+        """Put AWS errors of the body in our words."""
+        return aws.aws_errors(f"{self.label}: {what}", _UNSETTLED)
+
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def _refuse_missing_names(self) -> None:
-        with aws.aws_errors(f"{self.label}: read load balancers {', '.join(self.options.load_balancers)}"):
+        with self._answers(f"read load balancers {', '.join(self.options.load_balancers)}"):
             found = self._balancers(self.client, Place(origin=True))
         missing = sorted(set(self.options.load_balancers) - set(found))
         if found and missing:

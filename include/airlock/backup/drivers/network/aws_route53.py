@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -24,6 +25,9 @@ from airlock.models import Check, Kind, RecoveryPoint, digest_of
 
 log = logging.getLogger(__name__)
 _INSYNC_SECONDS = 120
+# Nothing here is asked for by a name or a value that AWS did not just tell.
+_UNSETTLED = (r"^NoSuchHostedZone:|^NoSuchHealthCheck:|^InvalidChangeBatch: .*(but it already exists|but it was not "
+              r"found|values provided do not match the current values)")  # fmt: skip
 _SCRATCH_PARENT = "internal."
 _ORIGIN = Place(origin=True)
 
@@ -51,7 +55,7 @@ class AwsRoute53Driver(aws.AwsDriver):
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
-        with aws.aws_errors(f"{self.label}: read hosted zone {self.options.zone}"):
+        with self._answers(f"read hosted zone {self.options.zone}"):
             zone = self._zone_of(self.client, place)
             if zone is None:
                 return {}
@@ -61,7 +65,7 @@ class AwsRoute53Driver(aws.AwsDriver):
 
     def take(self, write: Write) -> dict[str, Any]:
         facts = super().take(write)
-        with aws.aws_errors(f"{self.label}: read hosted zone {self.options.zone}"):
+        with self._answers(f"read hosted zone {self.options.zone}"):
             zone = self._zone_of(self.client, _ORIGIN)
             if zone is None:
                 raise TemporaryError(f"{self.label}: hosted zone {self.options.zone} went away while it was read")
@@ -79,7 +83,7 @@ class AwsRoute53Driver(aws.AwsDriver):
                 f"{self.label}: names of documents: {', '.join(strange)} belongs to AWS and is never taken; next: take "
                 "the backup again"
             )
-        with aws.aws_errors(f"{self.label}: make hosted zone of {place.name or 'the origin'}"):
+        with self._answers(f"make hosted zone of {place.name or 'the origin'}"):
             wanted = point.facts["zone"]
             zone = self._zone_of(self.client, place) or self._create(wanted, place)
             if place.origin:
@@ -89,7 +93,7 @@ class AwsRoute53Driver(aws.AwsDriver):
         super().restore(point, place)
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
-        with aws.aws_errors(f"{self.label}: restore records of {self.options.zone} into {place.name or 'the origin'}"):
+        with self._answers(f"restore records of {self.options.zone} into {place.name or 'the origin'}"):
             zone = self._zone_of(self.client, place)
             if zone is None:
                 raise TemporaryError(f"{self.label}: the hosted zone of {place.name or 'the origin'} is not seen yet")
@@ -103,7 +107,7 @@ class AwsRoute53Driver(aws.AwsDriver):
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
         checks = super().prove(point, place)
-        with aws.aws_errors(f"{self.label}: read hosted zone of {place.name or 'the origin'}"):
+        with self._answers(f"read hosted zone of {place.name or 'the origin'}"):
             zone = self._zone_of(self.client, place)
             found = {} if zone is None else self._zone_facts(zone)
         # a copy is in one network only, and says itself what it is
@@ -115,7 +119,7 @@ class AwsRoute53Driver(aws.AwsDriver):
     def discard(self, place: Place) -> None:
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
-        with aws.aws_errors(f"{self.label}: discard scratch zone of {place.name}"):
+        with self._answers(f"discard scratch zone of {place.name}"):
             for zone in self._zones_of(place):
                 held = [record for record in self._records(zone) if records.is_ours(record, zone["Name"])]
                 # aliases go first: AWS refuses to delete what one points at
@@ -124,6 +128,10 @@ class AwsRoute53Driver(aws.AwsDriver):
                 self.client.delete_hosted_zone(Id=zone["Id"])
                 log.info("%s: scratch hosted zone %s (%s) deleted", self.label, zone["Id"], zone["Name"])
 
+    def _answers(self, what: str) -> AbstractContextManager[None]:
+        """Put AWS errors of the body in our words."""
+        return aws.aws_errors(f"{self.label}: {what}", _UNSETTLED)
+
     # --- zones --------------------------------------------------------------------------------------------------------
 
     def _zones_of(self, place: Place) -> list[dict[str, Any]]:
@@ -131,7 +139,7 @@ class AwsRoute53Driver(aws.AwsDriver):
         wanted = self.options.zone if place.origin else f"airlock-{place.name}.{_SCRATCH_PARENT}"
         zones = list(aws.pages(self.client, "list_hosted_zones", "HostedZones"))
         found = [zone for zone in zones
-                 if zone["Name"] == f"{wanted.rstrip('.').lower()}." or _id(zone) == wanted]  # fmt: skip
+                 if records.same_name(zone["Name"], wanted) or _id(zone) == wanted]  # fmt: skip
         # a zone that was made anew has another id, and knows the one that it stands for
         return found or [zone for zone in zones if zone.get("CallerReference", "").startswith(f"airlock for {wanted} ")]
 

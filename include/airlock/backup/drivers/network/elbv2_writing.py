@@ -19,6 +19,7 @@ from airlock.errors import PermanentError
 
 log = logging.getLogger(__name__)
 _TAGGED_AT_ONCE = 20
+NEW_GROUP = "airlock:new"
 
 
 def scratch_name(name: str, place: Place) -> str:
@@ -63,7 +64,8 @@ class Writer:
             log.warning("%s: target group %s cannot be changed into what it was and is made anew", self.label, name)
             arn = None
         if arn is None:
-            marks = {} if self.place.origin else {"name": name, "place": self.place.name}
+            # a new one at the origin is marked until its targets are registered, whatever comes between
+            marks = {"new": "yes"} if self.place.origin else {"name": name, "place": self.place.name}
             tags = aws.tag_list(document["tags"], **marks)
             actual = name if self.place.origin else scratch_name(name, self.place)
             made = self.elbv2.create_target_group(Name=actual, **settings, **({"Tags": tags} if tags else {}))
@@ -84,14 +86,16 @@ class Writer:
 
     def _free(self, group: str, balancers: list[str]) -> None:
         """Take away the listeners that use *group*; all listeners are made what they were afterwards."""
-        for balancer in balancers:
-            for listener in listeners(self.elbv2, balancer):
-                actions = [*listener["DefaultActions"]]
-                for rule in rules(self.elbv2, listener["ListenerArn"]):
-                    actions += rule["Actions"]
-                if group in forms.groups_of(actions):
-                    forms.refuse_secrets(actions, self.label, listener)
-                    self.elbv2.delete_listener(ListenerArn=listener["ListenerArn"])
+        using = []
+        for listener in [found for balancer in balancers for found in listeners(self.elbv2, balancer)]:
+            actions = [*listener["DefaultActions"]]
+            for rule in rules(self.elbv2, listener["ListenerArn"]):
+                actions += rule["Actions"]
+            if group in forms.groups_of(actions):
+                forms.refuse_secrets(actions, self.label, f"listener {forms.port_of(listener)}")
+                using.append(str(listener["ListenerArn"]))
+        for arn in using:  # only when none of them is refused
+            self.elbv2.delete_listener(ListenerArn=arn)
 
     def put_balancer(self, name: str, document: Mapping[str, Any], held: Mapping[str, Any] | None) -> str:
         """Make the load balancer *name* what *document* says; *held* is the one that is there."""

@@ -5,11 +5,15 @@ Names are written relative to their zone, and health checks by what they check: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 HERE = "{zone}"
 _HEALTH = "HealthCheckId"
+_ROUTING = ("Weight", "Region", "Failover", "GeoLocation", "GeoProximityLocation", "CidrRoutingConfig",
+            "MultiValueAnswer")  # fmt: skip
 _ELEMENTS = 1000  # what AWS takes in one request: values, and their characters; an UPSERT counts twice
 _CHARACTERS = 32_000
 
@@ -62,7 +66,21 @@ def _plain(name: str) -> str:
     return name.replace("\\052", "*")  # Route 53 writes "*" of a wildcard so
 
 
+def same_name(name: str, other: str) -> bool:
+    """Return whether two names of zones are one: people write characters as they are, Route 53 most of them as octal
+    numbers, and neither case nor the last dot count."""
+    return _written_out(name) == _written_out(other)
+
+
+def _written_out(name: str) -> str:
+    found = re.sub(r"\\([0-3][0-7]{2})", lambda octal: chr(int(octal[1], 8)), name)
+    with suppress(UnicodeError):
+        found = found.encode("latin-1").decode()  # each octal number is a byte of UTF-8
+    return found.rstrip(".").lower()
+
+
 def _shorten(name: str, zone: str) -> str:
+    zone = _plain(zone)
     return name.removesuffix(zone) + HERE if name == zone or name.endswith(f".{zone}") else name
 
 
@@ -70,18 +88,32 @@ def changes(held: Mapping[str, Any], wanted: Mapping[str, Any], *, remove: bool)
     """Return what turns the documents *held* into those *wanted*, in an order that AWS takes.
 
     An alias is turned away from what goes before it goes; what a name must not have beside the new goes before the new
-    comes; what aliases point at comes before them. With *remove* what is not wanted goes.
+    comes; what aliases point at comes before them. The records of a name that answer by another rule than before all go
+    first: AWS never takes two rules beside each other. With *remove* what is not wanted goes.
     """
-    differing = {key: document for key, document in wanted.items() if held.get(key) != document}
+    turned = _turned(held, wanted)
+    wanted_again = {key for key, document in wanted.items() if (document["Name"], document["Type"]) in turned}
+    staying = {key: document for key, document in held.items() if key not in wanted_again}
+    differing = {key: document for key, document in wanted.items() if staying.get(key) != document}
     early = {key: document for key, document in differing.items()
-             if key in held and "AliasTarget" in document and not _pending(document, differing)}  # fmt: skip
+             if key in staying and "AliasTarget" in document and not _pending(document, differing)}  # fmt: skip
     late = sorted((key for key in differing if key not in early), key=lambda key: (_depth(differing[key], wanted), key))
-    gone = sorted(set(held) - set(wanted), key=lambda key: (-_depth(held[key], held), key)) if remove else []
+    leaving = {*wanted_again & set(held), *(set(held) - set(wanted) if remove else ())}
+    gone = sorted(leaving, key=lambda key: (-_depth(held[key], held), key))
     return [
         *(("UPSERT", document) for _, document in sorted(early.items())),
         *(("DELETE", held[key]) for key in gone),
-        *(("UPSERT" if key in held else "CREATE", differing[key]) for key in late),
+        *(("UPSERT" if key in staying else "CREATE", differing[key]) for key in late),
     ]
+
+
+def _turned(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return name and type of the records that answer by one rule now, and by another one in *wanted*."""
+    rules: dict[tuple[str, str], set[str]] = {}
+    for document in (*held.values(), *wanted.values()):
+        sort = next((part for part in _ROUTING if part in document), "")
+        rules.setdefault((document["Name"], document["Type"]), set()).add(sort)
+    return {which for which, sorts in rules.items() if len(sorts) > 1}
 
 
 def _pending(alias: Mapping[str, Any], differing: Mapping[str, Any]) -> bool:

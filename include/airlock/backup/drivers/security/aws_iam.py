@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
-from airlock.backup.drivers.security.iam_writing import DENY_ALL, SCRATCH_PATH, Names, Writer
-from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.backup.drivers.security.iam_writing import DENY_ALL, SCRATCH_PATH, STAND_IN_PATH, Names, Writer
+from airlock.errors import InvalidInput
 from airlock.identity import aws_identity
 from airlock.models import Kind
 
 log = logging.getLogger(__name__)
 _POLICY, _ROLE, _PROFILE = "policy/", "role/", "instance-profile/"
 _RESERVED = ("/aws-service-role/", "/aws-reserved/")
+# IAM takes a moment until all of it knows a change: what was just made is "not there", a role that was just made is
+# "invalid" (but one that is told by its id is gone for good), what was just detached "conflicts".
+_UNSETTLED = (r"^(NoSuchEntity|DeleteConflict|EntityAlreadyExists):|"
+              r'Invalid principal in policy(?!: "AWS":"A[A-Z0-9]{15,}")')  # fmt: skip
 
 
 class AwsIamOptions(aws.AwsOptions):
@@ -82,6 +86,8 @@ class AwsIamDriver(aws.AwsDriver):
                 if name in arns:
                     held = self._policy_document(self.client, arns[name]) | {"arn": arns[name]}
                 arns[name] = writer.put_policy(name, document, held)
+            if place.origin:
+                writer.settle_stand_ins({name: arns[name] for name in wanted[_POLICY]})
             for name, document in wanted[_ROLE].items():
                 writer.make_role(name, document, arns, roles[name][1] if name in roles else None)
             for name, document in wanted[_ROLE].items():
@@ -119,23 +125,14 @@ class AwsIamDriver(aws.AwsDriver):
             for arn in self._policies(place).values():
                 writer.remove_policy(arn)
 
-    @contextmanager
-    def _answers(self, what: str) -> Iterator[None]:
-        """Put AWS errors of the body in our words. IAM takes a moment until all of it knows a change: what was just
-        made is "not there", a role that was just made is "invalid", what was just detached "conflicts"."""
-        try:
-            with aws.aws_errors(f"{self.label}: {what}"):
-                yield
-        except PermanentError as error:
-            unsettled = aws.is_code(error.__cause__, "NoSuchEntity", "DeleteConflict") if error.__cause__ else False
-            if unsettled or "Invalid principal in policy" in str(error):
-                raise TemporaryError(f"{error}; or IAM does not know yet what was just changed: try again") from error
-            raise
+    def _answers(self, what: str) -> AbstractContextManager[None]:
+        """Put AWS errors of the body in our words."""
+        return aws.aws_errors(f"{self.label}: {what}", _UNSETTLED)
 
     # --- names --------------------------------------------------------------------------------------------------------
 
     def _ours(self, name: str, path: str) -> bool:
-        outside = path.startswith((SCRATCH_PATH, *_RESERVED))
+        outside = path.startswith((SCRATCH_PATH, STAND_IN_PATH, *_RESERVED))
         return name.startswith(self.options.name_prefix) and path.startswith(self.options.path_prefix) and not outside
 
     def _listed(self, operation: str, key: str, place: Place, **more: Any) -> Iterator[dict[str, Any]]:

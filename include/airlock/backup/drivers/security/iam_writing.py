@@ -20,6 +20,7 @@ from airlock.errors import PermanentError
 log = logging.getLogger(__name__)
 DENY_ALL = "airlock-deny-all"
 SCRATCH_PATH = "/airlock-scratch/"
+STAND_IN_PATH = "/airlock-stand-in/"
 _NOTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
 _NOBODY = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
@@ -88,12 +89,11 @@ class Writer:
     def put_policy(self, name: str, document: Mapping[str, Any], held: Mapping[str, Any] | None) -> str:
         """Make the managed policy *name* what *document* says and return its ARN; *held* is the document of the one
         that is there, with its ``arn``."""
-        texts = [json.dumps(text) for text in (document["default"], *document["others"])]
-        users: list[tuple[str, str]] = []
+        texts = [aws.policy_text(text) for text in (document["default"], *document["others"])]
         arn = str(held["arn"]) if held else ""
         if held and any(held[key] != document[key] for key in ("path", "description")):
             # neither can be changed: whoever it is attached to gets the new one
-            users = self._used_by(arn, "PermissionsPolicy")
+            self._put_stand_in(name, arn, texts[0])
             self.remove_policy(arn)
             held = None
         if held is None:
@@ -102,8 +102,6 @@ class Writer:
                 PolicyDocument=texts[0], Description=document["description"], Tags=aws.tag_list(document["tags"]),
             )  # fmt: skip
             arn = str(made["Policy"]["Arn"])
-            for sort, user in users:
-                getattr(self.iam, f"attach_{sort}_policy")(**{f"{sort.title()}Name": user, "PolicyArn": arn})
         elif all(held[key] == value for key, value in document.items()):
             return arn
         else:
@@ -114,6 +112,41 @@ class Writer:
             self.iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=False)
         log.info("%s: policy %s written as %s with %d version(s)", self.label, name, arn, len(texts))
         return arn
+
+    def _put_stand_in(self, name: str, arn: str, text: str) -> None:
+        """Give all that have the policy *arn* another one until it is made anew: nobody is without it meanwhile, and
+        when the way back is cut short the next try knows by it who had it."""
+        stand_in = self._stand_ins().get(name)
+        if stand_in is None:
+            actual = f"airlock-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+            made = self.iam.create_policy(PolicyName=actual, Path=f"{STAND_IN_PATH}{name}/", PolicyDocument=text)
+            stand_in = str(made["Policy"]["Arn"])
+        self._hand_over(arn, stand_in)
+
+    def settle_stand_ins(self, arns: Mapping[str, str]) -> None:
+        """Give all that have a stand-in the policy that it stands for; *arns* tells those that are there by name."""
+        for name, stand_in in self._stand_ins().items():
+            if name in arns:
+                self._hand_over(stand_in, arns[name])
+                self.remove_policy(stand_in)
+
+    def _stand_ins(self) -> dict[str, str]:
+        listed = aws.pages(self.iam, "list_policies", "Policies", PathPrefix=STAND_IN_PATH, Scope="Local")
+        held = [found for found in listed if found["Path"].startswith(STAND_IN_PATH)]
+        return {found["Path"].split("/")[2]: found["Arn"] for found in held}
+
+    def _hand_over(self, old: str, new: str) -> None:
+        limited = [found for found in self._used_by(old, "PermissionsBoundary") if self._limits(old, *found)]
+        for sort, user in limited:
+            which = {f"{sort.title()}Name": user}
+            getattr(self.iam, f"put_{sort}_permissions_boundary")(**which, PermissionsBoundary=new)
+        for sort, user in self._used_by(old, "PermissionsPolicy"):
+            which, attach = {f"{sort.title()}Name": user}, getattr(self.iam, f"attach_{sort}_policy")
+            try:
+                attach(**which, PolicyArn=new)
+            except self.iam.exceptions.LimitExceededException:  # as many as one may have: one goes before one comes
+                getattr(self.iam, f"detach_{sort}_policy")(**which, PolicyArn=old)
+                attach(**which, PolicyArn=new)
 
     def _replace_versions(self, arn: str, text: str) -> None:
         """Make *text* the only version. The old default stays in force until the new one is there."""
@@ -162,7 +195,7 @@ class Writer:
             self.iam.put_role_policy(RoleName=actual, PolicyName=DENY_ALL, PolicyDocument=_NOTHING)
         self._put_settings(actual, document, self.arn(document["boundary"], arns))
         for policy, text in document["inline"].items():
-            self.iam.put_role_policy(RoleName=actual, PolicyName=policy, PolicyDocument=json.dumps(text))
+            self.iam.put_role_policy(RoleName=actual, PolicyName=policy, PolicyDocument=aws.policy_text(text))
         keep = {*document["inline"], *(() if self.names.place.origin else (DENY_ALL,))}
         for policy in set(aws.pages(self.iam, "list_role_policies", "PolicyNames", RoleName=actual)) - keep:
             self.iam.delete_role_policy(RoleName=actual, PolicyName=policy)
@@ -176,7 +209,7 @@ class Writer:
         log.info("%s: role %s written as %s", self.label, name, actual)
 
     def _put_settings(self, actual: str, document: Mapping[str, Any], boundary: str) -> None:
-        self.iam.update_assume_role_policy(RoleName=actual, PolicyDocument=json.dumps(document["trust"]))
+        self.iam.update_assume_role_policy(RoleName=actual, PolicyDocument=aws.policy_text(document["trust"]))
         self.iam.update_role(
             RoleName=actual, Description=document["description"], MaxSessionDuration=document["max_session_seconds"]
         )
