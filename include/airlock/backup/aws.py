@@ -173,7 +173,9 @@ def _unique(value: Any) -> list[str]:
 def policy_text(document: Mapping[str, Any]) -> str:
     """Return a canonical policy as the shortest text that means the same, for AWS counts its characters: a policy that
     was as long as it may be must not grow by its canonical form."""
-    return json.dumps(_short(document), ensure_ascii=False, separators=(",", ":"))
+    # statements stay a list, as whoever reads policies expects them
+    short = {**document, "Statement": [_short(statement) for statement in document.get("Statement", ())]}
+    return json.dumps(short, ensure_ascii=False, separators=(",", ":"))
 
 
 def _short(value: Any) -> Any:
