@@ -56,7 +56,8 @@ def in_lists(value: Any) -> Any:
     """Return what IAM answered with lists where a policy may have a single value instead."""
     if isinstance(value, dict):
         single = {key for key in ("Action", "Resource", "Service", "AWS") if isinstance(value.get(key), str)}
-        return {key: [one] if key in single else in_lists(one) for key, one in value.items()}
+        single |= {key for key in ("Statement",) if isinstance(value.get(key), dict)}
+        return {key: [in_lists(one)] if key in single else in_lists(one) for key, one in value.items()}
     return [in_lists(one) for one in value] if isinstance(value, list) else value
 
 FORMS_OF_AN_API = dict.fromkeys(FORMS, "AWS takes ASCII names and small documents; those are tried beside this")
