@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -49,13 +50,14 @@ def scratch_names(elbv2: Any) -> list[str]:
 def change_rules(elbv2: Any, listener: str) -> None:
     rules = [rule for rule in elbv2.describe_rules(ListenerArn=listener)["Rules"] if not rule["IsDefault"]]
     elbv2.delete_rule(RuleArn=rules[0]["RuleArn"])
-    fixed = {"StatusCode": "404", "ContentType": "text/plain", "MessageBody": "gone"}
+    # of another content each time: the load balancer is shared, and what changed once is to change again
+    fixed = {"StatusCode": "404", "ContentType": "text/plain", "MessageBody": f"gone {secrets.token_hex(4)}"}
     used = {rule["Priority"] for rule in rules}
     free = next(number for number in range(500, 900) if str(number) not in used)
     elbv2.create_rule(
         ListenerArn=listener,
         Priority=free,
-        Conditions=[{"Field": "path-pattern", "Values": ["/new*"]}],
+        Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/new*"]}}],
         Actions=[{"Type": "fixed-response", "FixedResponseConfig": fixed}],
     )
 
