@@ -2,7 +2,7 @@
 ALTER TABLE orders ADD COLUMN gift_note text;
 CREATE TABLE gift_cards (
     code text PRIMARY KEY,
-    order_id bigint NOT NULL REFERENCES orders (id),
+    order_id bigint NOT NULL REFERENCES orders (id) ON DELETE CASCADE,
     cents integer NOT NULL CHECK (cents > 0)
 );
 GRANT SELECT, INSERT, UPDATE ON gift_cards TO shop_app;
