@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
+import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ path "airlock-scratch*" { capabilities = ["create", "read", "update", "delete", 
 path "sys/mounts/airlock-scratch*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
 """
 POLICY_NAME = "airlock-backup"
+_UPGRADING = 400
+_MOUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,24 @@ def _open(url: str, token: str) -> None:
     reach.call("POST", f"{url}/v1/sys/mounts/secret", body, {"X-Vault-Token": token})
 
 
+def _await(configuration: str, headers: dict[str, str]) -> None:
+    """A new mount of version 2 answers 400 while it is "upgrading from non-versioned data": wait until it does not."""
+    deadline = time.monotonic() + _MOUNT_SECONDS
+    while True:
+        try:
+            reach.call("GET", configuration, None, headers)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code != _UPGRADING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def _seed(url: str, token: str) -> str:
     headers = {"X-Vault-Token": token}
     for mount in MOUNTS:
         reach.call("POST", f"{url}/v1/sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}}, headers)
+        _await(f"{url}/v1/{mount}/config", headers)
         for path, values in secrets_of(mount.removeprefix("shop-")).items():
             reach.call("POST", f"{url}/v1/{mount}/data/{path}", {"data": values}, headers)
         # A second version: a backup has to take the latest.
