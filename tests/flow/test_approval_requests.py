@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,9 +72,23 @@ def test_a_retry_goes_on_with_its_request_and_its_votes(asked: Asked) -> None:
 def test_a_rejection_is_not_asked_about_again_when_the_task_is_tried_again(asked: Asked) -> None:
     asked.ask("one")
     asked.vote("olga", "one", "reject")
-    assert asked.open() == "one"
-    with pytest.raises(GateRefused, match="olga rejected it"):
-        permit(asked.release)
+    for act in (asked.open, lambda: permit(asked.release)):
+        with pytest.raises(GateRefused, match="olga rejected it: because; nothing was changed"):
+            act()
+
+
+@pytest.mark.parametrize("changed", [{"current_version": "0.9"}, {"approvals": ()}])
+def test_a_rejection_stays_one_when_the_plan_changes_before_the_task_is_tried_again(
+    asked: Asked, changed: dict[str, Any]
+) -> None:
+    asked.ask("one")
+    asked.vote("olga", "one", "reject", hours_ago=30)
+    plan = asked.plan.model_copy(update=changed)
+    asked.release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest,
+                         basis=(asked.release.latest("plan") or {})["basis"], replaces=asked.plan.digest)
+    for act in (lambda: open_request(asked.release, plan, utc_now()), lambda: permit(asked.release)):
+        with pytest.raises(GateRefused, match="olga rejected it"):
+            act()
 
 
 def test_another_plan_and_old_votes_ask_anew(asked: Asked) -> None:

@@ -40,6 +40,12 @@ class House:
         self.until("the end", lambda: self.manager.run(run).state not in ("queued", "running"))
         return self.manager.run(run)
 
+    def last_words(self, run: Run, task: str, words: str) -> None:
+        limit = time.monotonic() + 60
+        while words not in (log := self.manager.log(run, task)):
+            assert time.monotonic() < limit, f"{words!r} is not said in the log of {task}: {log[-4000:]}"
+            time.sleep(0.5)
+
     def note(self, run: Run) -> str:
         return str(self.manager.note(run))
 
@@ -88,4 +94,4 @@ def test_what_settle_brought_back_says_so_on_the_run_and_in_the_log_of_its_last_
     note = house.note(run)
     assert note.startswith("**1.1 → rolled back**: brought to its end by [settle](http://")
     assert "/dags/settle/runs/" in note
-    house.until("its last word", lambda: "this task is ended from outside" in house.manager.log(run, "deploy.canary"))
+    house.last_words(run, "deploy.canary", "this task is ended from outside")

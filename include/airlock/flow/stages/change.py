@@ -223,9 +223,11 @@ def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
     """Return the approval request that votes on *plan* belong to, or ``None`` when people must be asked anew.
 
     They are asked anew when the plan changed, when nobody decided in time, and when the votes are older than a permit
-    may be. A retry goes on with the request it had, so that nobody is asked twice for the same, and a rejection stays
-    one.
+    may be. A retry goes on with the request it had, so that nobody is asked twice for the same.
+
+    :raises GateRefused: somebody rejected it: that stays so in this release, whatever its plan became
     """
+    _refuse_rejected(release)
     asked = release.latest("approval_request")
     if asked is None or asked["plan_digest"] != plan.digest:
         return None
@@ -234,6 +236,13 @@ def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
         return None
     oldest = now - timedelta(hours=plan.terms.valid_hours)
     return None if any(vote.at < oldest for vote in votes_of(release, request)) else request
+
+
+def _refuse_rejected(release: Release) -> None:
+    for record in release.recorded("approval_request"):
+        for vote in votes_of(release, str(record.data["request"])):
+            if vote.choice == "reject" and vote.reason.strip():
+                raise GateRefused(f"rejected: {vote.person} rejected it: {vote.reason.strip()}; nothing was changed")
 
 
 def request_record(release: Release, request: str | None = None) -> Record | None:
@@ -251,8 +260,9 @@ def escalated_at(release: Release, request: str) -> datetime | None:
 def permit(release: Release) -> None:
     """Issue the permit, from the recorded votes alone: what state the task ``approve`` shows does not matter.
 
-    :raises GateRefused: the votes on record do not carry the plan
+    :raises GateRefused: the votes on record do not carry the plan, or reject it
     """
+    _refuse_rejected(release)
     plan = release.plan
     asked = release.latest("approval_request")
     votes: tuple[Vote, ...] = ()
