@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from airlock.flow.opening import held_until
 from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
 from airlock.flow.stages.change import permit, refreeze
+from airlock.flow.task import attempt_of
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.services import ServiceEnvironment, load_file
 from airlock.signing import Signer, generate_pem
@@ -307,6 +309,26 @@ def test_asking_again_begins_a_release_that_follows_the_refused_one(approved: Ap
     assert newest(release.environment, "r1") == "r1-2"
     refuse_and_seal(second)
     assert next_release(second, "r1").id == "r1-3"
+
+
+@pytest.mark.parametrize(
+    ("tries", "most", "retry"),
+    [(1, 2, False), (2, 2, True), (3, 2, True), (2, 3, False), (3, 3, True), (5, 6, False), (3, 4, False)],
+)
+def test_only_a_person_who_clears_a_task_asks_again_not_a_try_that_airflow_took_for_lost(
+    approved: Approved, tries: int, most: int, retry: bool
+) -> None:
+    run = SimpleNamespace(dag_id="release.cafe.live", run_id="r1")
+    task = SimpleNamespace(try_number=tries, max_tries=most)
+    attempt = attempt_of({"dag_run": run, "ti": task, "task": SimpleNamespace(retries=2)})
+    assert (attempt.number, attempt.retry) == (tries, retry)
+    refuse_and_seal(approved.release)
+    approved.release.attempt = attempt
+    if retry:
+        with pytest.raises(GateRefused, match="tries this task again by itself: nothing more is done; clear the task"):
+            next_release(approved.release, "r1")
+    else:
+        assert next_release(approved.release, "r1").id == "r1-2"
 
 
 def test_nothing_follows_a_release_that_changed_something(approved: Approved) -> None:

@@ -15,6 +15,7 @@ from airlock.change.text import approval_text
 from airlock.errors import EvidenceInvalid, GateRefused
 from airlock.flow.release import Release
 from airlock.flow.stages import change, undo
+from airlock.flow.stages.content import look_again
 from airlock.models import Record, utc_now
 from airlock.past import ledgers
 from airlock.past.content import content_past
@@ -105,12 +106,16 @@ def test_what_a_review_blames_is_no_standard_change(tmp_path):
     assert outcome == "refused" and "names it as the cause of an emergency" in why
 
 
-def second(folder: Path, more: str = "    after: live\n", template: str = "") -> Release:
-    """A release to ``main``, which comes after ``live``."""
-    source = flown.prepared(folder, "{}", (), ()).release.environment.source
+def add_main(source: str, more: str = "    after: live\n", template: str = "") -> None:
     head, block = Path(source).read_text().split("  live:\n")
     Path(source).write_text(f"{head}  live:\n{block}  main:\n{more}"
                             + block.replace("        maximum_risk: 60\n", f"        maximum_risk: 60\n{template}"))
+
+
+def second(folder: Path, more: str = "    after: live\n", template: str = "") -> Release:
+    """A release to ``main``, which comes after ``live``."""
+    source = flown.prepared(folder, "{}", (), ()).release.environment.source
+    add_main(source, more, template)
     where = next(one for one in load_file(source) if one.environment == "main")
     release = Release(where, f"cafe-main-{utc_now():%H%M%S%f}", "test")
     release.target = flown.MemoryTarget(resolve_artifact(where, "1.0"))
@@ -149,6 +154,43 @@ def test_content_that_is_swapped_after_the_plan_is_looked_at_anew(tmp_path):
         (tmp_path / "cafe-1.1.bin").write_text("bad")
         with pytest.raises(GateRefused, match="the artifact was replaced, and what is known of its content"):
             change.refreeze(flight.release)
+
+
+@pytest.mark.parametrize(("form", "said"), [
+    (STANDARD, "1.1.* does not stand as promoted in live"),
+    (FORM, "which nobody who approved has read: 1.1 was promoted in live on .* and taken back by cafe-live-2"),
+])
+def test_what_fails_elsewhere_while_a_release_waits_is_seen_before_its_first_act(tmp_path, form, said):
+    first = fly(tmp_path, "cafe-live-1", STANDARD)
+    release = second(tmp_path)
+    change.validate(release, form, "rita")
+    change.assess(release)
+    look_again(release, utc_now())
+    back = flown.prepared(tmp_path, "{}", (GOOD,) * 12, YES, "cafe-live-2")
+    back.release.target = first.release.target
+    flown.Flight(back.release, YES, lambda release, _: undo.request(release, "It burns.", None, "rita")).carry_out({})
+    add_main(release.environment.source)
+    with pytest.raises(GateRefused, match=said):
+        look_again(release, utc_now())
+
+
+def test_what_was_known_when_people_approved_holds_nothing_up(tmp_path):
+    fly(tmp_path, "cafe-live-1", STANDARD, good=False)
+    release = second(tmp_path)
+    change.validate(release, FORM, "rita")
+    assert change.assess(release).risk.failed_before
+    look_again(release, utc_now())
+
+
+def test_an_emergency_goes_on_and_says_what_became_known(tmp_path, caplog):
+    release = second(tmp_path)
+    form = {**FORM, "change_type": "emergency", "incident": "INC-7", "justification": "Guests are inside."}
+    change.validate(release, form, "rita")
+    change.assess(release)
+    fly(tmp_path, "cafe-live-1", STANDARD, good=False)
+    add_main(release.environment.source)
+    look_again(release, utc_now())
+    assert "this became known: 1.1 was rolled back in live" in caplog.text and "the emergency goes on" in caplog.text
 
 
 def test_a_history_that_was_forged_is_not_believed(tmp_path):

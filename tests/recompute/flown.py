@@ -24,7 +24,7 @@ from airlock.evidence.seal import seal
 from airlock.evidence.stored import record_name, stored_bytes, tags
 from airlock.flow.opening import ask
 from airlock.flow.release import Release
-from airlock.flow.stages import approval, backup, change, close, conflicts, deploy, migrate, observe, rollback
+from airlock.flow.stages import approval, backup, change, close, conflicts, content, deploy, migrate, observe, rollback
 from airlock.models import (
     ArmSample,
     Artifact,
@@ -170,6 +170,7 @@ class Flight:
             self._ask()
         change.permit(release)
         conflicts.begin(release, plan, self.now)
+        content.look_again(release, self.now)
         release.record("window", **ask(release, self.now).as_record())
         if not plan.traffic_first:
             self.back_up()

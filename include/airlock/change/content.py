@@ -123,11 +123,19 @@ def comes_from(after: str | None, templates: Iterable[StandardChange] = ()) -> t
 
 def worse(past: ContentPast, scored: Risk) -> str:
     """Return why a risk that was *scored* for other content is too low for this one; empty if it is not."""
-    known = next((factor.reason for factor in scored.factors if factor.name == CONTENT), "")
-    said = "; ".join(past.sentences())
-    if past.failed or (past.missing and said != known):
-        return f"what is known of its content is not what the risk was scored with: {said}"
+    if past.failed or (past.missing and unseen(past, scored)):
+        return f"what is known of its content is not what the risk was scored with: {_told(past)}"
     return ""
+
+
+def unseen(past: ContentPast, scored: Risk) -> str:
+    """Return what speaks against the content and was not known when its risk was *scored*; empty if nothing does."""
+    known = next((factor.reason for factor in scored.factors if factor.name == CONTENT), "")
+    return _told(past) if (past.failed or past.missing) and _told(past) != known else ""
+
+
+def _told(past: ContentPast) -> str:
+    return "; ".join(past.sentences())
 
 
 def refusal(template: str, version: str, past: ContentPast) -> str:

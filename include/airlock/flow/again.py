@@ -34,7 +34,8 @@ def next_release(release: Release, first: str) -> Release:
     """Return *release* while it is open, or the one that follows it when it was refused.
 
     :param first: id of the run's first release
-    :raises GateRefused: it ended otherwise: what was changed and sealed is over
+    :raises GateRefused: it ended otherwise: what was changed and sealed is over; or no person cleared the task: a try
+        that Airflow took for lost, though it ended, is tried again without being asked
     """
     if not release.ledger.sealed(release.id):
         return release
@@ -43,6 +44,11 @@ def next_release(release: Release, first: str) -> Release:
         raise GateRefused(
             f"{release.id} has ended, {str(ended.get('outcome')).replace('_', ' ')}, and is sealed: nothing more is "
             "done in it; trigger a new run"
+        )
+    if release.attempt and release.attempt.retry:
+        raise GateRefused(
+            f"{release.id} was refused and is sealed, and Airflow tries this task again by itself: nothing more is "
+            "done; clear the task to ask again, or trigger a new run"
         )
     number = 2 if release.id == first else int(release.id.rpartition("-")[2]) + 1
     following = Release(release.environment, f"{first}-{number}", release.actor, release.attempt)

@@ -61,12 +61,16 @@ def calendar_of(plan: Plan) -> PlannedCalendar:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a task: of which DAG run, in which Airflow (its address), and the how many-th it is, from 1."""
+    """One try of a task: of which DAG run, in which Airflow (its address), and the how many-th it is, from 1.
+
+    ``retry``: Airflow tries the task again by itself, and no person has cleared it since it last began.
+    """
 
     dag_id: str
     run_id: str
     airflow: str
     number: int
+    retry: bool = False
 
 
 class Release:

@@ -56,9 +56,8 @@ class StreamRun(Release):
 
 def run_of(environment: ServiceEnvironment, stream: str, context: Context) -> StreamRun:
     """Return the run of *stream* that the running task belongs to."""
-    from airlock.flow.task import own_address
+    from airlock.flow.task import attempt_of
 
-    run, task = context["dag_run"], context["ti"]
-    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
+    run = context["dag_run"]
     identity = release_id(environment, f"{stream} {run.run_id}", run.run_after)
-    return StreamRun(environment, stream, identity, f"task {task.task_id}", attempt)
+    return StreamRun(environment, stream, identity, f"task {context['ti'].task_id}", attempt_of(context))

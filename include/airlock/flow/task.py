@@ -39,10 +39,17 @@ seconds can overtake the executor's report of its first exit, which Airflow then
 
 def release_of(environment: ServiceEnvironment, context: Context) -> Release:
     """Return the release that the running task belongs to."""
-    run, task = context["dag_run"], context["ti"]
-    attempt = Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number)
     identity = newest(environment, first_release(environment, context))
-    return Release(environment, identity, f"task {task.task_id}", attempt)
+    return Release(environment, identity, f"task {context['ti'].task_id}", attempt_of(context))
+
+
+def attempt_of(context: Context) -> Attempt:
+    """Return the try of the task that runs."""
+    run, task = context["dag_run"], context["ti"]
+    # Whoever clears a task gives it all its retries again: Airflow counts the tries on, and raises their limit.
+    first = task.max_tries - (context["task"].retries or 0) + 1
+    return Attempt(dag_id=run.dag_id, run_id=run.run_id, airflow=own_address(), number=task.try_number,
+                   retry=task.try_number > first)
 
 
 def first_release(environment: ServiceEnvironment, context: Context) -> str:

@@ -12,7 +12,7 @@ from airlock.change.permit import waits_in_vain
 from airlock.errors import GateRefused
 from airlock.flow.opening import ask
 from airlock.flow.operators import ReleaseOperator
-from airlock.flow.stages import conflicts
+from airlock.flow.stages import conflicts, content
 from airlock.flow.task import release_of, task_boundary
 from airlock.flow.triggers import WaitTrigger
 from airlock.models import utc_now
@@ -42,6 +42,7 @@ class WindowOperator(ReleaseOperator):
             elif decision.open:
                 if conflicts.begin(release, release.plan, now):
                     self.defer(trigger=WaitTrigger(CONFLICT_SECONDS), method_name="execute")
+                content.look_again(release, now)
                 release.record("window", **asked.as_record())
                 following = "move the traffic" if release.plan.traffic_first else "back up every resource"
                 log.info("window open: %s; next: %s", decision.sentence, following)

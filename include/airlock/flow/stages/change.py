@@ -16,7 +16,6 @@ from airlock.assessment import assess as assess_request
 from airlock.change.approval import retro_rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
-from airlock.change.content import comes_from, worse
 from airlock.change.permit import issue
 from airlock.change.planning import check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
@@ -27,9 +26,8 @@ from airlock.flow.acting import await_earlier
 from airlock.flow.cycle import way_back
 from airlock.flow.release import Release
 from airlock.flow.stages import conflicts, migrate
-from airlock.models import Artifact, Plan, Record, Rfc, Vote, utc_now
-from airlock.past.content import content_past
-from airlock.past.standing import standing
+from airlock.flow.stages.content import replaced_artifact, stood
+from airlock.models import Plan, Record, Rfc, Vote, utc_now
 from airlock.services import check_deep
 from airlock.stand_ins import require_declared
 
@@ -107,7 +105,7 @@ def assess(release: Release) -> Plan:
         )
     artifact, now = resolve_artifact(release.environment, rfc.version), utc_now()
     question = Question(release.environment, release.id, rfc, artifact, state.stable, now, _risk_policy(release, rfc))
-    found = assess_request(question, lambda: migrate.examine(release, artifact), stood=partial(_stood, release, rfc))
+    found = assess_request(question, lambda: migrate.examine(release, artifact), stood=partial(stood, release, rfc))
     plan, rules, risk = found.plan, found.plan.approvals, found.plan.risk
     release.record("plan", plan=plan.model_dump(mode="json"), digest=plan.digest, facts=found.facts,
                    basis=_basis(release, question.policy), at=now.isoformat())
@@ -146,14 +144,6 @@ def _basis(release: Release, policy: RiskPolicy) -> dict[str, Any]:
     return basis_of(release.environment, policy).model_dump(mode="json")
 
 
-def _stood(release: Release, rfc: Rfc, found: Mapping[str, Any]) -> None:
-    """Put on record whether template, content and team carry the standard change *rfc*."""
-    release.record("standard_change", str(rfc.template), **found)
-    if found["allowed"]:
-        log.info("standard change %s: its template holds after %d use(s), nothing speaks against its content, and %s "
-                 "owes no overdue approval", rfc.template, len(found["uses"]), release.environment.owner)
-
-
 def _owe(release: Release, plan: Plan) -> None:
     """Put on record what an emergency change owes once it has landed."""
     if plan.rfc.change_type != "emergency":
@@ -180,7 +170,7 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
         )
     content = None
     if now.artifact.digest != before.artifact.digest:
-        content = _content_again(release, before, now.artifact)
+        content = replaced_artifact(release, before, now.artifact)
         now = now.model_copy(update={"way_back": migrate.examine_again(release, now.artifact)})
     if now.digest != before.digest:
         policy = Basis.model_validate((release.latest("plan") or {})["basis"]).risk_policy  # that of the risk it had
@@ -189,22 +179,6 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
         _owe(release, now)
         log.info("the plan changed since it was frozen: %s is replaced by %s", before.digest[:19], now.digest[:19])
     return before, now
-
-
-def _content_again(release: Release, before: Plan, artifact: Artifact) -> dict[str, Any]:
-    """Return what is known of the *artifact* that took the place of the one that the risk was scored with.
-
-    :raises GateRefused: it is not as good, or nobody would look at it
-    """
-    known = content_past(release.environment, artifact.digest, comes_from(release.environment.after))
-    if why := worse(known, before.risk):
-        raise GateRefused(f"{release.id}: the artifact was replaced, and {why}; trigger a new run")
-    if before.rfc.change_type == "standard":
-        found = standing(release.environment, before.rfc, artifact.digest, before.current_version, utc_now())
-        _stood(release, before.rfc, found)
-        if not found["allowed"]:
-            raise GateRefused(found["why"])
-    return known.model_dump(mode="json")
 
 
 def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
