@@ -8,39 +8,28 @@ only after Airflow itself has answered the task. Imports nothing heavy. Knows no
 
 from __future__ import annotations
 
-import json
 import re
+from http import HTTPStatus
 from urllib.parse import unquote
 
-from airlock.flow.renewed_requests import Application, Message, Receive, Send
-
-_CALL = re.compile(r"/execution/dags/([^/]+)")
-_FOUND, _NOT_FOUND = 200, 404
+from airlock.flow.api_server import Call, Middleware, answer, keeping, send_all
 
 
-class DroppedDags:
+class DroppedDags(Middleware):
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: Application) -> None:
-        """Wrap *app*."""
-        self._app = app
+    method = "GET"
+    path = re.compile(r"/execution/dags/([^/]+)")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on, but for what Airflow says of a DAG that it has dropped."""
-        call = _CALL.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        if call is None or scope["method"] != "GET":
-            await self._app(scope, receive, send)
-            return
-        answered: list[Message] = []
-
-        async def kept(message: Message) -> None:
-            answered.append(message)
-
-        await self._app(scope, receive, kept)
-        if answered and answered[0].get("status") == _FOUND and await _dropped(unquote(call[1])):
-            answered = _not_found(unquote(call[1]))
-        for message in answered:
-            await send(message)
+    async def handle(self, call: Call) -> None:
+        """Pass on what Airflow says of a DAG, but for one that it has dropped."""
+        keep, answered = keeping()
+        await self.app(call.scope, call.receive, keep)
+        dag_id = unquote(call.names[0])
+        if answered and answered[0].get("status") == HTTPStatus.OK and await _dropped(dag_id):
+            said = {"reason": "not_found", "message": f"The Dag with dag_id: `{dag_id}` was dropped by Airflow"}
+            answered = answer(HTTPStatus.NOT_FOUND, said)
+        await send_all(call.send, answered)
 
 
 async def _dropped(dag_id: str) -> bool:
@@ -57,11 +46,3 @@ def dropped(dag_id: str) -> bool:
 
     with create_session() as session:
         return bool(session.scalar(select(DagModel.is_stale).where(DagModel.dag_id == dag_id)))
-
-
-def _not_found(dag_id: str) -> list[Message]:
-    said = {"detail": {"reason": "not_found", "message": f"The Dag with dag_id: `{dag_id}` was dropped by Airflow"}}
-    body = json.dumps(said).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    return [{"type": "http.response.start", "status": _NOT_FOUND, "headers": headers},
-            {"type": "http.response.body", "body": body}]

@@ -8,21 +8,13 @@ every component by the plugin, so it imports nothing heavy. Knows no release.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from http import HTTPStatus
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+from airlock.flow.api_server import Call, Message, Middleware, answer, keeping, send_all
 
-_CALL = re.compile(r".*/api/v2/dags/([^/]+)/dagRuns/([^/]+)/taskInstances/([^/]+)/(-?[0-9]{1,9})/hitlDetails/?")
-_OK = 200
-_CONFLICT = 409
 HELD_SECONDS = 20.0
 """How long an answer is held at most; browsers wait longer."""
 REPORTED_SECONDS = 3.0
@@ -35,38 +27,31 @@ EARLY = ("The task that asks is still busy with the answer before, so this answe
          "load the page again, and answer what it asks then.")
 
 
-class EarlyAnswers:
+class EarlyAnswers(Middleware):
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: Application) -> None:
-        """Wrap *app*."""
-        self._app = app
+    method = "PATCH"
+    path = re.compile(r".*/api/v2/dags/([^/]+)/dagRuns/([^/]+)/taskInstances/([^/]+)/(-?[0-9]{1,9})/hitlDetails/?")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on; an answer only when the task that asked can take it."""
-        call = _CALL.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        if call is not None and scope["method"] == "PATCH" and await self._may_see(scope):
-            refused = await _held(*call.group(1, 2, 3, 4))
-            if refused:
-                await _refuse(send, refused)
-                return
-        await self._app(scope, receive, send)
+    async def handle(self, call: Call) -> None:
+        """Pass the answer on when the task that asked can take it."""
+        dag, run, task, index = call.names
+        refused = await _held(dag, run, task, index) if await self._may_see(call.scope) else ""
+        if refused:
+            await send_all(call.send, answer(HTTPStatus.CONFLICT, refused))
+        else:
+            await self.app(call.scope, call.receive, call.send)
 
     async def _may_see(self, scope: Message) -> bool:
         """Ask Airflow for the request in the name of the caller: who may not see it gets Airflow's own answer."""
-        seen: list[int] = []
-
         async def nothing() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def status(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seen.append(int(message["status"]))
-
         left_out = (b"content-length", b"content-type", b"transfer-encoding")
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in left_out]
-        await self._app({**scope, "method": "GET", "headers": headers, "state": {}}, nothing, status)
-        return seen == [_OK]
+        keep, answered = keeping()
+        await self.app({**scope, "method": "GET", "headers": headers, "state": {}}, nothing, keep)
+        return bool(answered) and answered[0].get("status") == HTTPStatus.OK
 
 
 async def _held(dag: str, run: str, task: str, index: str) -> str:
@@ -102,10 +87,3 @@ def state_of(dag: str, run: str, task: str, index: str) -> tuple[str | None, flo
     if found is None or found[1] is None:
         return (None, 0.0) if found is None else (found[0], REPORTED_SECONDS)
     return found[0], max(0.0, (datetime.now(UTC) - found[1]).total_seconds())
-
-
-async def _refuse(send: Send, why: str) -> None:
-    body = json.dumps({"detail": why}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": _CONFLICT, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

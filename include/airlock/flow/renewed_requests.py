@@ -12,50 +12,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+from airlock.flow.api_server import Call, Message, Middleware, keeping, overhearing, send_all, with_body
 
-_CALL = re.compile(r"/execution/hitlDetails/([0-9a-f-]{36})/?")
-_CREATED = 201
 _ANSWER = ("responded_by", "responded_at", "chosen_options", "params_input")
 
 
-class RenewedRequests:
+class RenewedRequests(Middleware):
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: Application) -> None:
-        """Wrap *app*."""
-        self._app = app
+    method = "POST"
+    path = re.compile(r"/execution/hitlDetails/([0-9a-f-]{36})/?")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on; after a task's request for input was accepted, renew it."""
-        call = _CALL.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        if call is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+    async def handle(self, call: Call) -> None:
+        """Renew a task's request for input once Airflow has accepted it."""
         import anyio.to_thread
 
-        asked, answered = bytearray(), []
-        before = await anyio.to_thread.run_sync(answer_to, call[1])
-
-        async def heard() -> Message:
-            message = await receive()
-            asked.extend(message.get("body", b""))
-            return message
-
-        async def kept(message: Message) -> None:
-            answered.append(message)
-
-        await self._app(scope, heard, kept)
-        if answered and answered[0].get("status") == _CREATED:
-            answered = await _renewed(call[1], bytes(asked), answered, before)
-        for message in answered:
-            await send(message)
+        before = await anyio.to_thread.run_sync(answer_to, call.names[0])
+        heard, asked = overhearing(call.receive)
+        keep, answered = keeping()
+        await self.app(call.scope, heard, keep)
+        if answered and answered[0].get("status") == HTTPStatus.CREATED:
+            answered = await _renewed(call.names[0], bytes(asked), answered, before)
+        await send_all(call.send, answered)
 
 
 async def _renewed(
@@ -69,11 +50,7 @@ async def _renewed(
     if not shown:
         return answered
     said = json.loads(b"".join(message.get("body", b"") for message in answered))
-    body = json.dumps({**said, **shown}).encode()
-    first = answered[0]
-    headers = [(name, value) for name, value in first["headers"] if name.lower() != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
-    return [{**first, "headers": headers}, {"type": "http.response.body", "body": body}]
+    return with_body(answered[0], {**said, **shown})
 
 
 def answer_to(task_instance: str) -> dict[str, Any]:

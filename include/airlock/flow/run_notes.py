@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from airlock.flow.renewed_requests import Application, Message, Receive, Send
+from airlock.flow.api_server import Call, Middleware, keeping, overhearing, send_all
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 KEY = "airlock_run_note"
 LONGEST = 1000
-_CALL = re.compile(rf"/execution/xcoms/[^/]+/[^/]+/[^/]+/{KEY}/?")
-_CREATED = 201
 _OURS = re.compile(r"\*\*[^*\n]+\*\*[^\n]*")
 
 
@@ -47,32 +46,19 @@ def note_own_run(context: Context, head: str, detail: str) -> None:
     leave_note(context["ti"], run.dag_id, run.run_id, note_text(head, detail))
 
 
-class RunNotes:
+class RunNotes(Middleware):
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: Application) -> None:
-        """Wrap *app*."""
-        self._app = app
+    method = "POST"
+    path = re.compile(rf"/execution/xcoms/[^/]+/[^/]+/[^/]+/{KEY}/?")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on; write the note that a task pushed and Airflow accepted."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _CALL.fullmatch(scope.get("path", "")):
-            await self._app(scope, receive, send)
-            return
-        asked, status = bytearray(), 0
-
-        async def heard() -> Message:
-            message = await receive()
-            asked.extend(message.get("body", b""))
-            return message
-
-        async def seen(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        await self._app(scope, heard, seen)
-        if status == _CREATED:
+    async def handle(self, call: Call) -> None:
+        """Write the note that a task pushed and Airflow accepted."""
+        heard, asked = overhearing(call.receive)
+        keep, answered = keeping()
+        await self.app(call.scope, heard, keep)
+        await send_all(call.send, answered)
+        if answered and answered[0].get("status") == HTTPStatus.CREATED:
             import anyio.to_thread
 
             await anyio.to_thread.run_sync(_written, bytes(asked))

@@ -18,27 +18,22 @@ from typing import Any
 from urllib.parse import unquote
 
 from airlock.errors import AirlockError, InvalidInput
-from airlock.flow.renewed_requests import Application, Message, Receive, Send
+from airlock.flow.api_server import Call, Message, Middleware, answer, send_all
 
 log = logging.getLogger(__name__)
-_CALL = re.compile(r"(?:/.*)?/api/v2/dags/(release\.[^/]+)/dagRuns/?")
 _LARGEST = 1 << 20
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,63}")
 
 
-class TriggerRequests:
+class TriggerRequests(Middleware):
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: Application) -> None:
-        """Wrap *app*."""
-        self._app = app
+    method = "POST"
+    path = re.compile(r"(?:/.*)?/api/v2/dags/(release\.[^/]+)/dagRuns/?")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on, but for a request for a release that would be refused."""
-        call = _CALL.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        if call is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+    async def handle(self, call: Call) -> None:
+        """Pass the request on, but for one for a release that would be refused."""
+        receive, scope = call.receive, call.scope
         heard = [await receive()]
         while heard[-1].get("more_body") and sum(len(one.get("body", b"")) for one in heard) <= _LARGEST:
             heard.append(await receive())
@@ -48,9 +43,10 @@ class TriggerRequests:
             if user is not None:
                 import anyio.to_thread
 
-                why, body = await anyio.to_thread.run_sync(_judged, unquote(call[1]), body, user)
+                why, body = await anyio.to_thread.run_sync(_judged, unquote(call.names[0]), body, user)
                 if why:
-                    await _refuse(send, why)
+                    refused = f"invalid request, no run was started: {why}"
+                    await send_all(call.send, answer(HTTPStatus.BAD_REQUEST, refused))
                     return
             heard = [{"type": "http.request", "body": body, "more_body": False}]
             length = (b"content-length", str(len(body)).encode())
@@ -59,7 +55,7 @@ class TriggerRequests:
         async def again() -> Message:
             return heard.pop(0) if heard else await receive()
 
-        await self._app(scope, again, send)
+        await self.app(scope, again, call.send)
 
 
 async def _user(scope: Message) -> Any:
@@ -137,10 +133,3 @@ def name_of_run(form: dict[str, Any], now: datetime) -> str:
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         return ""
     return f"{version}~{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z"
-
-
-async def _refuse(send: Send, why: str) -> None:
-    body = json.dumps({"detail": f"invalid request, no run was started: {why}"}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": int(HTTPStatus.BAD_REQUEST), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
