@@ -56,7 +56,16 @@ def test_an_intact_pack_gives_0_and_says_so(pack):
         "--public-key", str(pack.parent / "key.pem"),
     )
     assert ledger.returncode == 0
-    assert json.loads(ledger.stdout)["records"] == 2
+    assert (json.loads(ledger.stdout)["records"], json.loads(ledger.stdout)["end"]) == (2, "checked")
+
+
+def test_without_an_anchor_the_verdict_itself_says_what_was_not_checked(pack):
+    key, anchor = ("--public-key", str(pack.parent / "key.pem")), ("--anchor", str(pack.parent / "anchor"))
+    for path in (pack, pack.parent / "ledger"):
+        done = airlock("evidence", "verify", str(path), *key)
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[0] == f"{path}: intact, but its END WAS NOT CHECKED (no anchor given)"
+        assert airlock("evidence", "verify", str(path), *key, *anchor).stdout.splitlines()[0] == f"{path}: intact"
 
 
 def test_problems_give_1_and_name_the_record(pack, tmp_path):

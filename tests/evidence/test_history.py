@@ -6,6 +6,7 @@ in a place that the attacker cannot write.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -123,6 +124,16 @@ def newest_removed(home: Home) -> None:
     max(home.open.iterdir()).unlink()
 
 
+def linked(*parts: str) -> Callable[[Home], None]:
+    """What lay in a place of the ledger lies elsewhere now, and a link leads there."""
+    def deed(home: Home) -> None:
+        place = home.root.joinpath(*parts)
+        place.rename(home.folder / "elsewhere")
+        place.symlink_to(home.folder / "elsewhere")
+
+    return deed
+
+
 DEEDS: dict[str, tuple[Callable[[Home], object], str]] = {
     "a record above": (shadow(), "lies beside the services"),
     "a record folder beside the services": (shadow("aa"), "aa/"),
@@ -158,6 +169,17 @@ DEEDS: dict[str, tuple[Callable[[Home], object], str]] = {
         lambda h: shutil.copy(max((h.prod / "shop-prod-2").glob("*-vote-*")), h.open), "belongs to the release"),
     "a whole unsigned release": (lambda h: plant(h.prod / "planted"), "shop/prod/planted"),
     "a seal taken away": (lambda h: (h.prod / "shop-prod-2/seal.json").unlink(), "shop-prod-2: removed: its seal"),
+    "a service called as an index": (lambda h: (h.root / "shop").rename(h.root / ".open"), "part of the index .open"),
+    "an environment in an index": (
+        lambda h: ((h.root / ".held").mkdir(), h.prod.rename(h.root / ".held/prod")), "no part of the index .held"),
+    "records in an index": (lambda h: plant(h.root / ".held" / ("0" * 32) / "0"), "no part of the index .held"),
+    "an index that is a link": (lambda h: (h.root / ".held").symlink_to(h.prod), ".held is a link"),
+    "a service elsewhere": (linked("shop"), "shop is a link"),
+    "an environment elsewhere": (linked("shop", "prod"), "prod is a link"),
+    "a release elsewhere": (linked("shop", "prod", "shop-prod-1"), "shop-prod-1 is a link"),
+    "a release under way elsewhere": (linked("shop", "prod", "shop-prod-open"), "shop-prod-open is a link"),
+    "one service under two names": (lambda h: (h.root / "aa").symlink_to(h.root / "shop"), "aa is a link"),
+    "a link in a circle": (lambda h: (h.prod / "aa").symlink_to(h.root), "prod/aa is a link"),
     "a file beside the releases": (lambda h: (h.prod / "note.txt").write_text("x"), "note.txt"),
     "a hidden file in a release": (lambda h: (h.open / ".x").write_text("x"), "shop-prod-open/.x"),
     "a folder called as a killed writer's part": (
@@ -191,6 +213,68 @@ def test_what_is_planted_hides_nothing_without_an_anchor_either(home: Home, name
     deed(home)
     problems = home.problems(anchor=False)
     assert any(place in one for one in problems), problems
+
+
+ANCHOR_DEEDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "the seal of another release": (
+        lambda a: shutil.copy(a / "shop-prod-2/seal.json", a / "shop-prod-1/seal.json"), "another seal of the release"),
+    "no seal": (lambda a: (a / "shop-prod-1/seal.json").write_text("{}"), "it is not a seal's digest"),
+    "no folder of the environment": (
+        lambda a: (a.rename(a.with_name("kept")), a.write_text("")), "shop/prod: the anchor was altered: .* no folder"),
+    "no folder of the release": (
+        lambda a: (shutil.rmtree(a / "shop-prod-open"), (a / "shop-prod-open").write_text("")), "no folder"),
+    "a record of no ledger": (lambda a: (a / "shop-prod-open/x.json").write_text(""), "x.json is missing"),
+    "a release of no ledger": (lambda a: (a / "shop-prod-3").mkdir(), "shop-prod-3 is not in the ledger"),
+    "nothing of a release under way": (lambda a: shutil.rmtree(a / "shop-prod-open"), "does not know that it began"),
+    "an older newest seal": (
+        lambda a: shutil.copy(a / "shop-prod-1/seal.json", a.with_suffix(".json")), "the anchor is behind"),
+    "the newest seal of another service": (
+        lambda a: shutil.copy(a.parents[1] / "till/prod.json", a.with_suffix(".json")), "cut off"),
+    "a folder as the newest seal": (
+        lambda a: (a.with_suffix(".json").unlink(), a.with_suffix(".json").mkdir()), "not a regular file"),
+}
+
+
+@pytest.mark.parametrize("name", ANCHOR_DEEDS)
+def test_an_anchor_that_says_something_else_is_named(home: Home, name: str) -> None:
+    deed, sentence = ANCHOR_DEEDS[name]
+    deed(home.folder / "anchor/shop/prod")
+    for below in ("", "shop", "shop/prod"):
+        assert any(re.search(sentence, one) for one in home.problems(below)), home.problems(below)
+
+
+def test_a_pack_is_compared_with_what_the_anchor_knows_of_its_own_release(home: Home) -> None:
+    """Also where it is not the newest: a release that was sealed a second time, with the right key, elsewhere."""
+    pack, anchor = home.folder / "packs/shop-prod-1.zip", home.folder / "anchor"
+    assert verify(pack, [SIGNER.public_pem], anchor).ok
+    end(home.folder / "second", "shop", "prod", begin(home.folder / "second", "shop", "prod", 1))
+    other = write_pack(Ledger(home.folder / "second/ledger", "shop", "prod"), "shop-prod-1", home.folder / "second")
+    assert verify(other, [SIGNER.public_pem], anchor).ok, "the same content is sealed the same"
+    seal_ = home.folder / "second/ledger/shop/prod/shop-prod-1/seal.json"
+    seal_.unlink()
+    ledger = Ledger(home.folder / "second/ledger", "shop", "prod", signer=lambda: SIGNER)
+    ledger.append(record("shop-prod-1", "vote", 1))
+    seal(ledger, "shop-prod-1", SIGNER, NOW)
+    report = verify(write_pack(ledger, "shop-prod-1", home.folder / "second"), [SIGNER.public_pem], anchor)
+    assert "replaced: the anchor knows another seal of the release shop-prod-1" in report.problems[0]
+
+
+def test_what_the_anchor_has_not_learned_of_is_said(home: Home) -> None:
+    max((home.folder / "anchor/shop/prod/shop-prod-open").iterdir()).unlink()
+    report = verify(home.root, [SIGNER.public_pem], home.folder / "anchor")
+    assert report.ok
+    assert any("shop-prod-open: the anchor does not know 1 of its records, such as " in note for note in report.notes)
+
+
+def test_without_an_anchor_it_is_said_of_each_release_under_way_that_its_end_may_be_gone(home: Home) -> None:
+    newest_removed(home)
+    report = verify(home.root, [SIGNER.public_pem])
+    assert (report.ok, report.end) == (True, "not checked")
+    assert report.end_in_words == "but its END WAS NOT CHECKED (no anchor given)"
+    assert sum("its end was not checked" in note and "-open" in note for note in report.notes) == len(PLACES)
+    whole = verify(home.root / "till", [SIGNER.public_pem], home.folder / "anchor")
+    assert (whole.end, whole.end_in_words) == ("checked", "")
+    assert not any("its end was not checked" in note for note in whole.notes)
 
 
 def test_what_is_expected_by_name_must_be_there_and_nothing_else(home: Home) -> None:

@@ -135,7 +135,8 @@ def _show_several(found: Reports, arguments: argparse.Namespace, console: Consol
     for path, report in found.reports.items():
         _show(report, path, console)
     good = sum(report.ok for report in found.reports.values())
-    console.print(f"{good} of {len(found.reports)} are intact and signed by whom you trust")
+    unseen = next((f", {text}" for report in found.reports.values() if (text := report.end_in_words)), "")
+    console.print(f"{good} of {len(found.reports)} are intact and signed by whom you trust{escape(unseen)}")
     _list(found.problems, found.notes, console)
     return 0 if found.ok else 1
 
@@ -144,6 +145,8 @@ def _show(report: Report, path: str, console: Console) -> None:
     verdict = f"[bold {'green' if report.ok else 'red'}]{report.verdict}[/]"
     if report.problems:
         verdict += f": {len(report.problems)} problem(s)"
+    if report.end_in_words:
+        verdict += f", [bold yellow]{report.end_in_words}[/]"
     console.print(f"{escape(path)}: {verdict}", soft_wrap=True)
     for name, value in (("release", report.release), ("outcome", report.outcome), ("records", str(report.records)),
                         ("signed by", report.signed_by), ("trusted", report.trust)):

@@ -41,12 +41,7 @@ class Anchor:
         :raises EvidenceInvalid: it cannot be read
         """
         data = objects.read(self._newest)
-        if data is None:
-            return None
-        try:
-            return PreviousSeal.model_validate(objects.parse_json(data, str(self._newest)))
-        except ValidationError as error:
-            raise EvidenceInvalid(f"the anchor {self._newest} was altered: it is not a seal's digest") from error
+        return None if data is None else _seal(data, self._newest)
 
     def move(self, newest: PreviousSeal) -> None:
         """Say that *newest* is the newest seal, and that its release is sealed."""
@@ -60,16 +55,52 @@ class Anchor:
         objects.create(self._folder / release / record, canonical_json({"release": release, "record": record}))
 
     def releases(self) -> tuple[str, ...]:
-        """Return the releases that began."""
-        return objects.names(self._folder)
+        """Return the releases that began.
+
+        :raises EvidenceInvalid: something else lies in the place of the folder
+        """
+        return _entries(self._folder)
 
     def records(self, release: str) -> tuple[str, ...]:
-        """Return the names of the records of *release* that were written."""
-        return tuple(name for name in objects.names(self._folder / release) if name != _SEAL)
+        """Return the names of the records of *release* that were written.
+
+        :raises EvidenceInvalid: something else lies in the place of the folder
+        """
+        return tuple(name for name in _entries(self._folder / release) if name != _SEAL)
 
     def sealed(self, release: str) -> bool:
         """Return whether *release* was sealed."""
         return objects.exists(self._folder / release / _SEAL)
+
+    def contradicts(self, release: str, digest: str) -> list[str]:
+        """Return a sentence if *release* was sealed with another seal than that of this *digest*, as far as is known.
+        """
+        path = self._folder / release / _SEAL
+        try:
+            data = objects.read(path) if objects.exists(path) else None
+            if data is None:
+                return []
+            known = _seal(data, path)
+        except EvidenceInvalid as error:
+            return [str(error)]
+        if (known.release, known.digest) == (release, digest):
+            return []
+        return [f"replaced: the anchor knows another seal of the release {objects.shown(release)}, number "
+                f"{known.sequence}, with the digest {known.digest}"]
+
+
+def _seal(data: bytes, path: UPath) -> PreviousSeal:
+    try:
+        return PreviousSeal.model_validate(objects.parse_json(data, str(path)))
+    except ValidationError as error:
+        raise EvidenceInvalid(f"the anchor {path} was altered: it is not a seal's digest") from error
+
+
+def _entries(folder: UPath) -> tuple[str, ...]:
+    found = objects.names(folder)
+    if not found and objects.exists(folder) and not objects.is_folder(folder):
+        raise EvidenceInvalid(f"the anchor was altered: {objects.shown(str(folder))} is no folder")
+    return found
 
 
 def anchored(root: str | Path | UPath, service: str, environment: str) -> PreviousSeal | None:

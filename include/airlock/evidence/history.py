@@ -6,7 +6,8 @@ ledger folders and the anchor. Must not know packs, Airflow, a network or a cloc
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal
 from airlock.evidence.tree import Name
 from airlock.signing import Keyring
+
+UNANCHORED = ("its end was not checked: without --anchor FOLDER nothing shows that its newest records, a rejection "
+              "among them, were not removed")
+"""Of a release that is not sealed."""
 
 
 @dataclass
@@ -102,24 +107,29 @@ def _check_environment(
     name: Name, folder: UPath, trusted: Keyring | None, root: UPath | None, findings: Findings
 ) -> None:
     anchor = None if root is None else Anchor(root, name.service, name.environment)
-    began = () if anchor is None else anchor.releases()  # before the ledger is read: what begins meanwhile is in it
+    # Before the ledger is read: what begins meanwhile is in it.
+    began = () if anchor is None else _told(str(name), anchor.releases, findings)
     places, strange = tree.releases(folder)
     findings.wrong(str(name), strange)
     seals: list[OpenSeal] = []
     for place in places:
         findings.homes.setdefault(place.name, []).append(str(name))
-        marked = () if anchor is None else anchor.records(place.name)
+        marked = () if anchor is None else _told(str(name), functools.partial(anchor.records, place.name), findings)
         contents = container.read_folder(place)
         findings.wrong(f"{name}/{place.name}", tree.hidden(place))
         if SEAL not in contents.files:
             _check_open(name, place, contents, trusted, marked, findings)
-            if anchor is not None and contents.files:
-                _compare_open(name, place.name, anchor, findings)
+            if anchor is None:
+                findings.notes.append(f"{name}/{place.name}: {UNANCHORED}")
+            elif contents.files:
+                _compare_open(name, place.name, anchor, frozenset(contents.files).difference(marked), findings)
             continue
         checked = check_release(contents, False, trusted, place)
         findings.wrong(f"{name}/{place.name}", checked.report.problems)
         findings.count += checked.report.records
         if checked.seal is not None:
+            if anchor is not None:
+                findings.wrong(str(name), anchor.contradicts(checked.seal.predicate.release, checked.seal.digest))
             seals.append(checked.seal)
             findings.signers.add(checked.seal.signed_by)
     broken = chain.check(seals, name.service, name.environment, root)
@@ -161,13 +171,32 @@ def _free(name: Name, place: UPath, read: comparison.Readings) -> list[str]:
             for one in map(str, held[-1]) if found.get(one) != holder]
 
 
-def _compare_open(name: Name, release: str, anchor: Anchor, findings: Findings) -> None:
-    """Compare what the anchor knows of a release without a seal."""
+def _told(label: str, ask: Callable[[], tuple[str, ...]], findings: Findings) -> tuple[str, ...]:
+    """Return what the anchor tells; nothing, and a problem, where it was altered."""
+    try:
+        return ask()
+    except EvidenceInvalid as error:
+        findings.wrong(label, [str(error)])
+        return ()
+
+
+def _compare_open(name: Name, release: str, anchor: Anchor, unknown: Collection[str], findings: Findings) -> None:
+    """Compare what the anchor knows of a release without a seal, of whose records some are *unknown* to it."""
     label = f"{name}/{release}"
-    if anchor.sealed(release):
+    try:
+        sealed, began = anchor.sealed(release), bool(anchor.records(release))
+        others = began or bool(anchor.releases()) or anchor.newest() is None
+    except EvidenceInvalid as error:
+        findings.wrong(label, [str(error)])
+        return
+    if sealed:
         findings.wrong(label, ["removed: its seal is missing, which the anchor knows"])
-    elif not anchor.records(release):
-        if anchor.releases() or anchor.newest() is None:
+    elif not began:
+        if others:
             findings.wrong(label, ["added: the anchor does not know that it began"])
         else:
             findings.notes.append(f"{label}: the anchor knows only ends of releases here: it is of a former version")
+    elif unknown:
+        findings.notes.append(f"{label}: the anchor does not know {len(unknown)} of its records, such as "
+                              f"{objects.shown(min(unknown))}: it was away when they were written, their writer was "
+                              "killed, or the anchor was altered")

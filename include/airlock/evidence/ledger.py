@@ -14,7 +14,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import AirlockError, EvidenceInvalid, GateRefused, InvalidInput, TemporaryError
+from airlock.errors import AirlockError, EvidenceInvalid, GateRefused, InvalidInput
 from airlock.evidence import objects
 from airlock.evidence.anchor import Anchor
 from airlock.evidence.links import links
@@ -96,7 +96,7 @@ class Ledger:
         """Return the records of *release* in order of time; empty if there are none.
 
         :raises EvidenceInvalid: a record was altered, renamed, or not signed by a trusted key; or one that a later
-            record saw, or the anchor, is gone; it is named
+            record saw, or the anchor, is gone; it is named; or the anchor was altered
         :raises TemporaryError: ledger or anchor cannot be reached
         """
         marked = self._marked(release)
@@ -113,7 +113,7 @@ class Ledger:
         damaged: list[str] = []
         try:
             marked = self._marked(release)
-        except TemporaryError as error:
+        except AirlockError as error:
             log.error("what the anchor knows of %s is not compared now: %s", release, error)
             marked = ()
         for name in self.record_names(release):
@@ -151,6 +151,7 @@ class Ledger:
     def vanished(self) -> tuple[str, ...]:
         """Return the releases of which the anchor knows that they began and were not sealed, and nothing is here.
 
+        :raises EvidenceInvalid: the anchor was altered
         :raises TemporaryError: the anchor cannot be reached
         """
         if self._anchor is None:

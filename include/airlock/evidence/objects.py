@@ -124,10 +124,13 @@ def names(folder: UPath, *, hidden: bool = False) -> tuple[str, ...]:
     :raises TemporaryError: the store cannot be reached
     """
     with _clear_errors("listed", folder):
-        if local(folder) is None:
-            folder.fs.invalidate_cache()
+        here = local(folder)
         try:
-            found = sorted(entry.name for entry in folder.iterdir())
+            if here is not None:
+                found = sorted(os.listdir(here))  # noqa: PTH208 - names only, of thousands
+            else:
+                folder.fs.invalidate_cache()
+                found = sorted(entry.name for entry in folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return ()
     return tuple(name for name in found if hidden or not name.startswith("."))
@@ -159,6 +162,12 @@ def is_folder(path: UPath) -> bool:
     """Return whether *path* is a folder."""
     with _clear_errors("looked up", path):
         return bool(path.is_dir())
+
+
+def is_link(path: UPath) -> bool:
+    """Return whether *path* is a link to something else; object stores have none."""
+    here = local(path)
+    return here is not None and here.is_symlink()
 
 
 def parse_json(data: bytes, what: str) -> Any:

@@ -83,7 +83,7 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
         report = verify_history(objects.root_path(path), trusted, anchor, expected, declared)
         if anchor is None:
             report = report.model_copy(update={"notes": (*report.notes, sequence.UNANCHORED)})
-    return report.judged(trusted, any_signer=any_signer)
+    return report.judged(trusted, any_signer=any_signer, anchored=anchor is not None)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
     checked = check(path, trusted, keep=True)
     if checked is None:
         raise InvalidInput(f"{path} is not the evidence of one release: give a pack, or one release's folder")
-    report = _placed(path, checked, anchor).judged(trusted, any_signer=any_signer)
+    report = _placed(path, checked, anchor).judged(trusted, any_signer=any_signer, anchored=anchor is not None)
     return OpenRelease(report, checked.seal, checked.records)
 
 

@@ -15,15 +15,15 @@ from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence import objects
-from airlock.evidence.anchor import anchored
+from airlock.evidence.anchor import Anchor, anchored
 from airlock.evidence.statement import OpenSeal
 
-Anchor = str | Path | UPath | None
+AnchorFolder = str | Path | UPath | None
 UNANCHORED = ("the end of the history was not checked: without --anchor FOLDER nothing shows that no newer release was "
               "removed")
 
 
-def usable(anchor: Anchor) -> None:
+def usable(anchor: AnchorFolder) -> None:
     """Check that there is an anchor, if one is given.
 
     :raises InvalidInput: there is none: a check against nothing would say nothing
@@ -32,7 +32,7 @@ def usable(anchor: Anchor) -> None:
         raise InvalidInput(f"the anchor {anchor} is no folder: give the one that 'anchor' in the service file names")
 
 
-def anchor_of(anchor: Anchor, path: str | Path | UPath) -> Anchor:
+def anchor_of(anchor: AnchorFolder, path: str | Path | UPath) -> AnchorFolder:
     """Return where the newest seals of the evidence at *path* are anchored below *anchor*.
 
     What is done outside releases, such as a train or a follow-up, has histories of its own: its packs lie in a folder
@@ -47,7 +47,7 @@ def anchor_of(anchor: Anchor, path: str | Path | UPath) -> Anchor:
     return next((place for place in places if objects.is_folder(place)), anchor)
 
 
-def check(seals: Iterable[OpenSeal], anchor: Anchor, *, whole: bool = False) -> tuple[list[str], list[str]]:
+def check(seals: Iterable[OpenSeal], anchor: AnchorFolder, *, whole: bool = False) -> tuple[list[str], list[str]]:
     """Return what is wrong with the order of *seals*, and notes on what could not be checked.
 
     :param whole: these are said to be all seals up to the newest: one that the anchor knows must be there
@@ -62,6 +62,9 @@ def check(seals: Iterable[OpenSeal], anchor: Anchor, *, whole: bool = False) -> 
         label = f"{service}/{environment}"
         faults, gaps = _links(ordered)
         end, unseen = _end(ordered, service, environment, anchor, whole) if anchor is not None else ([], [])
+        if anchor is not None:
+            known = Anchor(anchor, service, environment)
+            end += [text for seal in ordered for text in known.contradicts(seal.predicate.release, seal.digest)]
         problems += [f"{label}: {text}" for text in (*faults, *end)]
         notes += [f"{label}: {text}" for text in (*gaps, *unseen)]
     return problems, notes if anchor is not None or not histories else [*notes, UNANCHORED]

@@ -59,7 +59,7 @@ def verify_several(paths: Sequence[str], trusted_public_keys: Iterable[str] = ()
         if checked is None:
             reports[path] = pack.verify(path, keys, anchor, any_signer=any_signer)
             continue
-        reports[path] = checked.report.judged(trusted, any_signer=any_signer)
+        reports[path] = checked.report.judged(trusted, any_signer=any_signer, anchored=anchor is not None)
         if checked.seal is not None:
             short = checked.seal.predicate.model_copy(update={"records": (), "how_to_verify": ""})
             seals[str(Path(path).parent)].append(checked.seal.model_copy(update={"predicate": short}))

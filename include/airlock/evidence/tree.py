@@ -22,8 +22,9 @@ _STREAM = re.compile(r"_[a-z][a-z0-9_-]{0,62}")
 _LOCK = re.compile(r"\.(act|seal)\.lock")
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 """What a process leaves that is killed in the middle of a write."""
-_INDEXES = (".held", ".open")
-"""Beside the services; the second is what former versions kept. Nothing is concluded from what lies there."""
+_INDEXES = {".held": re.compile(r"[0-9a-f]{32}/[0-9]{8}"), ".open": re.compile(r"[a-z0-9_-]+\.[a-z0-9_-]+\..+\.json")}
+"""Beside the services, and how what lies in each is called. Nothing is concluded from it; nothing else may hide there.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -48,6 +49,16 @@ class Tree:
 
     def refuse(self, path: UPath, why: str) -> None:
         self.strange.append(f"added: {objects.shown(str(path))} {why}")
+
+    def is_folder(self, path: UPath, otherwise: str) -> bool:
+        """Return whether *path* is a folder of its own; if not, it is named."""
+        if objects.is_link(path):
+            self.refuse(path, "is a link, which Airlock never makes: what it leads to can be changed unseen")
+        elif objects.is_folder(path):
+            return True
+        else:
+            self.refuse(path, otherwise)
+        return False
 
 
 def is_above_releases(place: UPath, inner: Collection[str]) -> bool:
@@ -101,9 +112,9 @@ def releases(environment: UPath) -> tuple[list[UPath], list[str]]:
         path = environment / name
         if _LOCK.fullmatch(name) and not objects.is_folder(path):
             continue
-        if not objects.is_folder(path):
-            tree.refuse(path, "lies beside the releases and is none")
-        elif name.startswith(".") or not is_release_id(name):
+        if not tree.is_folder(path, "lies beside the releases and is none"):
+            continue
+        if name.startswith(".") or not is_release_id(name):
             tree.refuse(path, "is called as no release is")
         else:
             found.append(path)
@@ -122,22 +133,38 @@ def hidden(release: UPath) -> list[str]:
 def _read_root(root: UPath, stream: str, tree: Tree) -> None:
     for name in objects.names(root, hidden=True):
         path = root / name
-        if not objects.is_folder(path):
-            tree.refuse(path, "lies beside the services and is none")
-        elif _STREAM.fullmatch(name) and not stream:
+        if not tree.is_folder(path, "lies beside the services and is none"):
+            continue
+        if _STREAM.fullmatch(name) and not stream:
             _read_root(path, name[1:], tree)
         elif _NAME.fullmatch(name):
             _read_service(path, stream, tree)
         elif stream or name not in _INDEXES:
             tree.refuse(path, "is called as no service is")
+        else:
+            _read_index(path, _INDEXES[name], tree)
+
+
+def _read_index(index: UPath, called: re.Pattern[str], tree: Tree) -> None:
+    """Name what lies in an *index* and is no part of it."""
+    for name in objects.names(index, hidden=True):
+        path, nested = index / name, "/" in called.pattern
+        if not nested or not objects.is_folder(path):
+            found = {name: path}
+        else:
+            found = {f"{name}/{inner}": path / inner for inner in objects.names(path, hidden=True)}
+        for place, entry in found.items():
+            fits = called.fullmatch(place) or _PART.fullmatch(entry.name)
+            if not fits or objects.is_link(path) or objects.is_folder(entry):
+                tree.refuse(entry, f"is no part of the index {index.name}")
 
 
 def _read_service(service: UPath, stream: str, tree: Tree) -> None:
     for name in objects.names(service, hidden=True):
         path = service / name
-        if not objects.is_folder(path):
-            tree.refuse(path, "lies beside the environments and is none")
-        elif _NAME.fullmatch(name):
+        if not tree.is_folder(path, "lies beside the environments and is none"):
+            continue
+        if _NAME.fullmatch(name):
             tree.environments[Name(stream, service.name, name)] = path
         else:
             tree.refuse(path, "is called as no environment is")
@@ -147,9 +174,10 @@ def _height(folder: UPath, limit: int) -> int:
     """Return how many folders lie between *folder* and the deepest record in it, at most *limit*."""
     deepest = 0
     for name in objects.names(folder, hidden=True):
-        if not name.endswith(".json") and limit > deepest and objects.is_folder(folder / name):
-            below = _height(folder / name, limit - 1)
-            if below or _holds_record(folder / name):
+        path = folder / name
+        if not name.endswith(".json") and limit > deepest and not objects.is_link(path) and objects.is_folder(path):
+            below = _height(path, limit - 1)
+            if below or _holds_record(path):
                 deepest = max(deepest, below + 1)
         if deepest >= limit:
             break
