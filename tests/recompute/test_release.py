@@ -20,7 +20,8 @@ from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import open_release, write_pack
 from airlock.evidence.seal import seal
 from airlock.evidence.stored import record_name, stored_bytes
-from airlock.models import ArmSample
+from airlock.flow.stages import approval, change
+from airlock.models import ArmSample, Vote, utc_now
 from airlock.recompute import canary, history
 from airlock.recompute.release import Recomputation, recompute
 from airlock.signing import Signer, generate_pem
@@ -349,6 +350,26 @@ def test_a_missing_gate_is_named_by_what_came_after_it(flights, tmp_path, kinds,
     found = recompute(write_pack(copy, "cafe-live-1", tmp_path), [SIGNER.public_pem])
     named = [text for one in found.differing if one.decision == decision for text in one.differences]
     assert any(sentence in text for text in named), explained(found)
+
+
+def test_a_permit_after_a_rejection_on_an_earlier_request_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(change, "_refuse_rejected", lambda _: None)
+    flight = flown.prepared(tmp_path, "{}", (GOOD,) * 12, YES)
+    release = flight.release
+
+    def requested(release, form):
+        change.validate(release, form, "rita")
+        plan = change.assess(release)
+        request = approval.opened(release, plan, utc_now())
+        no = Vote(person="olga", choice="reject", at=utc_now(), reason="not on a Sunday")
+        approval.cast(release, plan, no)
+        release.record("approval_over", request=request, at=utc_now().isoformat(), stage="first", sentence="asked anew")
+
+    pack = flown.Flight(release, YES, requested).carry_out(FORM)
+    found = recompute(pack, [SIGNER.public_pem])
+    assert not found.ok
+    (permit,) = [one for one in found.differing if one.decision == "permit"]
+    assert permit.differences == ("votes: a rejection stays one in its release: olga rejected it: not on a Sunday",)
 
 
 def test_an_act_outside_the_time_of_its_permit_is_named(flights, tmp_path):

@@ -139,6 +139,13 @@ def cast(history: History, entry: Entry) -> list[Vote]:
             if one.data["request"] == asked.data["request"]]
 
 
+def rejected(history: History, entry: Entry) -> str:
+    """Return who rejected the release before *entry*, on whatever request: that stays so; empty if nobody did."""
+    votes = (history.once("vote", one, _vote_of) for one in history.earlier("vote", entry))
+    return next((f"{vote.person} rejected it: {vote.reason.strip()}" for vote in votes
+                 if vote.choice == "reject" and vote.reason.strip()), "")
+
+
 def _vote_of(entry: Entry) -> Vote:
     return Vote.model_validate(entry.data["vote"])
 

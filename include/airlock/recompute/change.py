@@ -141,6 +141,8 @@ def _ground(plan: Plan, entry: Entry) -> RecordedGround:
 
 def _permit(history: History, entry: Entry) -> tuple[str, ...]:
     permit, plan = opened(entry.data["envelope"], _keyring(history)), history.plan(entry)
+    if no := approval.rejected(history, entry):
+        return (f"votes: a rejection stays one in its release: {no}",)
     votes: list[Vote] = []
     if plan.approvals:
         votes = approval.cast(history, entry)
