@@ -115,6 +115,11 @@ def test_what_the_database_lacks_is_pending() -> None:
         ([migration("0001_a", UP, "BEGIN")], {}, "0001_a.down.sql: statement 1 begins"),
         ([migration("0001_a", "VACUUM orders")], {}, "cannot be run in a transaction"),
         ([migration("0001_a", "CREATE DATABASE x")], {}, "cannot be run in a transaction"),
+        *(([migration("0001_a", text)], {}, "statement 1 names the schema 'airlock', in which Airlock keeps")
+          for text in ("INSERT INTO airlock.migrations VALUES ('9999_z')", 'ALTER TABLE "airlock".migrations ADD x int',
+                       "WITH gone AS (DELETE FROM airlock.migrations RETURNING *) INSERT INTO old SELECT * FROM gone",
+                       "DROP TABLE IF EXISTS old, airlock.migrations", "DROP SCHEMA airlock CASCADE",
+                       "CREATE SCHEMA IF NOT EXISTS airlock", "CREATE VIEW airlock.v AS SELECT 1")),
         ([migration("0001_a", f"CREATE INDEX CONCURRENTLY i ON o (a); {UP}")], {}, "migration of its own"),
         ([migration("0001_a", "CREATE INDEX CONCURRENTLY ON o (a)")], {}, "with a name for the index"),
         ([migration("0001_a", "DROP INDEX CONCURRENTLY i, j")], {}, "migration of its own"),

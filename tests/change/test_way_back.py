@@ -46,6 +46,13 @@ REVERSIBLE = (
     "ALTER TABLE orders SET (autovacuum_enabled = false)",
     "WITH a AS (INSERT INTO kinds VALUES (1) RETURNING *) INSERT INTO others SELECT * FROM a",
     "INSERT INTO kinds VALUES (1) ON CONFLICT DO NOTHING",
+    # what is kept for later is not called, and what only counts on leaves a gap at most
+    "CREATE TABLE n (a int DEFAULT clean()); CREATE INDEX i ON n (a); ALTER TABLE n ADD CONSTRAINT c CHECK (a > 0)",
+    "CREATE TABLE n (a int DEFAULT clean(), b int); CREATE TABLE m (b int); INSERT INTO m VALUES (1)",
+    "CREATE SEQUENCE s; CREATE TABLE n (a int DEFAULT nextval('s'), b int); INSERT INTO n (b) VALUES (1)",
+    "CREATE TABLE n (a int); INSERT INTO n SELECT generate_series(1, 9)",
+    "INSERT INTO kinds SELECT count(*) FROM orders WHERE a BETWEEN 1 AND 2 AND b ILIKE 'c' AND d IN (1, 2) AND e && f",
+    "INSERT INTO kinds SELECT 1 WHERE 1 = ANY (SELECT 2) AND a NOT BETWEEN SYMMETRIC 1 AND 2 ORDER BY 1 USING <",
 )
 FIX_FORWARD = (
     "CREATE INDEX o ON orders (state)",
@@ -122,6 +129,22 @@ NEEDS_RESTORE = (
     "WITH a AS (MERGE INTO orders USING n ON true WHEN MATCHED THEN DELETE RETURNING *) INSERT INTO old SELECT 1",
     "INSERT INTO old WITH RECURSIVE x AS (SELECT 1), gone AS (DELETE FROM orders RETURNING 1) SELECT * FROM gone",
     "INSERT INTO old SELECT a OPERATOR(mine.+) b FROM orders",
+    # an operator, a default, a check, a domain or a view that calls what may do anything
+    "INSERT INTO old SELECT a |@| b FROM orders",
+    "SELECT 1 WHERE 1 OPERATOR(mine.=) ANY (SELECT 2)",
+    "SELECT a FROM orders ORDER BY a USING <@@<",
+    "ALTER TABLE orders ADD a int DEFAULT 1 |@| 2",
+    "CREATE TABLE n (a int DEFAULT clean(), b int); INSERT INTO n (b) VALUES (1)",
+    "CREATE TABLE s.n (a int CHECK (clean() = 1)); INSERT INTO n VALUES (1)",
+    "CREATE TABLE n (a int, b int GENERATED ALWAYS AS (clean(a)) STORED); "
+    "WITH x AS (INSERT INTO n VALUES (1) RETURNING a) SELECT * FROM x",
+    "CREATE TABLE n (a int DEFAULT clean()); CREATE TABLE m (LIKE n INCLUDING DEFAULTS, b int); "
+    "INSERT INTO m (b) VALUES (1)",
+    "CREATE VIEW v AS SELECT clean() a; CREATE VIEW w AS SELECT * FROM v; CREATE TABLE n AS SELECT * FROM w",
+    "CREATE VIEW v AS SELECT clean() a; CREATE MATERIALIZED VIEW m AS TABLE v",
+    "CREATE DOMAIN d AS int CHECK (clean() = VALUE); SELECT 1::d",
+    "CREATE DOMAIN d AS int CHECK (clean() = VALUE); CREATE TABLE n (a d); INSERT INTO n VALUES (1)",
+    "CREATE DOMAIN d AS int DEFAULT clean(); ALTER TABLE orders ADD a d",
     "ALTER TABLE orders ALTER a TYPE mail_address",
     "ALTER TYPE address DROP ATTRIBUTE zip",
     "CREATE TABLE n (a int); ALTER TABLE n INHERIT orders",
@@ -223,6 +246,7 @@ def test_what_makes_nobody_wait_is_not_warned_of(text: str) -> None:
         ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n; DROP TABLE o", False),
         ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n, DROP m", False),
         ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n CASCADE", False),
+        ("ALTER TABLE o ADD n int", "ALTER TABLE ONLY o DROP n", False),
         ("ALTER TABLE o ADD n int", "ALTER TABLE o DROP n; UPDATE o SET a = 1", False),
         # perhaps made before
         ("ALTER TABLE o ADD IF NOT EXISTS n int", "ALTER TABLE o DROP n", False),

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from airlock.change.way_back import concurrent_index
+from airlock.change.way_back import concurrent_index, judge
 from airlock.deploy.migration_database import MigrationDatabase
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import Migration
@@ -350,6 +350,155 @@ def test_a_migration_that_changed_old_rows_is_not_undone(
     with pytest.raises(PermanentError, match="changed or removed rows of table orders.*nothing was changed"):
         undo(migration)
     assert admin.execute("SELECT to_regclass('n')").fetchone()[0] == "n"
+
+
+DOES = {
+    "empties": ("TRUNCATE kinds", "does not bring back, as shop held it before: table kinds"),
+    "adds": ("INSERT INTO kinds VALUES (9)", "added, changed or removed rows of table kinds"),
+    "drops": ("DROP TABLE kinds", "would drop what shop held before it: what the migration itself dropped"),
+    "alters": ("ALTER TABLE kinds ALTER id SET DEFAULT 3", "as shop held it before: column id of table kinds"),
+    "renames": ("ALTER TABLE kinds RENAME TO sorts", "as shop held it before: .*table sorts"),
+    "replaces": ("CREATE OR REPLACE VIEW seen AS SELECT 2 AS n", "as shop held it before: rule _RETURN on view seen"),
+    "says": ("COMMENT ON TABLE kinds IS 'x'", "as shop held it before: table kinds"),
+    "grants": ("GRANT SELECT ON kinds TO PUBLIC", "as shop held it before: table kinds"),
+    "takes": ("ALTER SEQUENCE numbers OWNED BY kinds.id", "as shop held it before: sequence numbers"),
+    "names": ("ALTER TYPE mood ADD VALUE 'odd'", "as shop held it before: type mood"),
+    "switches": ("ALTER TABLE kinds DISABLE TRIGGER late", "as shop held it before: trigger late on table kinds"),
+    "large": ("PERFORM lo_from_bytea(0, '\\x00')", "added, changed or removed rows of large objects"),
+}
+"""What hidden code does to what was there before, and what the way back is told then."""
+MAKES = "CREATE TABLE n (a int); INSERT INTO n SELECT done FROM sly"
+
+
+@pytest.fixture
+def hidden(admin: Any) -> Any:
+    """Makes the view ``sly``, which does what it is told to do whenever it is read, as no statement shows."""
+    admin.execute("CREATE TABLE kinds (id int); INSERT INTO kinds VALUES (1), (2); CREATE SEQUENCE numbers;"
+                  "CREATE VIEW seen AS SELECT 1 AS n; CREATE TYPE mood AS ENUM ('good');"
+                  "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS "
+                  "'BEGIN DELETE FROM orders WHERE id = 1; RETURN NEW; END';"
+                  "CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON kinds DEFERRABLE INITIALLY DEFERRED "
+                  "FOR EACH ROW EXECUTE FUNCTION later()")  # fmt: skip
+
+    def does(what: str) -> None:
+        admin.execute(f"CREATE FUNCTION sly_code() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN {what}; "
+                      "RETURN 1; END$$; CREATE VIEW sly AS SELECT sly_code() AS done")  # fmt: skip
+        admin.execute("GRANT SELECT ON sly TO owner")
+
+    return does
+
+
+@pytest.mark.parametrize(("what", "told"), DOES.values(), ids=DOES)
+def test_what_hidden_code_did_to_what_was_there_before_stops_the_way_back(hidden: Any, what: str, told: str) -> None:
+    hidden(what)
+    migration = Migration(name="0001_x", up=MAKES, down="DROP TABLE n")
+    assert judge([migration]).migrations[0].undo, "no statement shows it"
+    apply(migration)
+    with pytest.raises(PermanentError, match=f"{told}.*nothing was changed"):
+        undo(migration)
+    assert "0001_x" in database().applied()
+
+
+def test_what_waits_for_the_end_of_the_transaction_is_seen_too(admin: Any, hidden: Any) -> None:
+    hidden("UPDATE kinds SET id = id WHERE false; UPDATE kinds SET id = 3 WHERE id = 1")
+    apply(Migration(name="0001_x", up=MAKES))
+    assert kept_orders(admin) == 499
+    changed = admin.execute("SELECT changed FROM airlock.migrations").fetchone()[0]
+    assert changed == ["table kinds", "table orders"]
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("DELETE FROM orders WHERE id = 1", "adds, changes or removes rows of table orders"),
+     ("ALTER TABLE kinds ALTER id SET DEFAULT 3", "as shop held it before: column id of table kinds")],
+)  # fmt: skip
+def test_a_way_back_that_does_more_by_hidden_code_is_refused(admin: Any, hidden: Any, what: str, told: str) -> None:
+    migration = Migration(name="0001_x", up="CREATE TABLE n (a int)", down="DROP TABLE n")
+    apply(migration)
+    admin.execute(f"CREATE FUNCTION event() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+                  f"$$BEGIN {what}; END$$; CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION event()")  # fmt: skip
+    with pytest.raises(PermanentError, match=f"{told}.*nothing was changed"):
+        undo(migration)
+    assert admin.execute("SELECT to_regclass('n')").fetchone()[0] == "n"
+    assert kept_orders(admin) == 500
+
+
+def test_a_way_back_that_leaves_what_was_made_is_refused(admin: Any) -> None:
+    migration = Migration(name="0001_x", up="CREATE TABLE n (a int)", down="DROP TABLE n")
+    apply(migration)
+    admin.execute("ALTER TABLE n RENAME TO m; CREATE TABLE n (somebody text)")
+    admin.execute("ALTER TABLE n OWNER TO owner")
+    with pytest.raises(PermanentError, match="would leave in shop what the migration made: .*table m"):
+        undo(migration)
+    assert admin.execute("SELECT to_regclass('n')").fetchone()[0] == "n"
+
+
+EXACTLY = {
+    "a column of every child": ("ALTER TABLE p ADD note text", "ALTER TABLE p DROP note"),
+    "a column that a child had already": ("ALTER TABLE p ADD own int", "ALTER TABLE p DROP own"),
+    "a column with a long text": ("ALTER TABLE kinds ADD note text DEFAULT 'x'", "ALTER TABLE kinds DROP note"),
+    "a table that refers to an old one": (
+        "CREATE TABLE n (a int PRIMARY KEY REFERENCES kinds ON DELETE CASCADE); INSERT INTO n SELECT id FROM kinds;"
+        "CREATE INDEX i ON n (a); COMMENT ON TABLE n IS 'x'; CREATE VIEW v AS SELECT a FROM n",
+        "DROP VIEW v; DROP TABLE n",
+    ),
+    "a sequence of an old column": ("CREATE SEQUENCE s OWNED BY kinds.id", "DROP SEQUENCE s"),
+    "names that are odd": ('CREATE TABLE "Ä""; DROP TABLE kinds;--" (a int)', 'DROP TABLE "Ä""; DROP TABLE kinds;--"'),
+}
+
+
+@pytest.mark.parametrize(("up", "down"), EXACTLY.values(), ids=EXACTLY)
+def test_what_is_undone_leaves_everything_as_it_was(
+    admin: Any, postgres_server: postgres.Postgres, up: str, down: str
+) -> None:
+    admin.execute("CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds VALUES (1), (2);"
+                  "CREATE TABLE p (a int); CREATE TABLE c (own int) INHERITS (p); INSERT INTO c VALUES (1, 5)")
+    for table in ("kinds", "p", "c"):
+        admin.execute(f"ALTER TABLE {table} OWNER TO owner")
+    migration = Migration(name="0001_x", up=up, down=down)
+    assert judge([migration]).migrations[0].undo
+    before = dumped(postgres_server)
+    apply(migration)
+    assert dumped(postgres_server) != before
+    assert undo(migration)
+    assert dumped(postgres_server) == before
+
+
+def dumped(server: postgres.Postgres) -> list[str]:
+    command = [str(postgres.binaries() / "pg_dump"), "--inserts", "--exclude-schema=airlock", server.dsn("shop")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in found if line and not line.startswith(("--", "\\"))]
+
+
+def test_a_role_that_may_only_write_its_records_can_migrate(
+    admin: Any, monkeypatch: pytest.MonkeyPatch, postgres_server: postgres.Postgres
+) -> None:
+    apply(COLUMN)
+    shop_database.ensure_role(postgres_server, "runner", "rvnner")
+    admin.execute("GRANT USAGE ON SCHEMA airlock TO runner; GRANT ALL ON airlock.migrations TO runner;"
+                  "GRANT CREATE ON SCHEMA public TO runner")  # fmt: skip
+    set_connection(monkeypatch, "migrations", conn_type="postgres", host="127.0.0.1", port=postgres_server.port,
+                   login="runner", password="rvnner")
+    migration = Migration(name="0002_n", up="CREATE TABLE n (a int)", down="DROP TABLE n")
+    assert apply(migration)
+    assert undo(migration)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_sql_is_utf_8_whatever_the_database_is(
+    admin: Any, postgres_server: postgres.Postgres, encoding: str
+) -> None:
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as server:
+        server.execute("DROP DATABASE shop WITH (FORCE)")
+        server.execute(f"CREATE DATABASE shop OWNER owner ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'")
+    up = "CREATE TABLE \"Größe\" (a text); INSERT INTO \"Größe\" VALUES ('é')"
+    migration = Migration(name="0001_x", up=up, down='DROP TABLE "Größe"')
+    apply(migration)
+    with psycopg.connect(postgres_server.dsn("shop"), autocommit=True, client_encoding="UTF8") as session:
+        assert session.execute('SELECT a, octet_length(a) FROM "Größe"').fetchone() == (
+            "é", 1 if encoding == "LATIN1" else 2)  # fmt: skip
+    assert list(database().applied()) == ["0001_x"]
+    assert undo(migration)
 
 
 def test_what_came_after_the_migration_goes_with_what_it_made(admin: Any) -> None:

@@ -20,6 +20,7 @@ from airlock.models import Artifact, Migration
 _FILE = re.compile(r"([0-9]{4}_[a-z0-9][a-z0-9_]{0,99})\.(up|down)\.sql")
 _MOST = 2000
 _MOST_PENDING_BYTES = 1 << 20
+_OWN = "airlock"
 _NEVER_IN_A_TRANSACTION = frozenset({
     "createdb_stmt", "dropdb_stmt", "alter_system_stmt", "create_table_space_stmt", "drop_table_space_stmt",
     "create_subscription_stmt", "drop_subscription_stmt", "check_point_stmt",
@@ -113,8 +114,22 @@ def _not_to_be_run(text: str) -> Iterator[str]:
         if not alone and _concurrent(kind, inner):
             yield (f"statement {number} is CONCURRENTLY, which no transaction may hold; put it into a migration of its "
                    "own, with a name for the index")
+        if any(_is_own(node) for node in sql.nodes(inner)):
+            yield f"statement {number} names the schema {_OWN!r}, in which Airlock keeps what was applied; use another"
         if any(node.defname == "password" for node in sql.nodes(inner) if type(node).__name__ == "DefElem"):
             yield f"statement {number} holds a password, which the evidence would keep; set it outside the release"
+
+
+def _is_own(node: Any) -> bool:
+    """Return whether *node* names a thing of Airlock's own schema, or that schema itself."""
+    if type(node).__name__ == "RangeVar":
+        return bool(node.schemaname == _OWN)
+    if type(node).__name__ == "CreateSchemaStmt":
+        return bool(node.schemaname == _OWN)
+    return type(node).__name__ == "DropStmt" and any(
+        (name[0] or name[1] if sql.object_word(node.remove_type) == "SCHEMA" else name[0]) == _OWN
+        for name in sql.dropped_identities(node)
+    )
 
 
 def _concurrent(kind: str, tree: Any) -> bool:

@@ -22,7 +22,26 @@ _SPELLED_AS_SYNTAX = (
     "timezone like_escape similar_to_escape normalize is_normalized overlaps pg_collation_for xmlexists system_user"
 )
 """What the grammar makes of AT TIME ZONE, LIKE ... ESCAPE, SIMILAR TO, IS NORMALIZED, COLLATION FOR and their like."""
-KNOWN_FUNCTIONS = frozenset(_FUNCTIONS.split()) | frozenset(_SPELLED_AS_SYNTAX.split())
+_MAY_GIVE_NONE = (
+    "acos acosd any_value array_append array_cat array_dims array_fill array_lower array_ndims array_position "
+    "array_positions array_prepend array_remove array_replace array_reverse array_sort array_to_json array_upper ascii "
+    "asin atan atan2 bit_and bit_count bit_length bit_or bool_and bool_or cardinality casefold cbrt ceiling chr "
+    "convert_from convert_to corr cos cot covar_pop crc32 cume_dist date date_add date_bin date_subtract daterange "
+    "degrees dense_rank div every exp factorial first_value gcd generate_series get_bit get_byte hashtext host initcap "
+    "int4range isfinite json_agg json_array_elements json_array_elements_text json_array_length json_build_array "
+    "json_each json_each_text json_extract_path json_extract_path_text json_object json_object_agg json_object_keys "
+    "json_strip_nulls json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length "
+    "jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg "
+    "jsonb_object_keys jsonb_path_query jsonb_pretty jsonb_strip_nulls jsonb_typeof justify_days justify_hours "
+    "justify_interval lag last_value lcm lead ln log log10 make_time masklen mode network nth_value ntile num_nonnulls "
+    "num_nulls numrange parse_ident percent_rank percentile_cont pg_typeof pi plainto_tsquery point power quote_ident "
+    "quote_literal quote_nullable radians range_agg range_merge rank regexp_count regexp_like regexp_match "
+    "regexp_matches regexp_split_to_array regexp_split_to_table regexp_substr repeat row_to_json setweight sha224 "
+    "sha384 sha512 sign sin sqrt stddev string_to_array string_to_table tan to_ascii to_bin to_hex to_number to_oct "
+    "to_tsquery tstzrange unistr variance width_bucket xmlagg"
+)
+_OWN = frozenset(_FUNCTIONS.split()) | frozenset(_SPELLED_AS_SYNTAX.split())
+KNOWN_FUNCTIONS = _OWN | frozenset(_MAY_GIVE_NONE.split())
 """PostgreSQL's functions that only compute. A name without a schema means them: pg_catalog is searched first."""
 _VOLATILE = frozenset({"clock_timestamp", "gen_random_uuid", "random", "uuidv4", "uuidv7"})
 STEADY = KNOWN_FUNCTIONS - _VOLATILE
@@ -42,16 +61,27 @@ BUILT_IN_TYPES = frozenset(_TYPES.split())
 """PostgreSQL's own types; any other may be a domain, with a rule of its own about values."""
 
 
+_OPERATORS_OF_ITS_OWN = (
+    "!! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<| <= <> "
+    "<@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ "
+    "~>~ ~~ ~~*"
+)
+_BETWEEN = frozenset({"BETWEEN", "NOT BETWEEN", "BETWEEN SYMMETRIC", "NOT BETWEEN SYMMETRIC"})
+KNOWN_OPERATORS = frozenset(_OPERATORS_OF_ITS_OWN.split()) | _BETWEEN
+"""PostgreSQL's own; whatever is called otherwise was made by somebody, and calls a function."""
+_OPERATOR_FIELDS = {"A_Expr": "name", "SubLink": "oper_name", "SortBy": "use_op"}
+
+
 def functions_in(tree: Any) -> Iterator[str]:
-    """Yield every function that *tree* calls; one of PostgreSQL's own without its schema. An operator of a schema that
-    is written is one too."""
+    """Yield every function that *tree* calls; one of PostgreSQL's own without its schema. An operator that is none of
+    PostgreSQL's own is one too."""
     for node in nodes(tree):
         kind = type(node).__name__
-        if kind == "FuncCall" or (kind == "A_Expr" and len(node.name) > 1):
-            parts = node.funcname if kind == "FuncCall" else node.name
-            name = ".".join(part.string.sval for part in parts).removeprefix("pg_catalog.")
-            if kind == "FuncCall" or "." in name:
-                yield name
+        field = "funcname" if kind == "FuncCall" else _OPERATOR_FIELDS.get(kind)
+        parts = getattr(node, field) if field else ()
+        name = ".".join(part.string.sval for part in parts).removeprefix("pg_catalog.")
+        if parts and (kind == "FuncCall" or name not in KNOWN_OPERATORS):
+            yield name
 
 
 def unknown_functions(tree: Any) -> tuple[str, ...]:
@@ -84,7 +114,7 @@ def surely_a_value(expression: Any) -> bool:
         return [part.string.sval for part in inner.name] in _OPERATORS and all(map(surely_a_value, sides))
     if kind == "func_call":
         name = ".".join(part.string.sval for part in inner.funcname).removeprefix("pg_catalog.")
-        return name in KNOWN_FUNCTIONS - _PERHAPS_NULL and all(map(surely_a_value, inner.args))
+        return name in _OWN - _PERHAPS_NULL and all(map(surely_a_value, inner.args))
     return any(map(surely_a_value, inner.args))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from airlock.change.kept_code import NOT_CARRIED_OUT, Kept, run_by
 from airlock.change.sql_expressions import unknown_functions
 from airlock.change.sql_tree import Thing, dropped, identity, is_cascade, is_part, name_of, nodes, object_word, shown
 from airlock.models import Reversal
@@ -32,10 +33,11 @@ class Judgement(NamedTuple):
     warning: str = ""
 
 
-def judge(statement: Any, new: frozenset[Thing]) -> tuple[Judgement, ...]:
+def judge(statement: Any, new: frozenset[Thing], kept: Kept) -> tuple[Judgement, ...]:
     """Return every effect of one statement, at least one.
 
     :param new: tables and types that this migration made before: no lock on them keeps anybody waiting
+    :param kept: the code that things of this migration keep, and run when they are used
     """
     kind = statement.WhichOneof("node") or "nothing"
     tree = getattr(statement, kind, None)
@@ -43,12 +45,14 @@ def judge(statement: Any, new: frozenset[Thing]) -> tuple[Judgement, ...]:
     if rule is None or tree is None:
         return (Judgement(NEEDS_RESTORE, f"{kind.removesuffix('_stmt').replace('_', ' ')} statement", UNKNOWN),)
     found = tuple(rule(tree, new)) or (Judgement(NEEDS_RESTORE, "a statement without a known effect", UNKNOWN),)
-    hidden = () if kind in _NOT_CARRIED_OUT else tuple(_hidden(tree, new))
-    return found + hidden
+    if kind in NOT_CARRIED_OUT:
+        return found
+    called = sorted({*unknown_functions(tree), *run_by(statement, kept)})
+    return (*found, *_hidden(tree, new), *(Judgement(NEEDS_RESTORE, f"calls {name}()", UNKNOWN) for name in called))
 
 
 def _hidden(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
-    """What a statement does inside: statements in WITH, and functions that may do anything."""
+    """What the statements do that are inside a statement: those in WITH."""
     for node in nodes(tree):
         word = type(node).__name__
         if node is tree or word not in _INSIDE:
@@ -57,8 +61,6 @@ def _hidden(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
             yield from _insert(node, new)
         else:
             yield Judgement(NEEDS_RESTORE, "changes or removes rows inside another statement", GONE)
-    for function in unknown_functions(tree):
-        yield Judgement(NEEDS_RESTORE, f"calls {function}()", UNKNOWN)
 
 
 _INSIDE = ("InsertStmt", "DeleteStmt", "UpdateStmt", "MergeStmt", "ExecuteStmt", "CallStmt")
@@ -92,7 +94,7 @@ def held_rows(constraint: Any, table: str, new: frozenset[Thing]) -> str:
 def _schema(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
     yield Judgement(REVERSIBLE, f"makes schema {shown(tree.schemaname)}", LIVES_WITH)
     for part in tree.schema_elts:
-        yield from judge(part, new)
+        yield from judge(part, new, {})
 
 
 def _index(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
@@ -236,5 +238,3 @@ _RULES: dict[str, Rule] = {
 }
 """By the name that PostgreSQL's grammar gives a statement. What is not here needs a restore: DO and CALL, functions and
 triggers, COPY, SET, extensions, roles, and whatever PostgreSQL will have next."""
-_NOT_CARRIED_OUT = frozenset({"create_stmt", "view_stmt", "create_domain_stmt", "create_policy_stmt", "comment_stmt"})
-"""They keep expressions for later: what these call does not run now."""

@@ -39,11 +39,9 @@ def judge_alter_table(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
         if rule is None:
             yield Judgement(NEEDS_RESTORE, f"changes {table} in an unknown way", UNKNOWN)
         elif is_new:
-            yield _on_new_table(word, rule(command, table), command, new)
-        elif word == "AddColumn":
-            yield _of_its_sort(sort, word, _add_column(command, table, new))
+            yield _on_new_table(word, rule(command, table, new), command, new)
         else:
-            yield _of_its_sort(sort, word, rule(command, table))
+            yield _of_its_sort(sort, word, rule(command, table, new))
 
 
 def _on_new_table(word: str, found: Judgement, command: Any, new: frozenset[Thing]) -> Judgement:
@@ -75,16 +73,16 @@ _WHO_READS = {
     "FOREIGN_TABLE": "the other server may not have it",
     "TYPE": "every table and function that uses the type is changed",
 }
-Command = Callable[[Any, str], Judgement]
+Command = Callable[[Any, str, frozenset[Thing]], Judgement]
 
 
 def _fixed(verdict: Any, does: str, why: str, warning: str = "") -> Command:
-    return lambda command, table: Judgement(
+    return lambda command, table, _: Judgement(
         verdict, does.format(table=table, name=shown(command.name)), why, warning.format(table=table)
     )
 
 
-def _add_column(command: Any, table: str, new: frozenset[Thing] = frozenset()) -> Judgement:
+def _add_column(command: Any, table: str, new: frozenset[Thing]) -> Judgement:
     column = getattr(command, "def").column_def
     does = f"adds column {table}.{shown(column.colname)}"
     kinds, default = _constraints(column)
@@ -129,7 +127,7 @@ def _rewrites(does: str, table: str) -> Judgement:
                      f"the whole table {table} is written anew: nobody can read it or write to it until that is done")
 
 
-def _add_constraint(command: Any, table: str) -> Judgement:
+def _add_constraint(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
     constraint = getattr(command, "def").constraint
     does = f"adds constraint {shown(constraint.conname) if constraint.conname else ''} to {table}".replace("  ", " ")
     if constraint.skip_validation:
@@ -141,14 +139,14 @@ def _add_constraint(command: Any, table: str) -> Judgement:
                      f"ADD CONSTRAINT without NOT VALID: nobody can write to {table} while every row is checked")
 
 
-def _drop_column(command: Any, table: str) -> Judgement:
+def _drop_column(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
     does = f"drops column {table}.{shown(command.name)}"
     if is_cascade(command):
         return Judgement(NEEDS_RESTORE, f"{does} and whatever depends on it", "what else goes with it cannot be told")
     return Judgement(NEEDS_RESTORE, does, GONE)
 
 
-def _column_type(command: Any, table: str) -> Judgement:
+def _column_type(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
     column = getattr(command, "def").column_def
     kind = [part.string.sval for part in column.type_name.names]
     does = f"changes the type of {table}.{shown(command.name)}"

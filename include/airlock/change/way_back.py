@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from airlock.change import sql_tree as sql
+from airlock.change.kept_code import kept
 from airlock.change.sql_tree import Thing
 from airlock.change.statements import judge as judge_statement
 from airlock.models import (
@@ -95,11 +96,12 @@ def concurrent_index(text: str) -> ConcurrentIndex | None:
 def _judge(migration: Migration) -> _Judged:
     trees, fault = sql.parsed(migration.up)
     found, warnings, new = [], [], set[Thing]()
+    code: dict[str, frozenset[str]] = {}
     if fault:
         found.append(JudgedStatement(migration=migration.name, statement=1, does="cannot be read",
                                      verdict=Reversal.NEEDS_RESTORE, why=fault))
     for number, tree in enumerate(trees, start=1):
-        for one in judge_statement(tree, frozenset(new)):
+        for one in judge_statement(tree, frozenset(new), code):
             found.append(JudgedStatement(migration=migration.name, statement=number, does=one.does,
                                          verdict=one.verdict, why=one.why))
             if one.warning:
@@ -108,6 +110,8 @@ def _judge(migration: Migration) -> _Judged:
             new.clear()
         made = {"table": sql.made_table(tree), "type": sql.made_type(tree)}
         new |= {(word, *name) for word, name in made.items() if name}
+        for name, functions in kept(tree, code).items():
+            code[name] = code.get(name, frozenset()) | functions
     verdict = gravest(one.verdict for one in found)
     undo = verdict is Reversal.REVERSIBLE and migration.down is not None and _undoes(trees, migration.down)
     if migration.down is not None and verdict is Reversal.REVERSIBLE and not undo:
@@ -231,7 +235,9 @@ def _removed(tree: Any) -> set[Thing] | None:
     if kind == "alter_table_stmt":
         table = sql.identity(tree.alter_table_stmt.relation)
         parts = list(_table_parts(tree.alter_table_stmt, "DropColumn", "DropConstraint"))
-        return None if not all(sure for *_, sure in parts) else {(part, *table, name) for part, name, _ in parts}
+        everywhere = tree.alter_table_stmt.relation.inh  # without ONLY, which leaves the column in every child
+        sure = everywhere and all(sure for *_, sure in parts)
+        return {(part, *table, name) for part, name, _ in parts} if sure else None
     return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from airlock.deploy.held import Held
 from airlock.models import ConcurrentIndex
 
 
@@ -32,7 +31,7 @@ def drop(session: Any, index: ConcurrentIndex) -> None:
     session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, index.name)))
 
 
-def goes_with(session: Any, index: ConcurrentIndex) -> Held:
+def goes_with(session: Any, index: ConcurrentIndex) -> frozenset[str]:
     """Return what the database loses when SQL that makes or drops *index* is carried out."""
     catalog, found = session.execute("SELECT 'pg_class'::regclass::oid, to_regclass(%s)::oid",
                                      [_quoted(index.schema_name, index.name)]).fetchone()

@@ -12,31 +12,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from airlock.deploy import concurrent_index, held
+from airlock.deploy import concurrent_index, held, migration_records
 from airlock.deploy.database_session import open_session
+from airlock.deploy.held import Traces
+from airlock.deploy.migration_records import Applied, Before
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
 from airlock.service_model import Migrations
 
 log = logging.getLogger(__name__)
 _LOCK = int.from_bytes(hashlib.sha256(b"airlock.migrations").digest()[:8], "big", signed=True)
-_IS_THERE = "SELECT to_regclass('airlock.migrations')"
-_TABLE = """
-CREATE SCHEMA IF NOT EXISTS airlock;
-CREATE TABLE IF NOT EXISTS airlock.migrations (
-    name text PRIMARY KEY,
-    digest text NOT NULL,
-    release text NOT NULL,
-    finished boolean NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-ALTER TABLE airlock.migrations ADD COLUMN IF NOT EXISTS held text[], ADD COLUMN IF NOT EXISTS changed text[]
-"""
 
 
 def database_of(setting: Migrations, resources: Sequence[Resource]) -> MigrationDatabase:
@@ -44,16 +33,6 @@ def database_of(setting: Migrations, resources: Sequence[Resource]) -> Migration
     resource = next(one for one in resources if one.name == setting.resource)
     return MigrationDatabase(setting.connection, str(resource.options["database"]), setting.lock_timeout_seconds,
                              setting.statement_timeout_seconds)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """One migration that was applied, by which release. ``finished`` is false for an index that may be half made."""
-
-    name: str
-    digest: str
-    release: str
-    finished: bool
 
 
 class MigrationDatabase:
@@ -68,6 +47,7 @@ class MigrationDatabase:
             "lock_timeout": f"{lock_timeout_seconds * 1000:.0f}ms",
             "statement_timeout": f"{statement_timeout_seconds * 1000:.0f}ms",
             "standard_conforming_strings": "on",
+            "client_encoding": "UTF8",
         }
 
     def _session(self, what: str, connection: str = "") -> AbstractContextManager[Any]:
@@ -81,7 +61,7 @@ class MigrationDatabase:
         :raises PermanentError: it will not be answered, for example without the right to look
         """
         with self._session("reading what was applied") as session:
-            return self._rows(session)
+            return migration_records.rows(session)
 
     def check_same(self, connection: str) -> None:
         """Check that *connection*, by which the database is backed up, leads to the very same database.
@@ -109,8 +89,8 @@ class MigrationDatabase:
         """
         with self._session(f"migration {migration.name}") as session:
             self._alone(session)
-            session.execute(_TABLE.encode())
-            there = self._rows(session).get(migration.name)
+            migration_records.make_ready(session)
+            there = migration_records.rows(session).get(migration.name)
             if there is not None and there.digest != migration.up_digest:
                 raise PermanentError(
                     f"migration {migration.name} was applied to {self.name} as {there.digest} by {there.release}, and "
@@ -123,9 +103,9 @@ class MigrationDatabase:
                 return True
             if there is None:
                 self._not_there(session, index, migration.name)
-                self._keep(session, migration, release, held.held(session), finished=False)
+                migration_records.keep(session, migration, release, held.held(session), Traces(), finished=False)
             self._index(session, index, migration.up, migration.name)
-            session.execute("UPDATE airlock.migrations SET finished = true WHERE name = %s", [migration.name])
+            migration_records.finish(session, migration.name)
             return True
 
     def undo(self, migration: Migration, release: str, index: ConcurrentIndex | None = None) -> bool:
@@ -140,82 +120,85 @@ class MigrationDatabase:
             raise PermanentError(f"migration {migration.name} has no SQL back; restore {self.name}, or fix forward")
         with self._session(f"the way back of {migration.name}") as session:
             self._alone(session)
-            there = self._rows(session).get(migration.name)
+            there = migration_records.rows(session).get(migration.name)
             if there is None or there.release != release:
                 return False
-            session.execute(_TABLE.encode())
-            before = self._held_before(session, migration.name) & held.held(session)
-            forget = ("DELETE FROM airlock.migrations WHERE name = %s", [migration.name])
+            migration_records.make_ready(session)
+            before, then = self._before(session, migration.name), held.held(session)
             if index is None:
                 with self._transaction(session, migration.down, migration.name):
-                    self._refuse_loss(session, migration.name, before - held.held(session))
-                    session.execute(*forget)
+                    self._refuse_other(session, migration.name, before, then)
+                    migration_records.forget(session, migration.name)
             else:
-                self._refuse_loss(session, migration.name, before & concurrent_index.goes_with(session, index))
+                gone = before.held & concurrent_index.goes_with(session, index)
+                self._refuse(session, migration.name, "would drop what {where} held before it: {what}", gone)
                 self._index(session, index, migration.down, migration.name)
-                session.execute(*forget)
+                migration_records.forget(session, migration.name)
             return True
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _rows(session: Any) -> dict[str, Applied]:
-        if session.execute(_IS_THERE).fetchone()[0] is None:
-            return {}
-        rows = session.execute("SELECT name, digest, release, finished FROM airlock.migrations ORDER BY name")
-        return {row[0]: Applied(*row) for row in rows}
-
     def _apply_in_transaction(self, session: Any, migration: Migration, release: str) -> None:
         before = held.held(session)
         with self._transaction(session, migration.up, migration.name):
-            changed = held.rows_changed(session, before)
-            self._keep(session, migration, release, before)
-            if changed:
-                session.execute("UPDATE airlock.migrations SET changed = %s WHERE name = %s",
-                                [list(changed), migration.name])
-                log.warning("%s: migration %s changes or removes rows of %s: its SQL back would not bring them back",
-                            self.name, migration.name, ", ".join(changed)[:300])
+            done = held.traces(session, before)
+            migration_records.keep(session, migration, release, before, done, finished=True)
+            if done.rows:
+                log.warning("%s: migration %s adds, changes or removes rows of %s: its SQL back would not undo that",
+                            self.name, migration.name, ", ".join(done.rows)[:300])
+            if done.altered:
+                log.debug("%s: migration %s alters or drops %d things that were there before it", self.name,
+                          migration.name, len(done.altered))
 
-    @staticmethod
-    def _keep(session: Any, migration: Migration, release: str, before: held.Held, *, finished: bool = True) -> None:
-        session.execute(
-            "INSERT INTO airlock.migrations (name, digest, release, finished, held) VALUES (%s, %s, %s, %s, %s)",
-            [migration.name, migration.up_digest, release, finished, sorted(before)],
-        )
-
-    def _held_before(self, session: Any, name: str) -> held.Held:
+    def _before(self, session: Any, name: str) -> Before:
         """Return what the database held before migration *name*.
 
         :raises PermanentError: that is not on record, or the migration changed rows that were there before
         """
-        query = "SELECT held, changed FROM airlock.migrations WHERE name = %s"
-        before, changed = session.execute(query, [name]).fetchone()
+        before = migration_records.before(session, name)
         if before is None:
             raise PermanentError(
                 f"what {self.name} held before migration {name} is not on record, so its SQL back might drop more than "
                 "was made; nothing was changed; next: look at its SQL back, and restore or fix forward by hand"
             )
-        if changed:
+        if before.traces.rows:
             raise PermanentError(
-                f"migration {name} changed or removed rows of {', '.join(changed)[:300]} in {self.name}, which its SQL "
-                "back would not bring back; nothing was changed; next: restore, or fix forward by hand"
+                f"migration {name} added, changed or removed rows of {', '.join(before.traces.rows)[:300]} in "
+                f"{self.name}, which its SQL back would not undo; nothing was changed; next: restore, or fix forward "
+                "by hand"
             )
-        return frozenset(before)
+        return before
 
-    def _refuse_loss(self, session: Any, name: str, lost: held.Held) -> None:
-        """Check that nothing is *lost* that was there before migration *name*; else take back what was just done.
+    def _refuse_other(self, session: Any, name: str, before: Before, then: held.Held) -> None:
+        """Check that what was there before migration *name* is as it was, and nothing else; else take back what was
+        just done.
 
-        :raises PermanentError: something is
+        :raises PermanentError: it is not
         """
-        if not lost:
+        rows = held.rows_changed(session, before.held)
+        found = held.wrong(before.held, before.traces, then, held.held(session))
+        if rows:
+            session.rollback()
+            raise PermanentError(f"the SQL back of migration {name} adds, changes or removes rows of "
+                                 f"{', '.join(rows)[:300]} in {self.name}; nothing was changed; next: restore, or fix "
+                                 "forward by hand")
+        self._refuse(session, name, "would drop what {where} held before it: {what}", found.dropped)
+        self._refuse(session, name, "does not bring back, as {where} held it before: {what}", found.otherwise)
+        self._refuse(session, name, "would leave in {where} what the migration made: {what}", found.left)
+
+    def _refuse(self, session: Any, name: str, how: str, things: Collection[str]) -> None:
+        """Take back what was just done, if there are *things* to which it does what *how* says.
+
+        :raises PermanentError: there are
+        """
+        if not things:
             return
         session.rollback()
-        words = held.described(session, sorted(lost)[:10])
-        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
-        raise PermanentError(
-            f"the SQL back of migration {name} would drop what {self.name} held before it: {', '.join(words)}{more}; "
-            "nothing was changed; next: fix forward, or restore by hand"
-        )
+        words = held.described(session, sorted(things)[:10]) or ("what the migration itself dropped",)
+        more = f" and {len(things) - 10} more" if len(things) > 10 else ""
+        said = how.format(where=self.name, what=", ".join(words) + more)
+        raise PermanentError(f"the SQL back of migration {name} {said}; nothing was changed; next: fix forward, or "
+                             "restore by hand")
 
     def _alone(self, session: Any) -> None:
         if not session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()[0]:
@@ -259,7 +242,7 @@ class MigrationDatabase:
             if index.makes and not session.broken:
                 if concurrent_index.is_valid(session, index) is False:
                     concurrent_index.drop(session, index)
-                session.execute("DELETE FROM airlock.migrations WHERE name = %s", [name])
+                migration_records.forget(session, name)
             raise
         seconds = time.monotonic() - begun
         log.debug("%s: SQL of migration %s is done, without a transaction, after %.1f s", self.name, name, seconds)
