@@ -102,13 +102,14 @@ def seed(url: str, token: str) -> None:
         labels = {"team": "shop-team", "environment": namespace.removeprefix("shop-")}
         body = {"metadata": {"name": namespace, "labels": labels}}
         reach.call("POST", f"{url}/api/v1/namespaces?fieldManager=shop-pipeline", body, headers)
-        for address, document in _objects(namespace):
+        for address, document in objects(namespace):
             prefix = address[0] if address[0] == "api/v1" else f"apis/{address[0]}"
             place = f"{url}/{prefix}/namespaces/{namespace}/{address[1]}?fieldManager=shop-pipeline"
             reach.call("POST", place, document, headers)
 
 
-def _objects(namespace: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+def objects(namespace: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """Yield the shop's objects: version and plural, and what is sent to create them."""
     count = 3 if namespace.endswith("prod") else 1
     yield ("api/v1", "serviceaccounts"), _named("shop")
     settings = {"SHOP_LOCALE": "de_DE", "SHOP_PAGE_SIZE": "50", "banner.html": "<p>Grüße aus dem Laden</p>\n"}

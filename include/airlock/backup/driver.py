@@ -224,13 +224,17 @@ class DocumentDriver(StreamDriver):
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         documents = self.stored_documents(point)
         try:
-            self.load(documents, place)
+            self.load_point(point, documents, place)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             # the bytes are those that were taken, yet a document lacks what every document of its sort has
             raise BackupDamaged(
                 f"{self.label}: a document of recovery point {point.id} cannot be used "
                 f"({type(error).__name__}); next: take the backup again"
             ) from error
+
+    def load_point(self, point: RecoveryPoint, documents: Mapping[str, Any], place: Place) -> None:  # noqa: ARG002
+        """Load the *documents* of *point*; a hook for drivers to which what else the point says matters."""
+        self.load(documents, place)
 
     def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
         """Return the documents in the store.

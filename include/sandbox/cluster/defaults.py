@@ -14,6 +14,8 @@ def fill_defaults(kind: Kind, document: Document) -> None:
     """Set, in place, the fields that a real server sets when they are absent."""
     if kind.home == ("", "secrets"):
         document.setdefault("type", "Opaque")
+    elif kind.home == ("", "namespaces"):
+        document["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = document["metadata"]["name"]
     elif kind.home == ("", "podtemplates"):
         _fill_pod(document.get("template"))
     spec = document.get("spec")

@@ -6,6 +6,7 @@ Run as ``python -m sandbox.cluster.http PORT``; the bearer token comes in ``AIRL
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from typing import Any
@@ -223,8 +224,10 @@ async def _patch(request: web.Request, kind: Kind, key: Key) -> web.Response:
 
 async def _body(request: web.Request, *, list_allowed: bool = False) -> Any:
     try:
-        document = yaml.safe_load(await request.text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = await request.text()
+        # as YAML, what JSON writes of one sign in two halves would stay two
+        document = json.loads(text) if "json" in request.content_type else yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise Refused(400, "BadRequest", f"the body cannot be read: {error}") from error
     if not isinstance(document, dict) and not (list_allowed and isinstance(document, list)):
         raise Refused(400, "BadRequest", "the body is not an object")

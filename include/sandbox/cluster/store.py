@@ -227,7 +227,6 @@ class Store:
         if "spec" in document and kind.plural != "services":
             metadata["generation"] = 1
         if kind is NAMESPACES:
-            metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
             document["spec"] = {"finalizers": ["kubernetes"]}
         if kind.status_apart:
             document.pop("status", None)

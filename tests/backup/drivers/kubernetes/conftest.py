@@ -128,3 +128,13 @@ def home(
     found.until(lambda: found.exists("serviceaccounts/default") and found.exists("configmaps/kube-root-ca.crt"))
     yield found
     found.status("DELETE", f"/api/v1/namespaces/{found.name}")
+
+
+@pytest.fixture
+def shop(home: Home) -> Home:
+    """The namespace with the shop's objects in it, as far as this server has their kinds."""
+    for (version, plural), document in kubernetes_api.objects(home.name):
+        where = f"{'' if version == 'api/v1' else version}:{plural}"
+        if home.status("GET", where)[0] == 200:
+            home.ask("POST", where.removeprefix(":"), document)
+    return home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,49 +12,22 @@ from hypothesis import strategies as st
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.kubernetes import cleaning
-from airlock.backup.drivers.kubernetes.manifests import ManifestsDriver
-from airlock.backup.store import BackupStore
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
-from airlock.models import Kind, RecoveryPoint, Resource
-from sandbox import kubernetes_api, reach
+from sandbox import kubernetes_api
+from tests.backup.drivers.kubernetes.conftest import ORIGIN, Home, workload
+from tests.backup.drivers.kubernetes.test_resources import define
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
-from tests.contracts.driver_forms import DAMAGES, FORMS
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import set_connection
 
-SET_BY_THE_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields", "status")
-SCRATCH = Place(name="proof1")
-ORIGIN = Place(origin=True)
+RBAC = "rbac.authorization.k8s.io/v1"
+SET_BY_THE_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields", "status",
+                     "deployment.kubernetes.io/revision")  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def connection(kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_connection(
-        monkeypatch,
-        "test_kubernetes",
-        conn_type="kubernetes",
-        extra={"kube_config_path": str(kubernetes_server.kubeconfig)},
-    )
-
-
-def ask(server: kubernetes_api.Kubernetes, method: str, path: str, body: Any = None) -> Any:
-    return reach.call(method, f"{server.url}{path}", body, {"Authorization": f"Bearer {server.token}"})
-
-
-def driver(store: BackupStore, **options: Any) -> ManifestsDriver:
-    given = {"connection": "test_kubernetes", "namespace": "shop-prod", **options}
-    return ManifestsDriver(Resource(name="objects", kind=Kind.KUBERNETES, driver="manifests", options=given), store)
-
-
-def take(subject: ManifestsDriver, token: str = "point-1") -> RecoveryPoint:
-    return subject.finish(subject.start(token))
-
-
-def test_a_namespace_is_restored_compared_and_removed(
-    store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes
-) -> None:
-    subject = driver(store)
-    point = take(subject)
+def test_a_namespace_is_restored_compared_and_removed(shop: Home) -> None:
+    subject, point = shop.driver(), shop.take()
     names = set(point.facts["documents"])
     assert {
         "deployments.apps/shop",
@@ -64,70 +38,59 @@ def test_a_namespace_is_restored_compared_and_removed(
         "configmaps/shop-page-11",
     } <= names
     assert "configmaps/kube-root-ca.crt" not in names
-    subject.restore(point, SCRATCH)
-    assert [check for check in subject.prove(point, SCRATCH) if not check.ok] == []
-    for group, name in (
-        ("networking.k8s.io", "ingresses/shop"),  # a gateway could act on it
-        ("rbac.authorization.k8s.io", "rolebindings/shop-reader"),  # people could
+    subject.restore(point, shop.scratch)
+    assert [check for check in subject.prove(point, shop.scratch) if not check.ok] == []
+    scratch = Home(shop.server, shop.store, f"airlock-{shop.scratch.name}")
+    for path in (
+        "networking.k8s.io/v1:ingresses/shop",  # a gateway could act on it
+        "rbac.authorization.k8s.io/v1:rolebindings/shop-reader",  # people could
     ):
-        with pytest.raises(OSError, match="404"):
-            ask(kubernetes_server, "GET", f"/apis/{group}/v1/namespaces/airlock-proof1/{name}")
-    subject.restore(point, SCRATCH)
-    subject.discard(SCRATCH)
-    subject.discard(SCRATCH)
-    with pytest.raises(OSError, match="404"):
-        ask(kubernetes_server, "GET", "/api/v1/namespaces/airlock-proof1")
+        assert not scratch.exists(path)
+    subject.restore(point, shop.scratch)
+    subject.discard(shop.scratch)
+    subject.discard(shop.scratch)
+    assert not shop.exists(f"/api/v1/namespaces/{scratch.name}")
 
 
-def test_a_difference_fails_the_proof(store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes) -> None:
-    subject = driver(store)
-    point = take(subject)
-    subject.restore(point, SCRATCH)
-    path = "/api/v1/namespaces/airlock-proof1/secrets/shop-database"
-    secret = ask(kubernetes_server, "GET", path)
-    secret["data"]["password"] = base64.b64encode(b"other").decode()
-    ask(kubernetes_server, "PUT", path, secret)
-    ask(kubernetes_server, "DELETE", "/api/v1/namespaces/airlock-proof1/configmaps/shop-logo")
-    broken = {check.name for check in subject.prove(point, SCRATCH) if not check.ok}
+def test_a_difference_fails_the_proof(shop: Home) -> None:
+    subject, point = shop.driver(), shop.take()
+    subject.restore(point, shop.scratch)
+    scratch = Home(shop.server, shop.store, f"airlock-{shop.scratch.name}")
+    scratch.patch("secrets/shop-database", {"data": {"password": base64.b64encode(b"other").decode()}})
+    scratch.ask("DELETE", "configmaps/shop-logo")
+    broken = {check.name for check in subject.prove(point, shop.scratch) if not check.ok}
     assert broken == {"names of documents", "content of secrets/shop-database", "content of configmaps/shop-logo"}
-    subject.discard(SCRATCH)
+    subject.discard(shop.scratch)
 
 
-def test_a_restore_into_the_origin_brings_back_what_was_there(
-    store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes
-) -> None:
-    subject = driver(store, namespace="shop-staging")
-    point = take(subject)
-    root = "/apis/apps/v1/namespaces/shop-staging/deployments"
-    deployment = ask(kubernetes_server, "GET", f"{root}/shop")
-    deployment["spec"]["replicas"] = 9
-    deployment["metadata"]["labels"]["added"] = "later"
-    ask(kubernetes_server, "PUT", f"{root}/shop", deployment)
-    ask(kubernetes_server, "DELETE", "/api/v1/namespaces/shop-staging/services/shop")
-    ask(kubernetes_server, "POST", "/api/v1/namespaces/shop-staging/configmaps", {"metadata": {"name": "made-later"}})
-    subject.restore(point, ORIGIN)
-    assert [check for check in subject.prove(point, ORIGIN) if not check.ok] == []
+def test_a_restore_into_the_origin_brings_back_what_was_there(shop: Home) -> None:
+    point = shop.take()
+    labels = {"metadata": {"labels": {"added": "later"}}, "spec": {"paused": True}}
+    shop.patch("apps/v1:deployments/shop", labels)
+    shop.gone("services/shop")
+    shop.make("configmaps", "made-later")
+    shop.restore(point)
+    assert shop.wrong(point) == []
+    assert not shop.exists("configmaps/made-later")
 
 
-def test_secrets_are_in_no_fact(store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes) -> None:
-    secret = ask(kubernetes_server, "GET", "/api/v1/namespaces/shop-prod/secrets/shop-database")
-    encoded = secret["data"]["password"]
-    subject = driver(store)
-    text = take(subject).model_dump_json() + subject.inspect().model_dump_json()
+def test_secrets_are_in_no_fact(shop: Home) -> None:
+    encoded = shop.get("secrets/shop-database")["data"]["password"]
+    text = shop.take().model_dump_json() + shop.driver().inspect().model_dump_json()
     assert encoded not in text and base64.b64decode(encoded).decode() not in text
 
 
-def test_labels_and_exclusions_narrow_the_backup(store: BackupStore) -> None:
-    documents = driver(store, label_selector="app=shop", exclude=("configmaps",)).export(ORIGIN)
+def test_labels_and_exclusions_narrow_the_backup(shop: Home) -> None:
+    documents = shop.driver(label_selector="app=shop", exclude=("configmaps",)).export(ORIGIN)
     assert "serviceaccounts/default" not in documents
     assert not any(name.startswith("configmaps/") for name in documents)
     assert "deployments.apps/shop" in documents
 
 
 @pytest.fixture
-def proxied(kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    with faulty_proxy(kubernetes_server.url) as proxy:
-        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, kubernetes_server.token)
+def proxied(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    with faulty_proxy(home.server.url) as proxy:
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
         set_connection(
             monkeypatch, "test_kubernetes", conn_type="kubernetes", extra={"kube_config_path": str(tmp_path / "config")}
         )
@@ -147,57 +110,55 @@ def proxied(kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.Mo
     ],
 )
 def test_failing_answers_are_named_as_what_they_are(
-    store: BackupStore, proxied: Any, fault: Fault, error: type[Exception]
+    home: Home, proxied: Any, fault: Fault, error: type[Exception]
 ) -> None:
     proxied.always(fault)
     with pytest.raises(error, match=r"kubernetes\.objects"):
-        driver(store).inspect()
+        home.driver().inspect()
 
 
 def test_lists_come_in_pages_and_begin_again_when_a_page_has_expired(
-    store: BackupStore, proxied: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Home, proxied: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airlock.backup.drivers.kubernetes.cluster._PAGE", 5)
     proxied.once("configmaps?limit=5&continue", Fault(status=410, body=b"{}"))
-    documents = driver(store).export(ORIGIN)
+    documents = shop.driver().export(ORIGIN)
     lists = [path for method, path in proxied.seen if "/configmaps?" in path]
     assert len([name for name in documents if name.startswith("configmaps/")]) == 14
     assert len([path for path in lists if "continue" not in path]) == 2
 
 
-def test_a_namespace_that_always_expires_is_temporary(store: BackupStore, proxied: Any) -> None:
+def test_a_namespace_that_always_expires_is_temporary(home: Home, proxied: Any) -> None:
     proxied.decide = lambda method, path: Fault(status=410, body=b"{}") if "/secrets?" in path else None
     with pytest.raises(TemporaryError, match="expired"):
-        driver(store).inspect()
+        home.driver().inspect()
 
 
-def test_everything_is_tried_before_anything_is_applied(store: BackupStore, proxied: Any) -> None:
-    subject = driver(store)
-    point = take(subject)
+def test_everything_is_tried_before_anything_is_applied(shop: Home, proxied: Any) -> None:
+    subject, point = shop.driver(), shop.take()
     refusal = Fault(
         status=422, body=b'{"kind": "Status", "reason": "Invalid", "details": {"causes": [{"field": "spec.x"}]}}'
     )
     proxied.decide = lambda method, path: refusal if method == "POST" and "/ingresses?" in path else None
     with pytest.raises(PermanentError, match=r"ingresses.*spec\.x"):
-        subject.restore(point, SCRATCH)
+        subject.restore(point, shop.scratch)
     applied = [path for method, path in proxied.seen if method in ("POST", "PUT") and "dryRun=All" not in path]
     assert [path.partition("?")[0] for path in applied] == ["/api/v1/namespaces"]
     proxied.decide = lambda method, path: None
-    subject.discard(SCRATCH)
+    subject.discard(shop.scratch)
 
 
-def test_a_namespace_that_airlock_did_not_make_is_left_alone(
-    store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes
-) -> None:
-    ask(kubernetes_server, "POST", "/api/v1/namespaces", {"metadata": {"name": "airlock-mine"}})
-    place = Place(name="mine")
-    subject = driver(store)
+def test_a_namespace_that_airlock_did_not_make_is_left_alone(home: Home) -> None:
+    path = f"/api/v1/namespaces/airlock-{home.scratch.name}"
+    home.ask("POST", "/api/v1/namespaces", {"metadata": {"name": path.rpartition("/")[2]}})
+    subject = home.driver()
     with pytest.raises(PermanentError, match="not made by Airlock"):
-        subject.discard(place)
+        subject.discard(home.scratch)
     with pytest.raises(PermanentError, match="not made by Airlock"):
-        subject.restore(take(subject), place)
+        subject.restore(home.take(), home.scratch)
     with pytest.raises(InvalidInput, match="origin"):
         subject.discard(ORIGIN)
+    home.ask("DELETE", path)
 
 
 WORDS = st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9), min_size=1, max_size=2)
@@ -229,29 +190,102 @@ def test_a_clean_document_is_sent_and_read_back_as_it_is(document: dict[str, Any
         assert taken.get("spec") == document.get("spec")
 
 
+def deep(depth: int) -> Any:
+    found: Any = "bottom"
+    for number in range(depth):
+        found = {"a": found} if number % 2 else [found]
+    return found
+
+
 class TestContract(DriverContract):
     @pytest.fixture
-    def case(self, store: BackupStore, kubernetes_server: kubernetes_api.Kubernetes) -> Case:
-        root = "/api/v1/namespaces"
-        password = ask(kubernetes_server, "GET", f"{root}/shop-staging/secrets/shop-database")["data"]["password"]
+    def case(self, shop: Home) -> Iterator[Case]:
+        group = f"{shop.name}.example.com"
+        definition = define(shop, group, "Tree", "v1")
+        password = shop.get("secrets/shop-database")["data"]["password"]
+        namespace = f"/api/v1/namespaces/{shop.name}"
 
         def change() -> None:
-            path = f"{root}/shop-staging/configmaps/shop-settings"
-            settings = ask(kubernetes_server, "GET", path)
-            settings["data"]["SHOP_PAGE_SIZE"] = str(int(settings["data"]["SHOP_PAGE_SIZE"]) + 1)
-            ask(kubernetes_server, "PUT", path, settings)
+            size = int(shop.get("configmaps/shop-settings")["data"]["SHOP_PAGE_SIZE"])
+            shop.patch("configmaps/shop-settings", {"data": {"SHOP_PAGE_SIZE": str(size + 1)}})
 
         def spoil(place: Place) -> None:
-            ask(kubernetes_server, "DELETE", f"{root}/airlock-{place.name}/configmaps/shop-settings")
+            shop.ask("DELETE", f"/api/v1/namespaces/airlock-{place.name}/configmaps/shop-settings")
 
         def left_over(place: Place) -> list[str]:
-            names = [found["metadata"]["name"] for found in ask(kubernetes_server, "GET", root)["items"]]
-            return [name for name in names if name == f"airlock-{place.name}"]
+            name = f"airlock-{place.name}"
+            return [name] if shop.exists(f"/api/v1/namespaces/{name}") else []
 
         def held() -> list[Any]:
-            core = [f"{root}/shop-staging/{plural}" for plural in ("configmaps", "secrets", "services")]
-            apps = "/apis/apps/v1/namespaces/shop-staging/deployments"
-            return [ask(kubernetes_server, "GET", path)["items"] for path in (*core, apps)]
+            status, itself = shop.status("GET", namespace)
+            if status == 404:
+                return []
+            found: list[Any] = [itself["metadata"].get("labels"), itself["metadata"].get("annotations")]
+            for plural in ("configmaps", "secrets", "services", "apps/v1:deployments",
+                           "networking.k8s.io/v1:ingresses", f"{RBAC}:roles", f"{RBAC}:rolebindings",
+                           f"{group}/v1:trees"):  # fmt: skip
+                items = shop.get(plural)["items"]
+                found.append([one for one in items if one.get("type") != "kubernetes.io/service-account-token"])
+            return found
+
+        def emptied() -> None:
+            for plural in ("configmaps", "secrets", "services", "apps/v1:deployments",
+                           "networking.k8s.io/v1:ingresses", f"{RBAC}:roles"):  # fmt: skip
+                for item in shop.get(plural)["items"]:
+                    if item["metadata"]["name"] != "kube-root-ca.crt":
+                        shop.status("DELETE", f"{plural}/{item['metadata']['name']}")
+            shop.until(lambda: not shop.exists("apps/v1:deployments/shop"))
+
+        def added() -> None:
+            for path in ("configmaps", "secrets", "serviceaccounts"):
+                shop.make(path, "later")
+            shop.make("services", "later", spec={"ports": [{"port": 80}]})
+            shop.make("apps/v1:deployments", "later", spec=workload())
+            shop.make(f"{RBAC}:roles", "later?too", rules=[])
+            shop.make(f"{group}/v1:trees", "later", apiVersion=f"{group}/v1", kind="Tree")
+
+        def settings() -> None:
+            shop.patch(namespace, {"metadata": {"labels": {"team": "other"}, "annotations": {"owner": None, "x": "y"}}})
+            for path in ("configmaps/shop-settings", "apps/v1:deployments/shop", "services/shop"):
+                shop.patch(path, {"metadata": {"labels": {"app": "other"}, "annotations": {"x": "y"}}})
+
+        def gone() -> None:
+            shop.ask("DELETE", namespace)
+            shop.until(lambda: not shop.exists(namespace), 90)
+
+        def without_text() -> None:
+            binary = base64.b64encode(bytes(range(256))).decode()
+            shop.make("configmaps", "later-bytes", binaryData={"a.bin": binary}, data={"text": "\u2028\x00\ufeffü"})
+            shop.make("secrets", "later-bytes", data={"a": binary})
+
+        def edges() -> None:
+            for name in EDGE_NAMES:
+                if "/" not in name and "%" not in name and name.strip():
+                    shop.status("POST", f"{RBAC}:roles", {"metadata": {"name": name}, "rules": []})
+            shop.make("configmaps", "n" * 253, data={"k" * 253: "", "-._a": "\n"})
+            shop.make("configmaps", "later.a-b.c", metadata={"labels": {"a.test/" + "k" * 63: "v" * 63, "e": ""}})
+            assert len(shop.get(f"{RBAC}:roles")["items"]) > 9
+
+        def modes() -> None:
+            volumes = [{"name": "s", "secret": {"secretName": "shop-database", "defaultMode": 0o400}}]
+            spec = workload({"app": "modes"})
+            spec["template"]["spec"] |= {"volumes": volumes, "securityContext": {"fsGroup": 1000, "runAsUser": 0}}
+            shop.make("apps/v1:deployments", "later-modes", spec=spec)
+
+        def empty() -> None:
+            for path in ("configmaps", "secrets", "serviceaccounts"):
+                shop.make(path, "later-empty")
+            shop.make(f"{RBAC}:roles", "later-empty")
+            shop.make("configmaps", "later-void", data={}, binaryData={}, metadata={"labels": {}, "annotations": {}})
+            shop.make(f"{group}/v1:trees", "later-empty", apiVersion=f"{group}/v1", kind="Tree", spec={}, status={})
+
+        def huge() -> None:
+            shop.make("configmaps", "later-huge", data={"a": "ü" * 500_000})
+            for number in range(260):
+                shop.make("configmaps", f"later-{number}", data={"a": str(number)})
+
+        def nested() -> None:
+            shop.make(f"{group}/v1:trees", "later-deep", apiVersion=f"{group}/v1", kind="Tree", spec=deep(150))
 
         stream = "documents.json"
         useless = (
@@ -264,15 +298,29 @@ class TestContract(DriverContract):
                     documents(lambda d: d["deployments.apps/shop"]["metadata"].update(name="Not A Name"))),
             Useless("no metadata", "cannot be used", stream, documents(lambda d: d["services/shop"].pop("metadata"))),
         )  # fmt: skip
-        return Case(
-            driver=driver(store, namespace="shop-staging"),
+        shop.patch(namespace, {"metadata": {"labels": {"team": "shop"}, "annotations": {"owner": "shop"}}})
+        shop.make(f"{group}/v1:trees", "one", apiVersion=f"{group}/v1", kind="Tree", spec={"a": [1, None, {"b": None}]})
+        shop.until(lambda: shop.exists("endpoints/shop"))
+        yield Case(
+            driver=shop.driver(),
             change=change,
             spoil=spoil,
-            origin=lambda: digest(held()),
+            origin=lambda: digest(without(held(), "status", "resourceVersion", "generation", "managedFields")),
             restored=lambda: without(held(), *SET_BY_THE_SERVER),
             useless=useless,
             left_over=left_over,
-            secrets=(password,),
-            damages=dict.fromkeys(DAMAGES[1:], "not tried yet"),
-            forms=dict.fromkeys(FORMS, "not tried yet"),
-        )
+            secrets=(password, base64.b64decode(password).decode()),
+            damages={"emptied": Damage(emptied), "added": Damage(added), "settings": Damage(settings),
+                     "gone": Damage(gone)},
+            forms={
+                "text that is not UTF-8": Form(without_text),
+                "names at the edges": Form(edges),
+                "modes and owners": Form(modes),
+                "disappears while it is read": Form(during=lambda: shop.gone("configmaps/shop-logo")),
+                "grows while it is read": Form(during=lambda: shop.make("configmaps", "later-grown", data={"a": "1"})),
+                "empty": Form(empty),
+                "huge": Form(huge),
+                "deeply nested": Form(nested),
+            },
+        )  # fmt: skip
+        shop.status("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}")

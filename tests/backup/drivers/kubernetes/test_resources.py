@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,6 +157,43 @@ def test_what_a_controller_would_act_on_when_it_goes_is_left_where_it_is(
     assert not home.exists(f"{group}/v1:widgets/plain")
     assert "cascading was added after the backup and is left alone" in caplog.text
     home.patch(f"{group}/v1:widgets/cascading", {"metadata": {"finalizers": None}})
+
+
+def test_nothing_that_means_something_is_taken_for_nothing(home: Home, group: str) -> None:
+    """In the values of a Helm release null takes a default away; it is not the same as no entry."""
+    path = f"{group}/v1:{define(home, group, 'Release', 'v1').partition('.')[0]}"
+    spec = {"values": {"limits": None, "list": [None, {"a": None}], "creationTimestamp": None}, "empty": {}, "none": []}
+    home.make(path, "one", apiVersion=f"{group}/v1", kind="Release", spec=spec)
+    point = home.take()
+    assert home.proven(point).ok
+    home.patch(f"{path}/one", {"spec": {"values": {"list": [1]}}})
+    home.restore(point)
+    assert home.wrong(point) == []
+    assert home.get(f"{path}/one")["spec"] == spec
+    home.gone(f"{path}/one")
+    home.restore(point)
+    assert home.get(f"{path}/one")["spec"] == spec
+
+
+def test_an_object_is_read_in_the_version_in_which_it_is_stored(home: Home, group: str) -> None:
+    """Without conversion a server shows, in each version, only the fields that this version knows."""
+    name = define(home, group, "Widget", "v1", "v2alpha1")
+    live = home.get(f"{ROOT}/{name}")
+    for version in live["spec"]["versions"]:
+        fields = {"old": {"type": "string"}, **({"new": {"type": "string"}} if version["storage"] else {})}
+        version["schema"] = {"openAPIV3Schema": {
+            "type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}}  # fmt: skip
+    home.ask("PUT", f"{ROOT}/{name}", live)
+    path = f"{group}/v2alpha1:widgets"
+    body = {"apiVersion": f"{group}/v2alpha1", "kind": "Widget", "spec": {"old": "a", "new": "b"}}
+    home.until(lambda: home.status("POST", path, {**body, "metadata": {"name": "probe"}})[0] in (201, 409))
+    time.sleep(1.5)  # the server takes the new schema up a moment later
+    home.make(path, "one", **body)
+    point = home.take()
+    assert home.proven(point).ok
+    home.gone(f"{path}/one")
+    home.restore(point)
+    assert home.get(f"{path}/one")["spec"] == {"old": "a", "new": "b"}
 
 
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"

@@ -81,6 +81,8 @@ def test_lists_with_one_key_twice_come_back(home: Home) -> None:
 
 
 def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
+    version = next(v for v in ("v1", "v1beta1") if home.status("GET", f"policy/{v}:poddisruptionbudgets")[0] == 200)
+    budgets = f"policy/{version}:poddisruptionbudgets"
     home.make("configmaps", "board", data={"a": "1"},
               metadata={"labels": {"grafana_dashboard": "1"}, "annotations": {"copy.example.com/to": "*"}})  # fmt: skip
     home.make("batch/v1:jobs", "job", spec={"template": {"spec": pod(restartPolicy="Never")}})
@@ -89,6 +91,8 @@ def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
     home.make(f"{RBAC}:roles", "admin", rules=[{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}])
     home.make(f"{RBAC}:rolebindings", "admin", subjects=[{"kind": "User", "name": "eve", "apiGroup": RBAC[:-3]}],
               roleRef={"kind": "Role", "name": "admin", "apiGroup": RBAC[:-3]})  # fmt: skip
+    # alerts watch for budgets that no pod meets
+    home.make(budgets, "budget", spec={"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}})
     for path, fields in odd(home).items():
         home.make(path.rpartition("/")[0], path.rpartition("/")[2], **fields)
     subject, point = home.driver(), home.take()
@@ -97,8 +101,10 @@ def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
     scratch = Home(home.server, home.store, f"airlock-{home.scratch.name}")
     for path in ("services", "pods", "persistentvolumeclaims", "apps/v1:deployments", "apps/v1:statefulsets",
                  "apps/v1:replicasets", "batch/v1:jobs", "networking.k8s.io/v1:ingresses",
-                 f"{RBAC}:rolebindings"):  # fmt: skip
+                 f"{RBAC}:rolebindings", "networking.k8s.io/v1:networkpolicies", budgets):  # fmt: skip
         assert scratch.get(path)["items"] == [], path
+    accounts = {item["metadata"]["name"] for item in scratch.get("serviceaccounts")["items"]}
+    assert accounts <= {"default"}  # older clusters issue a token for each
     board = scratch.get("configmaps/board")
     assert board["data"] == {"a": "1"}
     assert "labels" not in board["metadata"]

@@ -115,3 +115,46 @@ def test_excluding_leaves_out_plural_group_and_whole_groups(home: Home) -> None:
     for exclude in (("deployments",), ("deployments.apps",), ("*.apps",)):
         assert "deployments.apps/shop" not in home.take(exclude=exclude).facts["documents"]
     assert "namespaces/{namespace}" not in home.take(exclude=("namespaces",)).facts["documents"]
+
+
+RUN_ONCE = {
+    "argoproj.io/v1alpha1 Workflow": {}, "tekton.dev/v1 PipelineRun": {}, "velero.io/v1 Restore": {},
+    "batch.volcano.sh/v1alpha1 Job": {}, "stash.appscode.com/v1beta1 RestoreSession": {},
+    "example.com/v1 Import": {"completionTime": "2026-01-01T00:00:00Z"},
+    "example.com/v1 Task": {"finishedAt": "2026-01-01T00:00:00Z", "phase": "Succeeded"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", RUN_ONCE)
+def test_what_runs_once_is_no_backup_of_anything(sort: str) -> None:
+    """A workflow, or a restore of another tool, would run again."""
+    version, _, kind = sort.partition(" ")
+    live = {"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, "status": RUN_ONCE[sort]}
+    assert taken.left_out(live) == taken.RAN
+    assert taken.left_out({**live, "apiVersion": "elsewhere.example.com/v1", "status": {"phase": "Succeeded"}}) == ""
+
+
+def test_a_credential_that_a_platform_issues_for_an_account_is_a_token() -> None:
+    metadata = {"name": "default-dockercfg-x7k2p", "annotations": {"kubernetes.io/service-account.name": "default"}}
+    live = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockercfg", "metadata": metadata}
+    assert taken.left_out(live) == taken.TOKEN
+    live["metadata"] = {"name": "mine"}
+    assert taken.left_out(live) == ""
+
+
+def test_an_autoscaler_decides_for_the_kind_that_it_names() -> None:
+    def target(version: str, kind: str) -> dict[str, Any]:
+        return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+                "spec": {"scaleTargetRef": {"apiVersion": version, "kind": kind, "name": "shop"}}}  # fmt: skip
+
+    def workload(version: str, kind: str) -> dict[str, Any]:
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": "shop"}, "spec": {"replicas": 3}}
+
+    scaled = taken.autoscaled([target("argoproj.io/v1alpha1", "Rollout")])
+    assert taken.is_autoscaled(workload("argoproj.io/v1alpha1", "Rollout"), scaled)
+    assert not taken.is_autoscaled(workload("apps/v1", "Deployment"), scaled)
+    assert not taken.is_autoscaled(workload("example.com/v1", "Rollout"), scaled)
+    scaled = taken.autoscaled([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a"},
+                                "spec": {"scaleTargetRef": {"name": "shop"}}}])  # fmt: skip
+    assert taken.is_autoscaled(workload("apps/v1", "Deployment"), scaled)
+    assert not taken.is_autoscaled(workload("apps/v1", "StatefulSet"), scaled)

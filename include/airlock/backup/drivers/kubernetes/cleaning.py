@@ -12,20 +12,21 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from airlock.backup.drivers.kubernetes.resources import is_kind
+from airlock.backup.drivers.kubernetes.resources import is_custom, is_kind
 
 HERE = "{namespace}"
 """Stands for the object's own namespace in a document."""
 ORIGIN = "airlock.backup/origin"
 SCRATCH_MARK = {"app.kubernetes.io/managed-by": "airlock"}
 SUSPENDED = "airlock.backup/suspended-was"
-"""On a Job that was made again suspended: what ``suspend`` was."""
+"""On a Job that was made again so that it does not run: what the fields were that keep it from running."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-SCALED = (("apps", ("Deployment", "StatefulSet", "ReplicaSet")), ("", ("ReplicationController",)))
 _SERVER_ANNOTATIONS = (
     "deployment.kubernetes.io/", "pv.kubernetes.io/", "deprecated.daemonset.template.generation",
     "volume.kubernetes.io/", "volume.beta.kubernetes.io/storage-provisioner", "control-plane.alpha.kubernetes.io/",
-    "autoscaling.alpha.kubernetes.io/", "endpoints.kubernetes.io/last-change-trigger-time",
+    # beside these, older versions of an autoscaler keep what it measures in annotations
+    "autoscaling.alpha.kubernetes.io/conditions", "autoscaling.alpha.kubernetes.io/current-metrics",
+    "field.cattle.io/publicEndpoints", "endpoints.kubernetes.io/last-change-trigger-time",
     "rollout.argoproj.io/revision", "cattle.io/status", "batch.kubernetes.io/job-tracking",
 )  # fmt: skip
 # put there when they are needed by who needs them; restored by hand they would hold an object for ever
@@ -43,7 +44,9 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
 
     :param autoscaled: an autoscaler decides on ``spec.replicas``, so that it belongs to the moment
     """
-    document: dict[str, Any] = _without_nothing({k: v for k, v in live.items() if k not in ("status", ORIGIN)})
+    kept = {key: value for key, value in live.items() if key not in ("status", ORIGIN)}
+    # in what others define, null can mean something: in the values of a Helm release it takes a default away
+    document: dict[str, Any] = copy.deepcopy(kept) if is_custom(live) else _without_nothing(kept)
     metadata = document["metadata"]
     origin: dict[str, Any] = {}
     annotations = dict(metadata.get("annotations") or {})
@@ -55,6 +58,8 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
         origin["finalizers"] = finalizers
     if managers := [entry for entry in metadata.get("managedFields") or () if not entry.get("subresource")]:
         origin["managers"] = managers
+    if "creationTimestamp" in metadata:
+        origin["created"] = metadata["creationTimestamp"]
     document["metadata"] = {"name": metadata["name"]}
     for field, value in (("labels", metadata.get("labels")), ("annotations", annotations)):
         if value:
@@ -65,7 +70,8 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
         if autoscaled and "replicas" in spec:
             origin["replicas"] = spec.pop("replicas")
     if suspended is not None and is_kind(document, "batch", "Job"):
-        _put(document["spec"], "suspend", json.loads(suspended))
+        for field, value in json.loads(suspended).items():
+            _put(document["spec"], field, value)
     _clean_rest(document, namespace)
     return {**document, ORIGIN: origin} if origin else document
 

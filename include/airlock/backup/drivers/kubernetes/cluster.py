@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airlock.backup.drivers.kubernetes import refusals
 from airlock.backup.drivers.kubernetes.login import open_client
 from airlock.backup.drivers.kubernetes.resources import ApiResource, Served, listed, version_path, versions_of
-from airlock.errors import PermanentError, TemporaryError
+from airlock.errors import AccessRefused, PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 _PAGE = 250
@@ -36,6 +38,9 @@ class Cluster:
         self._label, self._connection = label, connection
         self._api: Any = open_client(connection, label)
         self._served: Served | None = None
+        self._stored: dict[str, str] = {}
+        self.answered_at = datetime.now(UTC)
+        """The server's clock, as its last answer told it."""
 
     def served(self, ignored: Callable[[str], bool]) -> Served:
         """Return what can be listed and written inside a namespace; groups that are *ignored* are not asked for.
@@ -55,6 +60,20 @@ class Cluster:
                     down[version] = str(error)
             self._served = Served(by_version, down)
         return self._served
+
+    def as_stored(self, resource: ApiResource, served: Served) -> ApiResource:
+        """Return *resource* in the version in which the cluster keeps it: without conversion, each of several versions
+        shows only the fields that it knows itself."""
+        if len(served.versions_of(resource.name)) < 2:
+            return resource
+        if resource.name not in self._stored:
+            try:
+                definition = self.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{resource.name}") or {}
+            except AccessRefused:
+                definition = {}
+            versions = (definition.get("spec") or {}).get("versions") or ()
+            self._stored[resource.name] = next((entry["name"] for entry in versions if entry.get("storage")), "")
+        return served.in_version(resource.name, f"{resource.group}/{self._stored[resource.name]}") or resource
 
     def list(self, resource: ApiResource, namespace: str, label_selector: str = "") -> list[dict[str, Any]]:
         """Return every object of *resource* in *namespace*, in pages; begins again when a page's token expires."""
@@ -119,18 +138,24 @@ class Cluster:
             self.call("DELETE", path, None, options)
         except refusals.Absent:
             return
-        deadline = time.monotonic() + _GONE_SECONDS
-        while wait and (left := self.get(path)) is not None and (not uid or left["metadata"].get("uid") == uid):
+        if wait and (held := self.held(path, uid, _GONE_SECONDS)):
+            raise TemporaryError(
+                f"{self._label}: {path} is still there after {_GONE_SECONDS} s: {held}; "
+                "look for what must let it go, then try again"
+            )
+
+    def held(self, path: str, uid: str, seconds: float) -> str:
+        """Wait until the object *uid* at *path* is gone; return what holds it when it is still there after that."""
+        deadline = time.monotonic() + seconds
+        while (left := self.get(path)) is not None and (not uid or left["metadata"].get("uid") == uid):
             if is_empty_namespace(left):
                 log.warning("%s: %s is empty and goes when all APIs of the cluster answer: %s", self._label, path,
                             _held_by(left))  # fmt: skip
-                return
+                break
             if time.monotonic() > deadline:
-                raise TemporaryError(
-                    f"{self._label}: {path} is still there after {_GONE_SECONDS} s: {_held_by(left)}; "
-                    "look for what must let it go, then try again"
-                )
+                return _held_by(left)
             time.sleep(0.5)
+        return ""
 
     def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, form: str = ""
@@ -140,17 +165,29 @@ class Cluster:
         :raises TemporaryError: the server cannot be reached, throttles, fails, or the answer is not Kubernetes'
         :raises PermanentError: it refuses for good
         """
+        try:
+            return self._answer(method, path, query, body, form)
+        except refusals.Unauthenticated:
+            # a token or certificate may have been renewed, in its file or by its plugin, while a long restore goes on
+            self._api = open_client(self._connection, self._label)
+            return self._answer(method, path, query, body, form)
+
+    def _answer(self, method: str, path: str, query: Mapping[str, str] | None, body: Any, form: str) -> dict[str, Any]:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError, LocationValueError
 
         what = f"{self._label}: Kubernetes (connection {self._connection}) {method} {path}"
         headers = {"Accept": "application/json", "Content-Type": form or "application/json"}
         try:
-            answer = self._api.call_api(
+            answer, _, headers_back = self._api.call_api(
                 path, method, query_params=list((query or {}).items()), header_params=headers, body=body,
                 response_types_map=dict.fromkeys((200, 201, 202), "object"), auth_settings=["BearerToken"],
-                _return_http_data_only=True, _request_timeout=(10, 60),
+                _request_timeout=(10, 60),
             )  # fmt: skip
+        except RecursionError as error:
+            raise PermanentError(
+                f"{what}: an object is nested too deeply to be read; leave its resource out with 'exclude'"
+            ) from error
         except ApiException as error:
             if not error.status:
                 raise refusals.unreachable(what, error) from error
@@ -162,9 +199,18 @@ class Cluster:
             ) from error
         except HTTPError as error:
             raise refusals.unreachable(what, error) from error
+        self.answered_at = _clock(headers_back) or self.answered_at
         if not isinstance(answer, dict):
             raise TemporaryError(f"{what}: the answer is not an object of Kubernetes; check what stands in front of it")
         return answer
+
+
+def _clock(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        # a proxy may have added a second one behind it
+        return parsedate_to_datetime(",".join(str(headers.get("Date", "")).split(",")[:2])).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _query(dry_run: bool) -> dict[str, str]:

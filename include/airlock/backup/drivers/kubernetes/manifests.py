@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
@@ -29,6 +30,8 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _NAMED = 50
+_ASKED_AT = "asked_at"
+_EVER = datetime.min.replace(tzinfo=UTC)
 _NAMESPACE_KEY = f"{NAMESPACE.name}/{cleaning.HERE}"
 _PODS = ApiResource("v1", "pods", "Pod")
 
@@ -49,10 +52,12 @@ class ManifestsOptions(DriverOptions):
 
 
 class Content(NamedTuple):
-    """What is in a namespace: documents to take, and what is left out, by reason."""
+    """What is in a namespace: documents to take, what is left out, by reason, and when the server was asked, by its
+    own clock."""
 
     documents: dict[str, dict[str, Any]]
     left_out: dict[str, list[str]]
+    asked_at: datetime
 
 
 class ManifestsDriver(SecretDocumentDriver):
@@ -64,7 +69,7 @@ class ManifestsDriver(SecretDocumentDriver):
     capabilities: ClassVar[Capabilities] = Capabilities(
         consistent="each list at the moment it is read. A restore test creates only what nothing acts on, and tries "
         "all else by a server-side dry run",
-        leaves_out=("what is in volumes", "bare pods, tokens of the cluster and finished Jobs"),
+        leaves_out=("what is in volumes", "bare pods, tokens of the cluster, finished Jobs and what else runs once"),
     )
 
     # --- looking and taking -------------------------------------------------------------------------------------------
@@ -92,22 +97,30 @@ class ManifestsDriver(SecretDocumentDriver):
                 content.left_out.setdefault(taken.POD, []).append(f"pods/{pod['metadata']['name']}")
         for reason, names in sorted(content.left_out.items()):
             log.warning("%s: not in the backup, %s: %s", self.label, reason, _some(names))
-        facts = self._written(write, content.documents)
+        facts = {**self._written(write, content.documents), _ASKED_AT: content.asked_at.isoformat()}
         left_out = [f"{reason}: {_some(names)}" for reason, names in sorted(content.left_out.items())]
         return {**facts, **({"left_out": left_out} if left_out else {})}
 
     # --- restoring ----------------------------------------------------------------------------------------------------
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
+        self._load(documents, place, _EVER)
+
+    def load_point(self, point: RecoveryPoint, documents: Mapping[str, Any], place: Place) -> None:
+        self._load(documents, place, _asked_at(point))
+
+    def _load(self, documents: Mapping[str, Any], place: Place, since: datetime) -> None:
         cluster = self._cluster()
         with self._all_missing_rights(cluster):
             resources = self._served(cluster).of_documents(documents, self.label)
             if place.origin:
-                self._bring_back(cluster, documents, resources)
+                self._bring_back(cluster, documents, resources, since)
             else:
                 self._scratch(cluster, place).restore(documents, resources)
 
-    def _bring_back(self, cluster: Cluster, documents: Mapping[str, Any], resources: Mapping[str, ApiResource]) -> None:
+    def _bring_back(
+        self, cluster: Cluster, documents: Mapping[str, Any], resources: Mapping[str, ApiResource], since: datetime
+    ) -> None:
         namespace = self.options.namespace
         path = NAMESPACE.path(namespace)
         live = cluster.get(path)
@@ -118,14 +131,14 @@ class ManifestsDriver(SecretDocumentDriver):
             cluster.create("/api/v1/namespaces", cleaning.sent_home(documents.get(_NAMESPACE_KEY, bare), namespace))
             log.info("%s: namespace %s was gone and is made again", self.label, namespace)
         served = self._served(cluster)
-        held = self._content(cluster, sameness.versions(documents)).documents
+        held = self._content(cluster, documents).documents
         every = {**{key: by_name(served.resources())[key.partition("/")[0]] for key in held if key != _NAMESPACE_KEY},
                  **resources}  # fmt: skip
         changed = {
             key: document for key, document in documents.items() if not sameness.is_back(document, held.get(key))
         }
         extra = {key: document for key, document in held.items() if key not in documents and key != _NAMESPACE_KEY}
-        way = WayBack(cluster, namespace, self.label, every)
+        way = WayBack(cluster, namespace, self.label, every, since)
         way.run(changed, extra)
         log.info("%s: %d of %d object(s) restored in namespace %s, %d step(s) done", self.label, len(changed),
                  len(documents), namespace, len(way.done))  # fmt: skip
@@ -134,11 +147,12 @@ class ManifestsDriver(SecretDocumentDriver):
         documents, cluster = self.stored_documents(point), self._cluster()
         with self._all_missing_rights(cluster):
             if place.origin:
-                found = self._content(cluster, sameness.versions(documents), finished=True).documents
+                found = self._content(cluster, documents, finished=True).documents
             else:
                 resources = self._served(cluster).of_documents(documents, self.label)
                 found = self._scratch(cluster, place).found(documents, resources)
-        added = {key for key, document in found.items() if key not in documents and not sameness.stays(document)}
+        since = _asked_at(point)
+        added = {key for key, document in found.items() if key not in documents and not sameness.stays(document, since)}
         if place.origin and _NAMESPACE_KEY not in documents:
             added.discard(_NAMESPACE_KEY)
         recorded: Mapping[str, str] = point.facts["documents"]
@@ -180,7 +194,8 @@ class ManifestsDriver(SecretDocumentDriver):
         return Cluster(self.options.connection, self.label)
 
     def _scratch(self, cluster: Cluster, place: Place) -> Scratch:
-        return Scratch(cluster, self._scratch_namespace(place), self.label, self.options.harmless)
+        names = (self._scratch_namespace(place), self.options.namespace)
+        return Scratch(cluster, names, self.label, self.options.harmless)
 
     def _scratch_namespace(self, place: Place) -> str:
         if not place.name:
@@ -208,20 +223,23 @@ class ManifestsDriver(SecretDocumentDriver):
         return [found for found in served.resources() if taken.is_asked_for(found, self.options.exclude)]
 
     def _content(
-        self, cluster: Cluster, versions: Mapping[str, str] | None = None, *, finished: bool = False
+        self, cluster: Cluster, recorded: Mapping[str, Any] | None = None, *, finished: bool = False
     ) -> Content:
-        """Read the origin, each resource in the version of *versions* where the cluster serves it; when *finished*
-        is set, also the Jobs that have run to their end."""
-        namespace, content = self.options.namespace, Content({}, {})
+        """Read the origin. What is *recorded* is read in its own version where the cluster serves it, and also when
+        somebody owns it by now; when *finished* is set, also what has run to its end."""
+        recorded = recorded or {}
+        namespace, versions = self.options.namespace, sameness.versions(recorded)
         itself = cluster.get(NAMESPACE.path(namespace))
+        content = Content({}, {}, cluster.answered_at)
         if itself is None:
             return content
         served, items = self._served(cluster), {}
         for resource in self._listed(served):
             if resource.plural == _PODS.plural and not resource.group:
                 continue
-            exact = served.in_version(resource.name, (versions or {}).get(resource.name, ""))
-            items[resource.name] = cluster.list(exact or resource, namespace, self.options.label_selector)
+            exact = served.in_version(resource.name, versions.get(resource.name, ""))
+            read = exact or cluster.as_stored(resource, served)
+            items[resource.name] = cluster.list(read, namespace, self.options.label_selector)
         services = {item["metadata"]["name"]: item for item in items.get("services", ())}
         scaled = taken.autoscaled(item for listing in items.values() for item in listing)
         if not self.options.label_selector and NAMESPACE.plural not in self.options.exclude:
@@ -230,13 +248,15 @@ class ManifestsDriver(SecretDocumentDriver):
         for name, listing in items.items():
             for live in listing:
                 key = f"{name}/{live['metadata']['name']}"
-                if taken.derived(live, services):
+                if key not in recorded and taken.derived(live, services):
                     continue
-                if (why := taken.left_out(live)) and not (finished and why == taken.FINISHED):
+                why = taken.left_out(live)
+                ended = why in (taken.FINISHED, taken.RAN)
+                if why and not (finished and ended) and not (key in recorded and why == taken.OWNED):
                     content.left_out.setdefault(why, []).append(key)
                     continue
                 content.documents[key] = cleaning.clean(live, namespace, autoscaled=taken.is_autoscaled(live, scaled))
-                if why:
+                if ended:
                     content.documents[key][sameness.FINISHED] = True
         log.info("%s: %d object(s) read in namespace %s", self.label, len(content.documents), namespace)
         return content
@@ -258,6 +278,12 @@ class ManifestsDriver(SecretDocumentDriver):
             if not lacking:
                 raise
             raise AccessRefused(f"{error}. All rights that are missing: {lacking}") from error
+
+
+def _asked_at(point: RecoveryPoint) -> datetime:
+    """Return when the origin was read, by the clock of its server."""
+    told = point.facts.get(_ASKED_AT)
+    return datetime.fromisoformat(told) if isinstance(told, str) else point.taken_at
 
 
 def _some(names: list[str]) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from airlock.backup.drivers.kubernetes.cleaning import ORIGIN
-from airlock.backup.drivers.kubernetes.resources import group_of, is_kind
+from airlock.backup.drivers.kubernetes.resources import group_of, is_custom, is_kind
 
 REMOVE, PUT = "remove", "put"
 _FIRST = ("namespaces", "serviceaccounts", "roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
           "secrets", "configmaps", "persistentvolumeclaims", "services")  # fmt: skip
-_KUBERNETES_OWN = ("", "apps", "batch", "autoscaling", "policy")
 Document = Mapping[str, Any]
 
 
@@ -63,18 +63,25 @@ def _rank(key: str) -> int:
     return _FIRST.index(sort) if sort in _FIRST else len(_FIRST)
 
 
-def why_kept(document: Document) -> str:
-    """Return why an object that was added after the backup is never removed; empty when it may be."""
+def why_kept(document: Document, since: datetime) -> str:
+    """Return why an object that the backup of the moment *since* does not hold is never removed; empty when it may
+    be."""
+    created = (document.get(ORIGIN) or {}).get("created")
+    if created and datetime.fromisoformat(created) < since:
+        return "was there before the backup, which does not hold it, and is left alone"
+    why = _why_dear(document)
+    return f"was added after the backup and is left alone: {why}" if why else ""
+
+
+def _why_dear(document: Document) -> str:
     if is_kind(document, "", "PersistentVolumeClaim"):
         return "its volume would go with it"
     policy = (document.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
     if is_kind(document, "apps", "StatefulSet") and policy.get("whenDeleted") == "Delete":
         return "its claims, and with them volumes, would go with it"
-    group = group_of(str(document.get("apiVersion", "")))
-    if group == "snapshot.storage.k8s.io":
+    if group_of(str(document.get("apiVersion", ""))) == "snapshot.storage.k8s.io":
         return "its snapshot would go with it"
-    custom = group not in _KUBERNETES_OWN and not group.endswith(".k8s.io")
-    if custom and (document.get(ORIGIN) or {}).get("finalizers"):
+    if is_custom(document) and (document.get(ORIGIN) or {}).get("finalizers"):
         return "its controller acts on the world when it goes (it has a finalizer); remove it by hand"
     return ""
 

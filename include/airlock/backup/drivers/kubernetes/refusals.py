@@ -34,6 +34,9 @@ _FULL_SENTENCE = re.compile(
 )
 
 
+_DENIED = re.compile(r"admission webhook .* denied the request|AdmissionPolicy .* denied request")
+
+
 class Absent(PermanentError):
     """Nothing is at this address."""
 
@@ -58,6 +61,14 @@ class Unanswered(TemporaryError):
     """No answer came: the server is not there, or not now."""
 
 
+class Unauthenticated(AccessRefused):
+    """The server does not know who asks: credentials are wrong or have expired."""
+
+
+class Denied(PermanentError):
+    """An admission webhook or policy says no."""
+
+
 class OverQuota(PermanentError):
     """A quota of the namespace leaves no room."""
 
@@ -70,10 +81,12 @@ def refused(what: str, status: int, phrase: str, body: Any, sent: Any = None) ->
     if status == 400 and "HTTP request to an HTTPS server" in _text(body):
         return PermanentError(f"{what}: the server speaks https only; write https:// in the connection's kube config")
     if status == 401:
-        return AccessRefused(
+        return Unauthenticated(
             f"{reason}: the API server does not accept these credentials: they are wrong or have expired; "
             "renew the token or certificate of the connection, then try again"
         )
+    if 400 <= status < 500 and _DENIED.search(said):
+        return Denied(reason)
     if status == 403:
         return _forbidden(what, reason, answer, said)
     if status == 404:

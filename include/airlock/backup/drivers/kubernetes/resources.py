@@ -13,6 +13,13 @@ from urllib.parse import quote
 from airlock.errors import PermanentError
 
 _VERBS = {"list", "get", "create", "update", "delete"}
+_OWN_GROUPS = frozenset({
+    "", "admissionregistration.k8s.io", "apps", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+    "batch", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "extensions",
+    "flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io", "policy", "rbac.authorization.k8s.io",
+    "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
+})  # fmt: skip
+"""The groups that every API server serves by itself; all others are defined by somebody."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,11 @@ def is_kind(document: Mapping[str, Any], group: str, *kinds: str) -> bool:
     return document.get("kind") in kinds and group_of(str(document.get("apiVersion", ""))) == group
 
 
+def is_custom(document: Mapping[str, Any]) -> bool:
+    """Return whether *document* is of a kind that is not Kubernetes' own."""
+    return group_of(str(document.get("apiVersion", ""))) not in _OWN_GROUPS
+
+
 def versions_of(group: Mapping[str, Any]) -> list[str]:
     """Return the versions of a *group* of ``/apis``, the preferred one first."""
     preferred = group["preferredVersion"]["groupVersion"]
@@ -87,6 +99,10 @@ class Served:
             for resource in listed:
                 found.setdefault(resource.name, resource)
         return list(found.values())
+
+    def versions_of(self, name: str) -> list[str]:
+        """Return the versions that serve the resource *name*, the preferred one first."""
+        return [version for version, found in self.by_version.items() if any(one.name == name for one in found)]
 
     def in_version(self, name: str, api_version: str) -> ApiResource | None:
         """Return the resource *name* in just this version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from airlock.backup.drivers.kubernetes import cleaning, ordering
@@ -26,15 +27,15 @@ def is_back(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool
     ) <= set(theirs.get("finalizers") or ())
 
 
-def stays(document: Mapping[str, Any]) -> bool:
-    """Return whether an addition to the origin may stay there: it is never removed."""
-    return bool(ordering.why_kept(document) or document.get(FINISHED))
+def stays(document: Mapping[str, Any], since: datetime) -> bool:
+    """Return whether what the backup of *since* does not hold may stay at the origin: it is never removed."""
+    return bool(ordering.why_kept(document, since) or document.get(FINISHED))
 
 
 def may_differ(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Return why *found* is right although it is not what was recorded; empty when it is not right."""
     if found.get(FINISHED):
-        return "the Job has finished since"
+        return "it has run to its end since"
     grown = ordering.not_shrunk(document, found)
     if grown is not document and cleaning.comparable(grown) == cleaning.comparable(found):
         return "it has more replicas since, and would delete the claims of those that go"

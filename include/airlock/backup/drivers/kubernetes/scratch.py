@@ -12,17 +12,18 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from airlock.backup.drivers.kubernetes import cleaning, writing
+from airlock.backup.drivers.kubernetes import cleaning, refusals, writing
 from airlock.backup.drivers.kubernetes.cluster import Cluster
 from airlock.backup.drivers.kubernetes.resources import ApiResource
 from airlock.errors import PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 HARMLESS = frozenset({
-    "configmaps", "secrets", "serviceaccounts", "podtemplates", "roles.rbac.authorization.k8s.io",
-    "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy",
+    "configmaps", "secrets", "podtemplates", "roles.rbac.authorization.k8s.io",
 })  # fmt: skip
-"""No RoleBinding is among them: people would get rights in a namespace without the origin's quotas and pod security."""
+"""No RoleBinding is among them: people would get rights in a namespace without the origin's quotas and pod security. No
+ServiceAccount: older clusters and platforms issue credentials for each. No NetworkPolicy and no PodDisruptionBudget:
+networks and alerts follow them."""
 _CREATED = "airlock.backup/restored"
 _QUOTA_SECONDS = 180
 _NO_PODS = ApiResource("v1", "resourcequotas", "ResourceQuota")
@@ -30,10 +31,12 @@ Documents = Mapping[str, Mapping[str, Any]]
 
 
 class Scratch:
-    """One scratch namespace. *named* are resources that the service file names as harmless beside the known ones."""
+    """One scratch namespace, by its name and its origin's. *named* are resources that the service file names as
+    harmless beside the known ones."""
 
-    def __init__(self, cluster: Cluster, namespace: str, label: str, named: Collection[str] = ()) -> None:
-        self._cluster, self._namespace, self._label = cluster, namespace, label
+    def __init__(self, cluster: Cluster, names: tuple[str, str], label: str, named: Collection[str] = ()) -> None:
+        self._cluster, self._label = cluster, label
+        self._namespace, self._origin = names
         self._named = frozenset(named)
 
     def restore(self, documents: Documents, resources: Mapping[str, ApiResource]) -> None:
@@ -93,11 +96,31 @@ class Scratch:
         return sent
 
     def _tried(self, resource: ApiResource, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *document* as the server would keep it."""
-        sent = cleaning.sent(document, self._namespace)
-        answer = writing.put(self._cluster, resource, self._namespace, sent, dry_run=True)
+        """Return *document* as the server would keep it: in the scratch namespace or, where admission refuses or
+        changes it there, where it belongs. Webhooks and policies go by a namespace's labels, and some allow a host
+        or an address only once in a cluster."""
+        wanted = cleaning.comparable(document)
+        try:
+            found = self._tried_in(self._namespace, resource, document)
+        except refusals.Denied as error:
+            log.info("%s: refused in a scratch namespace, tried where it belongs: %s", self._label, error)
+            try:
+                return self._tried_in(self._origin, resource, document)
+            except PermanentError:
+                raise error from None
+        if found == wanted:
+            return found
+        try:
+            at_home = self._tried_in(self._origin, resource, document)
+        except PermanentError:
+            return found
+        return at_home if at_home == wanted else found
+
+    def _tried_in(self, namespace: str, resource: ApiResource, document: Mapping[str, Any]) -> dict[str, Any]:
+        sent = cleaning.sent(document, namespace)
+        answer = writing.put(self._cluster, resource, namespace, sent, dry_run=True)
         scaled = "replicas" in (document.get(cleaning.ORIGIN) or {})
-        return cleaning.comparable(cleaning.clean(answer, self._namespace, autoscaled=scaled))
+        return cleaning.comparable(cleaning.clean(answer, namespace, autoscaled=scaled))
 
     def _created(self, resources: Collection[ApiResource]) -> dict[str, dict[str, Any]]:
         found = {}

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airlock.backup.drivers.kubernetes.cleaning import SCALED
-from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
+from airlock.backup.drivers.kubernetes.resources import ApiResource, group_of, is_custom, is_kind
 
 VIRTUAL_GROUPS = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io", "extensions"})
 """Groups that keep nothing (or the same as another group): they are not even asked for."""
@@ -28,7 +27,22 @@ _LEADER = "control-plane.alpha.kubernetes.io/leader"
 POD = "a pod that nothing would start again"
 TOKEN = "a token that the cluster issues"  # noqa: S105 - words for people
 FINISHED = "a finished Job: made again it would run again"
+RAN = "runs once: made again it would run again"
 GOING = "is being deleted"
+_RUN_ONCE: Mapping[str, tuple[str, ...]] = {
+    "argoproj.io": ("Workflow", "AnalysisRun", "Experiment"), "batch.volcano.sh": ("Job",),
+    "tekton.dev": ("PipelineRun", "TaskRun", "CustomRun", "Run"), "sparkoperator.k8s.io": ("SparkApplication",),
+    "kubeflow.org": ("TFJob", "PyTorchJob", "MPIJob", "XGBoostJob", "PaddleJob", "JAXJob"), "ray.io": ("RayJob",),
+    "trainer.kubeflow.org": ("TrainJob",), "kubevirt.io": ("VirtualMachineInstanceMigration",),
+    "velero.io": ("Backup", "Restore", "DeleteBackupRequest", "DownloadRequest", "PodVolumeBackup",
+                  "PodVolumeRestore", "ServerStatusRequest", "DataUpload", "DataDownload"),
+    "stash.appscode.com": ("BackupSession", "RestoreSession", "BackupBatchSession", "Recovery"),
+    "core.kubestash.com": ("BackupSession", "RestoreSession"), "k8up.io": ("Backup", "Restore", "Archive", "Check"),
+    "postgresql.cnpg.io": ("Backup",), "k6.io": ("TestRun", "K6"), "kyverno.io": ("UpdateRequest",),
+}  # fmt: skip
+"""Custom kinds that act once, when they are made, by group."""
+_ENDS = ("completionTime", "completionTimestamp", "completedAt", "finishedAt", "finishTime", "endTime", "stoppedAt",
+         "terminationTime")  # fmt: skip
 OWNED = "belongs to another object and goes with it"
 
 
@@ -71,32 +85,45 @@ def left_out(live: Mapping[str, Any]) -> str:
         return POD
     if live["metadata"].get("ownerReferences"):
         return OWNED
-    if is_kind(live, "", "Secret") and live.get("type") in (
-        "kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token",
-    ):  # fmt: skip
+    if _is_token(live):
         return TOKEN
-    return FINISHED if is_finished(live) else ""
+    if live["kind"] in _RUN_ONCE.get(group_of(live["apiVersion"]), ()):
+        return RAN
+    if is_finished(live):
+        return RAN if is_custom(live) else FINISHED
+    return ""
 
 
 def is_finished(live: Mapping[str, Any]) -> bool:
-    """Return whether *live* is a Job that has run to its end, well or not."""
-    conditions = (live.get("status") or {}).get("conditions") or ()
+    """Return whether *live* is a Job, or a custom object, that has run to its end, well or not."""
+    status = live.get("status")
+    if is_custom(live):
+        return isinstance(status, Mapping) and any(status.get(name) for name in _ENDS)
+    conditions = (status or {}).get("conditions") or ()
     return is_kind(live, "batch", "Job") and any(
         found.get("type") in ("Complete", "Failed") and found.get("status") == "True" for found in conditions
     )
 
 
-def autoscaled(objects: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Return kind and name of every workload in *objects* whose replicas an autoscaler decides on."""
+def _is_token(live: Mapping[str, Any]) -> bool:
+    if not is_kind(live, "", "Secret"):
+        return False
+    if live.get("type") == "kubernetes.io/dockercfg":  # OpenShift issues one for each service account
+        return "kubernetes.io/service-account.name" in (live["metadata"].get("annotations") or {})
+    return live.get("type") in ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token")
+
+
+def autoscaled(objects: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+    """Return group, kind and name of everything in *objects* whose replicas an autoscaler decides on."""
     found = set()
     for live in objects:
         if is_kind(live, "autoscaling", "HorizontalPodAutoscaler") or is_kind(live, "keda.sh", "ScaledObject"):
             target = (live.get("spec") or {}).get("scaleTargetRef") or {}
-            found.add((str(target.get("kind") or "Deployment"), str(target.get("name") or "")))
+            group = group_of(str(target.get("apiVersion") or "apps/v1"))
+            found.add((group, str(target.get("kind") or "Deployment"), str(target.get("name") or "")))
     return found
 
 
-def is_autoscaled(document: Mapping[str, Any], scaled: set[tuple[str, str]]) -> bool:
+def is_autoscaled(document: Mapping[str, Any], scaled: set[tuple[str, str, str]]) -> bool:
     """Return whether *document* is one of the *scaled*."""
-    known = any(is_kind(document, group, *kinds) for group, kinds in SCALED)
-    return known and (document["kind"], document["metadata"]["name"]) in scaled
+    return (group_of(str(document["apiVersion"])), document["kind"], document["metadata"]["name"]) in scaled

@@ -6,12 +6,14 @@ rules of Kubernetes' own kinds; of custom ones only that their controllers act w
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from airlock.backup.drivers.kubernetes import cleaning, ordering, refusals, taken, writing
+from airlock.backup.drivers.kubernetes import cleaning, ordering, refusals, remaking, taken, writing
 from airlock.backup.drivers.kubernetes.cluster import Cluster
 from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
 from airlock.errors import AccessRefused, AirlockError, PermanentError, TemporaryError
@@ -20,26 +22,24 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 _TRIAL = "airlock-trial"
 _ROOM_SECONDS = 60
-# kinds that may be deleted and made again: nothing outside the cluster and no data hangs on them
-_REMADE: Mapping[str, tuple[str, ...]] = {
-    "": ("Service", "Secret", "ConfigMap", "ReplicationController", "Endpoints", "PodTemplate"),
-    "apps": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
-    "rbac.authorization.k8s.io": ("RoleBinding",), "discovery.k8s.io": ("EndpointSlice",),
-    "networking.k8s.io": ("NetworkPolicy",), "policy": ("PodDisruptionBudget",),
-    "resource.k8s.io": ("ResourceClaimTemplate",),
-}  # fmt: skip
+_GOING_SECONDS = 60
 _ADDRESS_TAKEN = ("already allocated", "is not in the valid range")
 _ADDRESSES = {"nodePort": ("nodePorts",), "healthCheckNodePort": ("healthCheckNodePort",),
               "clusterIP": ("clusterIP", "clusterIPs")}  # fmt: skip
 
 
 class WayBack:
-    """One restore into *namespace*. *resources* has the resource of every document's key."""
+    """One restore into *namespace* of what was there at the moment *since*, by the server's clock. *resources* has the
+    resource of every document's key."""
 
-    def __init__(self, cluster: Cluster, namespace: str, label: str, resources: Mapping[str, ApiResource]) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, label: str, resources: Mapping[str, ApiResource], since: datetime
+    ) -> None:
+        self._since = since
         self._cluster, self._namespace, self._label, self._resources = cluster, namespace, label, resources
         self.notes: dict[str, str] = {}
         self.done: list[str] = []
+        self._going: dict[str, str] = {}
         self._makes_room = False
 
     def run(self, changed: Mapping[str, Document], extra: Mapping[str, Document]) -> None:
@@ -47,6 +47,7 @@ class WayBack:
 
         :raises PermanentError: something stands in the way, and nothing was changed; or it stopped half way, and what
             was done is named
+        :raises TemporaryError: all was done but for what is being deleted, and does not go
         """
         removed = {key: document for key, document in extra.items() if not self._kept(key, document)}
         live = {key: self._live(key) for key in changed}
@@ -61,9 +62,16 @@ class WayBack:
                     self._put_where_room_is(key, changed[key], wait=bool(self.done))
             except AirlockError as error:
                 raise self._half_way(error, steps[number:]) from error
-            self.done.append(f"{key} {'removed' if act == ordering.REMOVE else 'restored'}")
+            if key not in self._going:
+                self.done.append(f"{key} {'removed' if act == ordering.REMOVE else 'restored'}")
         for note in self.notes.values():
             log.warning("%s: %s", self._label, note)
+        if self._going:
+            stuck = "; ".join(f"{key} is being deleted and does not go: {held}" for key, held in self._going.items())
+            raise TemporaryError(
+                f"{self._label}: namespace {self._namespace} is restored but for {len(self._going)} object(s): "
+                f"{stuck}; look for what must let go, then restore again"
+            )
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -74,10 +82,10 @@ class WayBack:
         return self._cluster.get(self._path(key))
 
     def _kept(self, key: str, document: Document) -> bool:
-        """Return whether something that was added after the backup stays, because data goes when it goes."""
-        why = ordering.why_kept(document)
+        """Return whether what the backup does not hold stays: it was there before, or data goes when it goes."""
+        why = ordering.why_kept(document, self._since)
         if why:
-            self.notes[key] = f"{key} was added after the backup and is left alone: {why}"
+            self.notes[key] = f"{key} {why}"
         return bool(why)
 
     def _try(self, steps: list[tuple[str, str]], changed: Mapping[str, Document]) -> None:
@@ -123,8 +131,17 @@ class WayBack:
 
     def _put_once(self, key: str, document: Document, *, dry_run: bool) -> None:
         live = self._live(key)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            if dry_run:
+                self._try_under_another_name(key, document)
+                return
+            held = self._cluster.held(self._path(key), live["metadata"]["uid"], _GOING_SECONDS)
+            if held:
+                self._going[key] = held
+                return
+            live = self._live(key)
         if live is None:
-            self._make(key, _to_be_made(document), dry_run=dry_run)
+            self._make(key, document, dry_run=dry_run)
         elif taken.is_finished(live):
             self.notes[key] = f"{key} has finished since the backup and is left as it is"
             return
@@ -137,7 +154,7 @@ class WayBack:
             except refusals.Invalid as error:
                 if self._is_left(key, document, error):
                     return
-                if not _may_be_remade(document, live):
+                if not remaking.may_be_remade(document, live):
                     raise
                 self._remake(key, document, live, dry_run=dry_run)
         if not dry_run:
@@ -145,12 +162,12 @@ class WayBack:
 
     def _replace(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
         if is_kind(document, "", "Service"):
-            if _is_headless(document) != _is_headless(live) and "ExternalName" not in (
+            if remaking.is_headless(document) != remaking.is_headless(live) and "ExternalName" not in (
                 document["spec"].get("type"), live["spec"].get("type"),
             ):  # fmt: skip
                 # a server takes this change in silence and does not make it
                 raise refusals.Invalid(f"{self._label}: {key}: a Service cannot become headless, or cease to be")
-            fixed = ("clusterIP", "clusterIPs") if not _may_be_remade(document, live) else ()
+            fixed = ("clusterIP", "clusterIPs") if not remaking.may_be_remade(document, live) else ()
             self._asking(key, document, lambda sent: writing.replace(
                 self._cluster, self._resources[key], self._namespace, sent, live, dry_run=dry_run), fixed)  # fmt: skip
             return
@@ -162,6 +179,8 @@ class WayBack:
         writing.replace(self._cluster, self._resources[key], self._namespace, sent, live, dry_run=dry_run)
 
     def _make(self, key: str, document: Document, *, dry_run: bool) -> None:
+        if is_kind(document, "batch", "Job"):
+            document = self._kept_from_running(key, document)
         if is_kind(document, "batch", "Job") and cleaning.SUSPENDED in document["metadata"].get("annotations", {}):
             self.notes[key] = f"{key} was gone and is made again suspended: it would run again; resume it by hand"
         if is_kind(document, "", "PersistentVolumeClaim"):
@@ -190,9 +209,7 @@ class WayBack:
     def _remake(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
         """Delete the live object and make it anew: something in it cannot be changed."""
         if dry_run:
-            trial = cleaning.sent(document, self._namespace)
-            trial["metadata"]["name"] = _TRIAL
-            writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
+            self._try_under_another_name(key, document)
             self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=True)
             return
         # the pods and claims of a StatefulSet stay and are adopted by the new one
@@ -201,6 +218,21 @@ class WayBack:
         self.done.append(f"{key} removed to be made anew")
         self.notes[key] = f"{key} is made anew, because a field of it cannot be changed"
         self._make(key, document, dry_run=False)
+
+    def _try_under_another_name(self, key: str, document: Document) -> None:
+        trial = cleaning.sent(document, self._namespace)
+        trial["metadata"]["name"] = _TRIAL
+        writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
+
+    def _kept_from_running(self, key: str, document: Document) -> Document:
+        """Return the Job *document* as it is made anew: it does not run."""
+        if document["spec"].get("suspend"):
+            return document
+        suspended = _with(document, suspend=True)
+        trial = cleaning.sent(suspended, self._namespace)
+        answer = writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
+        # a server that is older than 'suspend' drops it without a word
+        return suspended if answer["spec"].get("suspend") else _with(document, parallelism=0)
 
     def _is_left(self, key: str, document: Document, error: PermanentError) -> bool:
         """Return whether this object stays as it is: making it anew would lose data, or run something again."""
@@ -241,26 +273,9 @@ class WayBack:
         )
 
 
-def _to_be_made(document: Document) -> Document:
-    """Return *document* as it is made anew: a Job that would run is suspended."""
-    if not is_kind(document, "batch", "Job") or document["spec"].get("suspend"):
-        return document
+def _with(document: Document, **fields: Any) -> Document:
+    """Return the Job *document* with *fields* of its specification, and what they were in an annotation."""
     annotations = document["metadata"].get("annotations") or {}
-    before = "null" if "suspend" not in document["spec"] else "false"
-    metadata = {**document["metadata"], "annotations": {**annotations, cleaning.SUSPENDED: before}}
-    return {**document, "metadata": metadata, "spec": {**document["spec"], "suspend": True}}
-
-
-def _may_be_remade(document: Document, live: Document) -> bool:
-    if not any(is_kind(document, group, *kinds) for group, kinds in _REMADE.items()):
-        return False
-    if is_kind(document, "", "Service"):
-        # the cloud's load balancer, and its address, would go with the Service
-        return "LoadBalancer" not in (document["spec"].get("type"), live["spec"].get("type"))
-    if is_kind(document, "apps", "StatefulSet"):
-        return bool(document["spec"].get("selector") == (live.get("spec") or {}).get("selector"))
-    return True
-
-
-def _is_headless(service: Document) -> bool:
-    return bool(service["spec"].get("clusterIP") == "None")
+    before = {name: document["spec"].get(name) for name in fields}
+    metadata = {**document["metadata"], "annotations": {**annotations, cleaning.SUSPENDED: json.dumps(before)}}
+    return {**document, "metadata": metadata, "spec": {**document["spec"], **fields}}
