@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+import base64
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.security.tls_certificate import TlsCertificateDriver
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
 from tests.contracts.driver_forms import Damage, Form
 
+SERVER_AUTHENTICATION = bytes.fromhex("300c300a06082b06010505070301")
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -230,3 +233,68 @@ def test_keys_of_every_sort_that_servers_take_are_proven(sort: str, tmp_path: Pa
     driver = driver_for(tmp_path / "tls", make_store(tmp_path))
     proof = prove(driver, take(driver, "t.1"), place)
     assert proof.ok, proof.reason
+
+
+def unusual(sort: str, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return certificates that servers load, and that are not what a library for X.509 expects."""
+    leaf = certificate("shop", key)
+    authority = certificate("authority", AUTHORITY)
+    der = x509.load_pem_x509_certificate(leaf).public_bytes(Encoding.DER)
+
+    def block(sort: bytes, content: bytes) -> bytes:
+        return b"-----BEGIN %s-----\n%s-----END %s-----\n" % (sort, base64.encodebytes(content), sort)
+
+    return {
+        "trusted": lambda: block(b"TRUSTED CERTIFICATE", der + SERVER_AUTHENTICATION) + authority,
+        "X509": lambda: block(b"X509 CERTIFICATE", der) + authority,
+        # such a string is latin-1 to those who wrote it, and has no characters for others
+        "a name in T61": lambda: block(b"CERTIFICATE", der.replace(b"\x0c\x04shop", b"\x14\x04sh\xfcp")),
+        "an issuer of a version to come": lambda: leaf + block(
+            b"CERTIFICATE",
+            x509.load_pem_x509_certificate(authority).public_bytes(Encoding.DER)
+            .replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"),
+        ),
+        "signed by DSA": lambda: signed_by(dsa.generate_private_key(2048), key),
+    }[sort]()  # fmt: skip
+
+
+def signed_by(issuer: dsa.DSAPrivateKey, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a certificate of *key* and one of its *issuer*."""
+    start = datetime.now(UTC) - timedelta(days=1)
+
+    def made(subject: str, whose: object) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("root"))
+        builder = builder.public_key(whose.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(start).not_valid_after(start + timedelta(days=9))
+        return builder.sign(issuer, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    return made("shop", key) + made("root", issuer)
+
+
+@pytest.mark.parametrize(
+    "sort", ["trusted", "X509", "a name in T61", "an issuer of a version to come", "signed by DSA"]
+)
+def test_what_servers_load_is_proven_and_comes_back(sort: str, tmp_path: Path, place: Place) -> None:
+    """After reports of cryptography, pyOpenSSL and openssl: strings, versions and blocks that OpenSSL takes."""
+    install(tmp_path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "server.crt").write_bytes(unusual(sort, key))
+    (tmp_path / "server.key").write_bytes(pem(key))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    driver = driver_for(tmp_path, make_store(tmp_path / "store"))
+    point = take(driver, "2026-01-01-0001.shop", poll_seconds=0.01)
+    assert prove(driver, point, place).ok
+    before = (tmp_path / "server.crt").read_bytes()
+    (tmp_path / "server.crt").write_text("")
+    assert restore_origin(driver, point).ok
+    assert (tmp_path / "server.crt").read_bytes() == before
+
+
+def test_a_version_that_nobody_knows_is_refused_in_words(tmp_path: Path) -> None:
+    install(tmp_path)
+    leaf, _ = x509.load_pem_x509_certificates((tmp_path / "server.crt").read_bytes())
+    der = leaf.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03")
+    encoded = base64.encodebytes(der)
+    (tmp_path / "server.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\n" + encoded + b"-----END CERTIFICATE-----\n")
+    with pytest.raises(InvalidInput, match="no readable PEM certificate"):
+        driver_for(tmp_path, make_store(tmp_path / "store")).inspect()
