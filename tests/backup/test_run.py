@@ -162,3 +162,26 @@ def test_skew(driver: Driver) -> None:
     assert found.points == ("p0", "p2.5", "p7")
     with pytest.raises(InvalidInput, match="empty"):
         restore_set([])
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "good"),
+    [
+        ({"any_of": ["a", "b"]}, "b", True),
+        ({"any_of": ["a", "b"]}, "c", False),
+        ({"any_of": []}, None, False),
+        ({"any_of": "ab"}, "a", False),
+        ({"any_of": ["a"], "least": 1}, "a", False),
+        ({"any_of": ["a"]}, {"any_of": ["a"]}, True),
+        ({"holds": ["a"]}, ["b", "a"], True),
+        ({"holds": ["a", "c"]}, ["b", "a"], False),
+        ({"holds": ["a"]}, "a", False),
+        ({"holds": ["a"]}, None, False),
+        ({"least": 1, "most": 3}, 3, True),
+        ({"least": 1, "most": 3}, 4, False),
+        ({"least": 1}, True, False),
+        ({}, {}, True),
+    ],
+)
+def test_what_a_check_found_is_what_it_expected_by_the_values_alone(expected, found, good):
+    assert Check(name="n", expected=expected, found=found, ok=True).fits is good

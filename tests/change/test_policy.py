@@ -76,6 +76,20 @@ def test_the_first_rule_that_fits_decides(cafe, level, kind, category, rule, sea
     assert (terms.rule, terms.policy, terms.evidence) == (rule, "house rules", not seats)
 
 
+def test_what_passes_on_evidence_asks_nobody_unless_its_content_failed_before_or_the_calendar_is_overridden(cafe):
+    low, normal = risk("low"), rfc()
+    assert rules_for(low, normal, cafe) == ()
+    terms = terms_for(low, normal, cafe)
+    assert terms.evidence and terms.escalation == ()
+    failed = low.model_copy(update={"failed_before": True})
+    assert rule_for(failed, normal, cafe).name == "everything else"
+    assert [one.group for one in rules_for(failed, normal, cafe)] == ["board"]
+    assert not terms_for(failed, normal, cafe).evidence
+    for other in (risk("medium"), risk("high")):
+        assert rules_for(other, normal, cafe) != ()
+    assert retro_rules_for(low, rfc("emergency"), cafe) == (), "as a normal change it would have asked nobody either"
+
+
 def test_terms_hold_the_escalation_and_the_digest_of_the_whole_policy(cafe, tmp_path):
     terms = terms_for(risk("high"), rfc("emergency"), cafe)
     assert [(one.group, one.quorum) for one in terms.escalation] == [("board", 1)]

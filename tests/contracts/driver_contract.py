@@ -20,7 +20,7 @@ import os
 import pprint
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +34,8 @@ from airlock.backup.driver import Driver, Place
 from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
 from airlock.errors import AirlockError, BackupDamaged, InvalidInput, ProofFailed, TemporaryError
-from airlock.models import RecoveryPoint, Resource, utc_now
-from airlock.recompute.verdicts import fits
+from airlock.models import Check, RecoveryPoint, Resource, utc_now
+from airlock.recompute.verdicts import fits, stated, unlike
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
 from tests.contracts.driver_forms import DAMAGES, FORMS, ActingStore, Damage, Form
@@ -71,6 +71,12 @@ def documents(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], b
         return json.dumps(stored).encode()
 
     return rewrite
+
+
+def recorded_as_they_are(checks: Iterable[Check]) -> None:
+    """Assert that whoever reads the *checks* years later comes to the same verdicts by what stands in them."""
+    kept = [Check.model_validate_json(check.model_dump_json()) for check in checks]
+    assert [check for check in kept if check.ok is not fits(check, utc_now())] == []
 
 
 def digest(value: object) -> str:
@@ -264,7 +270,14 @@ class DriverContract:
         point = self.taken(case)
         first, second = prove(case.driver, point, place), prove(case.driver, point, place)
         assert [check.model_dump() for check in first.checks] == [check.model_dump() for check in second.checks]
-        assert [check.name for check in first.checks if check.ok is not fits(check, utc_now())] == []
+        recorded_as_they_are(first.checks)
+
+    def test_what_a_proof_expects_is_what_its_recovery_point_states(self, case: Case, place: Place) -> None:
+        point = self.taken(case)
+        facts = json.loads(point.model_dump_json())["facts"]
+        proof = json.loads(prove(case.driver, point, place).model_dump_json())
+        assert unlike(facts, proof) == ()
+        assert any(stated(facts, check["name"]) is not None for check in proof["checks"])
 
     def test_a_difference_in_the_scratch_place_is_found(self, case: Case, place: Place) -> None:
         point = self.taken(case)
@@ -441,7 +454,9 @@ class DriverContract:
             proof = restore_origin(case.driver, point)
             assert proof.ok
             assert proof.place == "origin"
-            assert all(check.ok for check in case.driver.prove(point, Place(origin=True)))
+            checks = case.driver.prove(point, Place(origin=True))
+            assert all(check.ok for check in checks)
+            recorded_as_they_are(checks)
             now = look()
             assert now == before, differing(before, now)
         if given.origin is None and case.restored is None:

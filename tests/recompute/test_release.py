@@ -22,8 +22,9 @@ from airlock.evidence.seal import seal
 from airlock.evidence.stored import record_name, stored_bytes
 from airlock.flow.stages import approval, change
 from airlock.models import ArmSample, Vote, utc_now
-from airlock.recompute import canary, history
+from airlock.recompute import canary, history, verdicts
 from airlock.recompute.release import Recomputation, recompute
+from airlock.services import load_file
 from airlock.signing import Signer, generate_pem
 from tests.recompute import flown
 from tests.recompute.flown import BAD, FORM, GOOD, YES
@@ -324,6 +325,65 @@ def test_one_changed_value_in_a_rightly_signed_pack_is_named(flights, flight, ki
     assert not found.ok
     named = {one.decision: one.differences for one in found.differing}
     assert any(field in text for text in named.get(decision, ())), explained(found)
+
+
+POLICY = """\
+name: house
+rules:
+  - {name: on evidence, when: {levels: [low]}, evidence: true}
+  - {name: everything else, seats: {board: 1}}
+"""
+
+
+def test_a_release_that_passes_on_evidence_has_no_votes_and_its_permit_says_so(tmp_path):
+    flight, file = flown.prepared(tmp_path, "{}", (GOOD,) * 12, ()), tmp_path / "services/cafe.yaml"
+    (tmp_path / "house.yaml").write_text(POLICY)
+    text = file.read_text()
+    short = text[text.index("    approvals:"):text.index("    calendar:")]
+    file.write_text(text.replace(short, "    approvals: {policy: ../house.yaml}\n").replace("tier: 2", "tier: 4"))
+    flight.release.environment = load_file(file)[0]
+    harmless = {"impact": "low", "users": "nobody", "tested": "production_like", "done_before": "often",
+                "downtime": "none"}
+    found = recompute(flight.carry_out(FORM | harmless), [SIGNER.public_pem])
+    assert (found.ok, found.outcome) == (True, "promoted"), explained(found)
+    made = [one.decision for one in found.decisions]
+    assert "permit" in made and "approval rules" in made and "who may vote" not in made
+    for altered, decision, field in (
+        (put("plan", "terms", "evidence", value=False), "approval rules", "terms.evidence: false -> true"),
+        (put("basis", "approval_policy", "rules", 0, "evidence", value=False), "approval rules", "no seats"),
+        (put("plan", "risk", "failed_before", value=True), "approval rules", "approvals"),
+    ):
+        forgery = forged(tmp_path, "plan", altered)
+        named = [text for one in forgery.differing if one.decision == decision for text in one.differences]
+        assert any(field in text for text in named), explained(forgery)
+    forgery = forged(tmp_path, "permit", put("plan_digest", value="sha256:" + "1" * 64))
+    assert any(one.decision == "permit" for one in forgery.differing)
+
+
+def test_a_proof_of_something_else_than_its_recovery_point_states_is_named(flights):
+    """All that stands in the proof agrees; what was backed up was something else."""
+    def other(data):
+        for check in data["proof"]["checks"]:
+            if check["name"].startswith("content of"):
+                check["expected"] = check["found"] = "hmac-sha256:0"
+    found = forged(flights["promoted"], "proof", other)
+    (proof,) = (one for one in found.differing)
+    assert proof.decision == "proof configuration.settings"
+    assert "expected: \"hmac-sha256:0\" -> " in proof.differences[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rows", 3), ("public key", "k"), ("names of tables", ["a b", "c"]), ("tables a b", 1), ("tables d", None),
+        ("sequences s", {"least": 1, "most": 4}), ("content of x y", "h"), ("names of files", ["f"]),
+        ("names of rows", None), ("anything", None), ("names of ", None), ("", None),
+    ],
+)  # fmt: skip
+def test_what_a_recovery_point_states_of_a_check(name, told):
+    facts = {"rows": 3, "public_key": "k", "tables": {"c": 2, "a b": 1}, "sequences": {"s": [1, 4]},
+             "documents": {"x y": "h"}, "files": [{"name": "f"}]}
+    assert verdicts.stated(facts, name) == told
 
 
 @pytest.mark.parametrize(

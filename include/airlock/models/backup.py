@@ -11,6 +11,7 @@ from airlock.models.frozen import Frozen, Name
 from airlock.models.terms import Kind
 
 _BOUNDS = {"least", "most"}
+_ANY_OF, _HOLDS = "any_of", "holds"
 
 
 class Resource(Frozen):
@@ -76,7 +77,8 @@ class RecoveryPoint(Frozen):
 
 class Check(Frozen):
     """One comparison of a proof. What was found is what was expected; or, where that is a bound (a mapping with
-    ``least``, ``most`` or both: numbers, or moments in ISO 8601), lies within it."""
+    ``least``, ``most`` or both: numbers, or moments in ISO 8601), lies within it; or is one of several (``any_of``); or
+    holds what it must among other things (``holds``)."""
 
     name: str
     expected: Any
@@ -87,7 +89,14 @@ class Check(Frozen):
     def fits(self) -> bool:
         """Return whether it is so, by the two values alone: ``ok`` must say the same, years later too."""
         bounds = self.expected
-        if not isinstance(bounds, dict) or isinstance(self.found, dict) or not bounds or not bounds.keys() <= _BOUNDS:
+        if not isinstance(bounds, dict) or isinstance(self.found, dict) or not bounds:
+            return bool(self.expected == self.found)
+        (name, wanted), *more = bounds.items()
+        if not more and isinstance(wanted, list) and name in (_ANY_OF, _HOLDS):
+            if name == _ANY_OF:
+                return self.found in wanted
+            return isinstance(self.found, list) and all(one in self.found for one in wanted)
+        if not bounds.keys() <= _BOUNDS:
             return bool(self.expected == self.found)
         found = _measure(self.found)
         least, most = (_measure(bounds.get(name, self.found)) for name in ("least", "most"))

@@ -18,6 +18,7 @@ def decisions(history: History) -> Iterator[Recomputed]:
     for kind, decision, compute in (
         ("retro_request", "who may approve afterwards", _asked), ("retro_vote", "vote counts afterwards", _vote),
         ("retro_vote_refused", "vote refused afterwards", _refused),
+        ("retro_tally", "votes counted afterwards", _tally),
         ("retro_approved", "approved afterwards", _approved), ("retro_rejected", "rejected afterwards", _rejected),
         ("review", "review complete", _review),
     ):
@@ -58,6 +59,14 @@ def _refused(history: History, entry: Entry) -> tuple[str, ...]:
 def _votes(history: History, entry: Entry, request: str) -> list[Vote]:
     return [Vote.model_validate(one.data["vote"]) for one in history.earlier("retro_vote", entry)
             if one.data["request"] == request]
+
+
+def _tally(history: History, entry: Entry) -> tuple[str, ...]:
+    debt, requester = _owed(history, entry)
+    votes = _votes(history, entry, entry.record.subject)
+    result = tally(debt.approvals, votes, requester)
+    return compared(entry.data, {"counted": [vote.person for vote in votes], "decided": result.decided,
+                                 "sentence": result.sentence})
 
 
 def _approved(history: History, entry: Entry) -> tuple[str, ...]:

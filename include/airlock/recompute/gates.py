@@ -91,7 +91,7 @@ def _proof(history: History, entry: Entry) -> tuple[str, ...]:
         {"subject": f"{proof.kind}.{proof.resource}", "recovery_point": point.id,
          "ok": verdicts.proved(entry.data["proof"], entry)},
     )
-    return (*found, *verdicts.contradictions(history, entry))
+    return (*found, *verdicts.unlike(point.facts, entry.data["proof"]), *verdicts.contradictions(history, entry))
 
 
 def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from airlock.signing import Keyring
 
 _MOST = 500
 _FEW = ("decision", "rolled_back", "outcome", "start", "send_back", "vote", "vote_refused", "attendance", "reminder",
-        "escalation", "approval_over", "permit", "retro_vote", "retro_approved", "retro_rejected")
+        "escalation", "approval_over", "permit", "retro_vote", "retro_tally", "retro_approved", "retro_rejected")
 """Records whose decisions each go through those before them: a release has few of each."""
 
 

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airlock.change.difference import differences
 from airlock.models import Check
 from airlock.recompute.history import Entry, History, Recomputed, again
 
 _CHECK, _PROOF = {"expected", "found", "ok"}, {"checks", "ok"}
+_NAMES, _CONTENT, _ENDS = "names of ", "content of ", ("least", "most")
 _DAYS_LEFT = re.compile(r"at least ([0-9.e+]+) day\(s\) left")
 
 
@@ -50,6 +52,38 @@ def fits(check: Check, at: datetime) -> bool:
         ends = datetime.fromisoformat(str(check.found).removeprefix("until "))
         return at.astimezone(UTC) + timedelta(days=float(left[1])) < ends
     return check.fits
+
+
+def unlike(facts: Mapping[str, Any], proof: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return every check of *proof* that expected something else than what the recovery point states of it."""
+    found: list[str] = []
+    for number, check in enumerate(Check.model_validate(one) for one in proof["checks"]):
+        told, expected = stated(facts, check.name), check.expected
+        if told is None or told == expected or (isinstance(expected, dict) and told in expected.get("any_of", ())):
+            continue
+        found += differences({f"proof.checks.{number}.expected": expected}, {f"proof.checks.{number}.expected": told})
+    return tuple(found)
+
+
+def stated(facts: Mapping[str, Any], name: str) -> Any:
+    """Return what the *facts* of a recovery point say that the check called *name* must expect; ``None`` if they do not
+    say. All drivers call their checks so: as the fact, as ``part key`` of a fact with keys, ``content of`` a document,
+    or ``names of`` what a fact holds.
+    """
+    if name in facts or name.replace(" ", "_") in facts:
+        return facts.get(name, facts.get(name.replace(" ", "_")))
+    if name.startswith(_NAMES):
+        held = facts.get(name.removeprefix(_NAMES))
+        if isinstance(held, list):
+            held = {one.get("name"): one for one in held if isinstance(one, dict)}
+        return sorted(held) if isinstance(held, dict) else None
+    part, _, key = f"documents {name.removeprefix(_CONTENT)}".partition(" ") if name.startswith(_CONTENT) else (
+        name.partition(" "))
+    held = facts.get(part)
+    found = held.get(key) if isinstance(held, dict) else None
+    if part == "sequences" and isinstance(found, list) and len(found) == len(_ENDS):
+        return dict(zip(_ENDS, found, strict=True))
+    return found
 
 
 def _verdicts(entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:

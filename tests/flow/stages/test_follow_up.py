@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.errors import InvalidInput
+from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence.pack import verify
 from airlock.flow.follow_up_dag import RELEASE_DAG_ID, next_run
 from airlock.flow.stages import follow_up
@@ -88,8 +88,24 @@ def test_an_emergency_is_approved_afterwards_by_its_normal_seats(tmp_path):
     assert follow_up.close(run) == ""
     again = recompute(tmp_path / "evidence/follow_up/cafe-live-1.zip", [SIGNER.public_pem])
     assert again.ok, explained(again)
-    assert {"vote counts afterwards", "vote refused afterwards", "rejected afterwards", "approved afterwards",
+    assert {"vote counts afterwards", "votes counted afterwards", "vote refused afterwards", "rejected afterwards",
+            "approved afterwards",
             "who may approve afterwards", "review complete", "outcome"} == {one.decision for one in again.decisions}
+
+
+def test_a_vote_afterwards_is_named_at_once_by_the_count_that_follows_it(tmp_path):
+    """So that whoever removes it, a rejection say, is noticed also where no anchor knows of it."""
+    environment = emergency(tmp_path).release.environment
+    (owed,) = follow_up.owed(environment)
+    run = run_after(environment.model_copy(update={"anchor": None}), "cafe-live-1")
+    follow_up.begin(run, owed)
+    people = follow_up.asked(run, owed.debt, utc_now())
+    assert follow_up.cast(run, owed.debt, vote(people[0], "reject", "why was nobody told?")) == "rejected"
+    (counted,) = run.recorded("retro_tally")
+    assert (counted.subject, counted.data["counted"], counted.data["decided"]) == ("1", [people[0]], "rejected")
+    next(Path(str(run.ledger.release_folder("cafe-live-1"))).glob("*-retro_vote-*")).unlink()
+    with pytest.raises(EvidenceInvalid, match="which was there when .*-retro_tally-1-"):
+        run.records()
 
 
 def test_whoever_stands_in_for_somebody_away_approves_afterwards_too(tmp_path):

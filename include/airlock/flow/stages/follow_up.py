@@ -121,6 +121,7 @@ def cast(run: StreamRun, debt: Debt, vote: Vote) -> str:
         run.record("retro_vote_refused", vote.person, why=str(error), **data)
         return "waiting"
     run.record("retro_vote", vote.person, **data)
+    _count(run, debt, request, requester)
     return standing(run, debt)
 
 
@@ -138,9 +139,7 @@ def standing(run: StreamRun, debt: Debt) -> str:
     request, requester = _open_request(run), plan_of(run).rfc.requester
     if request is None:
         return "waiting"
-    votes = [Vote.model_validate(one.data["vote"]) for one in run.recorded("retro_vote")
-             if one.data["request"] == request]
-    result = tally(debt.approvals, votes, requester)
+    result = tally(debt.approvals, _votes(run, request), requester)
     log.info("approval afterwards of %s: %s", run.id, result.sentence)
     if result.decided == "approved":
         run.record(debts.PAID, request=request, seats={group: list(people) for group, people in result.seats.items()},
@@ -150,6 +149,20 @@ def standing(run: StreamRun, debt: Debt) -> str:
         run.notify("alarm", f"{run.id}: the emergency change was rejected afterwards",
                    f"{result.sentence}; next: undo it by a normal change; the debt stays until the seats approve")
     return result.decided
+
+
+def _votes(run: StreamRun, request: str) -> list[Vote]:
+    return [Vote.model_validate(one.data["vote"]) for one in run.recorded("retro_vote")
+            if one.data["request"] == request]
+
+
+def _count(run: StreamRun, debt: Debt, request: str | None, requester: str) -> None:
+    """Record where the request stands now. It names the vote before it, so that whoever removes a vote is noticed at
+    once also where no anchor knows of it."""
+    votes = _votes(run, str(request))
+    result = tally(debt.approvals, votes, requester)
+    run.record("retro_tally", str(request), counted=[vote.person for vote in votes], decided=result.decided,
+               sentence=result.sentence)
 
 
 def _open_request(run: StreamRun) -> str | None:

@@ -19,6 +19,7 @@ from airlock.backup.run import prove
 from airlock.backup.store import BackupStore
 from airlock.models import Kind, Proof, RecoveryPoint, Resource
 from sandbox import kubernetes_api
+from tests.contracts.driver_contract import recorded_as_they_are
 from tests.real_servers import set_connection
 
 ORIGIN = Place(origin=True)
@@ -100,7 +101,9 @@ class Home:
 
     def wrong(self, point: RecoveryPoint, **options: Any) -> list[str]:
         """What at the origin is not as it was."""
-        return [f"{c.name}: {c.expected} / {c.found}" for c in self.driver(**options).prove(point, ORIGIN) if not c.ok]
+        checks = self.driver(**options).prove(point, ORIGIN)
+        recorded_as_they_are(checks)
+        return [f"{c.name}: {c.expected} / {c.found}" for c in checks if not c.ok]
 
 
 def pod(**more: Any) -> dict[str, Any]:

@@ -58,5 +58,5 @@ def only_home(key: str, document: Mapping[str, Any], found: Mapping[str, Any] | 
                     ok=ours["addresses"] == theirs.get("addresses"))  # fmt: skip
     if "finalizers" in ours:
         held = theirs.get("finalizers") or []
-        yield Check(name=f"finalizers of {key}", expected=ours["finalizers"], found=held,
+        yield Check(name=f"finalizers of {key}", expected={"holds": ours["finalizers"]}, found=held,
                     ok=set(ours["finalizers"]) <= set(held))  # fmt: skip
