@@ -4,6 +4,7 @@ half of an answer, byte by byte, or with another answer than the server's."""
 from __future__ import annotations
 
 import http.client
+import ssl
 import sys
 import threading
 import time
@@ -35,11 +36,13 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """``decide`` is asked for each request (method, path with query) and returns a fault, or None to pass it on."""
+    """``decide`` is asked for each request (method, path with query; ``body`` holds what it carries) and returns a
+    fault, or None to pass it on."""
 
     upstream: str
     decide: Callable[[str, str], Fault | None] = lambda method, path: None
     url: str = ""
+    body: bytes = b""
     seen: list[tuple[str, str]] = field(default_factory=list)
 
     def always(self, fault: Fault) -> None:
@@ -57,6 +60,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            proxy.body = body
             proxy.seen.append((self.command, self.path))
             fault = proxy.decide(self.command, self.path)
             if fault is not None:
@@ -103,15 +107,18 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that has given up, which is what many a fault is for."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
 @contextmanager
-def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
+def faulty_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[FaultyProxy]:
+    """Run a proxy in front of *upstream*, which speaks TLS when there is a context for it."""
     proxy = FaultyProxy(upstream)
     server = _Server(("127.0.0.1", 0), _handler(proxy))
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    proxy.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sandbox.cluster.kinds import Document, built_in
@@ -31,7 +32,7 @@ class Access:
             return ANONYMOUS
         if hmac.compare_digest(given.encode(), self.admin_token.encode()):
             return ADMIN
-        if given in self.issued:
+        if given in self.issued and self._is_there(self.issued[given]):
             return self.issued[given]
         raise Refused(401, "Unauthorized", "Unauthorized")
 
@@ -39,7 +40,7 @@ class Access:
         """A token for a service account, as a ``TokenRequest``."""
         self.store.get(built_in("serviceaccounts"), namespace, account)
         token = secrets.token_urlsafe(18)
-        self.issued[token] = f"system:serviceaccount:{namespace}:{account}"
+        self.issued[token] = _account(namespace, account)
         return {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": account},
                 "status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}  # fmt: skip
 
@@ -60,22 +61,24 @@ class Access:
         raise Refused(403, "Forbidden", f"{text}{where}", details)
 
     def allowed(self, user: str, verb: str, group: str, plural: str, namespace: str) -> bool:
-        """Whether a Role that is bound to *user* in *namespace* says so."""
+        """Whether a Role that is bound to *user* in *namespace*, or a ClusterRole anywhere, says so."""
         if user == ADMIN or (plural == "selfsubjectaccessreviews" and user != ANONYMOUS):
             return True
-        roles = built_in("roles")
-        for binding in self.store.list(built_in("rolebindings"), namespace) if namespace else ():
-            subjects = [
-                f"system:serviceaccount:{s.get('namespace')}:{s.get('name')}" for s in binding.get("subjects") or ()
-            ]
-            found = [
-                r for r in self.store.list(roles, namespace) if r["metadata"]["name"] == binding["roleRef"]["name"]
-            ]
-            if user in subjects and any(
-                _covers(rule, verb, group, plural) for r in found for rule in r.get("rules") or ()
-            ):
-                return True
-        return False
+        everywhere = self._rules(user, "clusterrolebindings", "clusterroles", None)
+        here = self._rules(user, "rolebindings", "roles", namespace) if namespace else iter(())
+        return any(_covers(rule, verb, group, plural) for rules in (everywhere, here) for rule in rules)
+
+    def _rules(self, user: str, bindings: str, roles: str, namespace: str | None) -> Iterator[Document]:
+        for binding in self.store.list(built_in(bindings), namespace):
+            if user in [_account(s.get("namespace", ""), s.get("name", "")) for s in binding.get("subjects") or ()]:
+                for role in self.store.list(built_in(roles), namespace):
+                    if role["metadata"]["name"] == binding["roleRef"]["name"]:
+                        yield from role.get("rules") or ()
+
+    def _is_there(self, user: str) -> bool:
+        """Whether the service account of a token still exists; the token goes with it."""
+        held = self.store.list(built_in("serviceaccounts"), None)
+        return any(_account(one["metadata"]["namespace"], one["metadata"]["name"]) == user for one in held)
 
     def review(self, user: str, asked: Document) -> Document:
         """The answer to a ``SelfSubjectAccessReview``."""
@@ -83,6 +86,10 @@ class Access:
         names = [given.get(key, "") for key in ("verb", "group", "resource", "namespace")]
         kind = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
         return {**kind, "spec": asked.get("spec"), "status": {"allowed": self.allowed(user, *names)}}
+
+
+def _account(namespace: str, name: str) -> str:
+    return f"system:serviceaccount:{namespace}:{name}"
 
 
 def _covers(rule: Document, verb: str, group: str, plural: str) -> bool:

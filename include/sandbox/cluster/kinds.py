@@ -71,6 +71,8 @@ KINDS = (
     Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
     *_kinds("rbac.authorization.k8s.io", "v1", roles="Role", rolebindings="RoleBinding"),
+    *(Kind("rbac.authorization.k8s.io", "v1", plural, name, namespaced=False)
+      for plural, name in (("clusterroles", "ClusterRole"), ("clusterrolebindings", "ClusterRoleBinding"))),
     Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
     Kind("apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False),
 )

@@ -23,6 +23,8 @@ from tests.contracts.driver_contract import recorded_as_they_are
 from tests.real_servers import set_connection
 
 ORIGIN = Place(origin=True)
+ROOT = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+OPEN = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
 IMAGE = "registry.shop.test/shop:1.0"
 
 
@@ -141,3 +143,38 @@ def shop(home: Home) -> Home:
         if home.status("GET", where)[0] == 200:
             home.ask("POST", where.removeprefix(":"), document)
     return home
+
+
+def define(home: Home, group: str, kind: str, *versions: str, status: bool = False) -> str:
+    """Define a kind of *group*, with a sub-resource *status* or without; return the name of the definition."""
+    plural = f"{kind.lower()}es" if kind.endswith("s") else f"{kind.lower()}s"
+    name = f"{plural}.{group}"
+    more = {"subresources": {"status": {}}} if status else {}
+    served = [{"name": v, "served": True, "storage": v == versions[-1], "schema": OPEN, **more} for v in versions]
+    spec = {"group": group, "scope": "Namespaced", "versions": served,
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}}  # fmt: skip
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                  "metadata": {"name": name}, "spec": spec}  # fmt: skip
+    if home.exists(f"{ROOT}/{name}"):
+        live = home.get(f"{ROOT}/{name}")
+        home.ask("PUT", f"{ROOT}/{name}", {**live, "spec": spec})
+    else:
+        home.ask("POST", ROOT, definition)
+    home.until(lambda: all(home.status("GET", f"{group}/{v}:{plural}")[0] == 200 for v in versions))
+
+    def discovered(version: str) -> bool:
+        """Discovery follows the definitions a moment later."""
+        status, found = home.status("GET", f"/apis/{group}/{version}")
+        return status == 200 and any(entry["name"] == plural for entry in found.get("resources", ()))
+
+    home.until(lambda: all(discovered(version) for version in versions))
+    return name
+
+
+@pytest.fixture
+def group(home: Home) -> Iterator[str]:
+    found = f"{home.name}.example.com"
+    yield found
+    for item in home.get(ROOT)["items"]:
+        if item["spec"]["group"] == found:
+            home.ask("DELETE", f"{ROOT}/{item['metadata']['name']}")

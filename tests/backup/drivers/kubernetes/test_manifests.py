@@ -14,8 +14,7 @@ from airlock.backup.driver import Place
 from airlock.backup.drivers.kubernetes import cleaning
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from sandbox import kubernetes_api
-from tests.backup.drivers.kubernetes.conftest import ORIGIN, Home, workload
-from tests.backup.drivers.kubernetes.test_resources import define
+from tests.backup.drivers.kubernetes.conftest import ORIGIN, Home, define, workload
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, documents, without
 from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 from tests.faulty_proxy import Fault, faulty_proxy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,43 +11,7 @@ import pytest
 from airlock.backup.driver import Place
 from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource, versions_of
 from airlock.errors import PermanentError, TemporaryError
-from tests.backup.drivers.kubernetes.conftest import Home
-
-ROOT = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-OPEN = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-
-
-def define(home: Home, group: str, kind: str, *versions: str, status: bool = False) -> str:
-    """Define a kind of *group*, with a sub-resource *status* or without; return the name of the definition."""
-    plural = f"{kind.lower()}es" if kind.endswith("s") else f"{kind.lower()}s"
-    name = f"{plural}.{group}"
-    more = {"subresources": {"status": {}}} if status else {}
-    served = [{"name": v, "served": True, "storage": v == versions[-1], "schema": OPEN, **more} for v in versions]
-    spec = {"group": group, "scope": "Namespaced", "versions": served,
-            "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}}  # fmt: skip
-    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                  "metadata": {"name": name}, "spec": spec}  # fmt: skip
-    if home.exists(f"{ROOT}/{name}"):
-        live = home.get(f"{ROOT}/{name}")
-        home.ask("PUT", f"{ROOT}/{name}", {**live, "spec": spec})
-    else:
-        home.ask("POST", ROOT, definition)
-    home.until(lambda: all(home.status("GET", f"{group}/{v}:{plural}")[0] == 200 for v in versions))
-    # discovery follows the definitions a moment later
-    home.until(lambda: all(
-        any(entry["name"] == plural for entry in home.status("GET", f"/apis/{group}/{v}")[1].get("resources", ()))
-        for v in versions))  # fmt: skip
-    return name
-
-
-@pytest.fixture
-def group(home: Home) -> Iterator[str]:
-    found = f"{home.name}.example.com"
-    yield found
-    for item in home.get(ROOT)["items"]:
-        if item["spec"]["group"] == found:
-            home.ask("DELETE", f"{ROOT}/{item['metadata']['name']}")
-
+from tests.backup.drivers.kubernetes.conftest import ROOT, Home, define
 
 ALIKE: dict[str, dict[str, Any]] = {
     "Job": {"selector": {"a": "b"}, "template": {"metadata": {"labels": {"job-name": "x"}}}},

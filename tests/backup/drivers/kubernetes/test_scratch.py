@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.backup.drivers.kubernetes.conftest import IMAGE, Home, pod, workload
+from sandbox import kubernetes_api
+from tests.backup.drivers.kubernetes.conftest import IMAGE, Home, define, pod, workload
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.real_servers import set_connection
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 NAMED = ({"name": "A", "value": "1"}, {"name": "A", "value": "2"})
@@ -110,6 +116,73 @@ def test_nothing_that_something_acts_on_is_ever_created(home: Home) -> None:
     assert "labels" not in board["metadata"]
     assert set(board["metadata"]["annotations"]) == {"airlock.backup/restored"}
     subject.discard(home.scratch)
+
+
+@pytest.mark.parametrize("harmless", [False, True])
+def test_a_dry_run_that_another_server_could_take_for_real_is_never_sent(
+    home: Home, group: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harmless: bool
+) -> None:
+    """Servers behind an APIService are known to keep what a dry run sends."""
+    home.make(f"{group}/v1:{define(home, group, 'Disk', 'v1').partition('.')[0]}", "one",
+              apiVersion=f"{group}/v1", kind="Disk", spec={"size": 1})  # fmt: skip
+
+    def delegated(body: bytes) -> bytes:
+        found = json.loads(body)
+        found["items"].append({"spec": {"group": group, "version": "v1", "service": {"name": "a", "namespace": "b"}}})
+        return json.dumps(found).encode()
+
+    with faulty_proxy(home.server.url) as proxy:
+        proxy.decide = lambda method, path: Fault(alter=delegated) if path.endswith("/apiservices") else None
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
+        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
+                       extra={"kube_config_path": str(tmp_path / "config")})  # fmt: skip
+        options = {"harmless": (f"disks.{group}",)} if harmless else {}
+        point = home.take(**options)
+        proof = home.proven(point, **options)
+        assert proof.ok is harmless, proof.reason
+        assert harmless or re.search(rf"disks\.{group}: another server .* 'exclude' .* 'harmless'", proof.reason)
+        home.patch(f"{group}/v1:disks/one", {"spec": {"size": 2}})
+        home.restore(point, **options)
+        assert home.wrong(point, **options) == []
+        sent = [path for method, path in proxy.seen if group in path and "dryRun" in path]
+        assert sent == []
+
+
+UNIQUE = 'admission webhook "validate.ingress.test" denied the request: host "a.test" is already defined in ingress x'
+
+
+@pytest.mark.parametrize("way", ["refused", "changed"])
+def test_what_admission_allows_only_where_it_belongs_is_proven_there(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    """A gateway allows a host once in a cluster; policies go by the labels of a namespace."""
+    for path in ("networking.k8s.io/v1:ingresses/new", "configmaps/fixed"):
+        home.make(path.rpartition("/")[0], path.rpartition("/")[2], **odd(home)[path])
+    point = home.take()
+    denied = {"kind": "Status", "status": "Failure", "message": UNIQUE, "reason": "Forbidden", "code": 403}
+
+    def labelled(body: bytes) -> bytes:
+        document = json.loads(body)
+        document["metadata"]["labels"] = {"injected": "yes"}
+        return json.dumps(document).encode()
+
+    faults = {"refused": Fault(status=403, body=json.dumps(denied).encode(), content_type="application/json"),
+              "changed": Fault(alter=labelled)}  # fmt: skip
+    with faulty_proxy(home.server.url) as proxy:
+        place = f"/namespaces/airlock-{home.scratch.name}/ingresses"
+        proxy.decide = lambda method, path: faults[way] if method == "POST" and place in path else None
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
+        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
+                       extra={"kube_config_path": str(tmp_path / "config")})  # fmt: skip
+        before = home.get("networking.k8s.io/v1:ingresses/new")
+        proof = home.proven(point)
+        assert proof.ok, proof.reason
+        assert home.get("networking.k8s.io/v1:ingresses/new") == before
+        place = "/ingresses"  # neither there nor where it belongs
+        proxy.decide = lambda method, path: faults[way] if method != "GET" and place in path else None
+        proof = home.proven(point)
+        assert not proof.ok
+        assert ("is already defined" if way == "refused" else "metadata.labels was added") in proof.reason
 
 
 def test_no_free_volume_of_the_cluster_is_bound(home: Home) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from airlock.errors import PermanentError, TemporaryError
+from sandbox import kubernetes_api
 from tests.backup.drivers.kubernetes.conftest import Home, pod, workload
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.real_servers import set_connection
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}}
 PORTS = [{"name": "http", "port": 80, "protocol": "TCP"}]
@@ -173,6 +179,54 @@ def test_what_does_not_go_hinders_nothing_else_and_is_said(home: Home, monkeypat
     assert home.get("configmaps/other")["data"] == {"a": "1"}
     home.patch("configmaps/going", {"metadata": {"finalizers": None}})
     restored(home, point)
+
+
+def test_an_account_comes_back_with_its_secrets_and_without_what_was_issued_for_it(home: Home) -> None:
+    home.make("serviceaccounts", "robot", secrets=[{"name": "mine"}, {"name": "robot-token-x7k2p"}],
+              imagePullSecrets=[{"name": "pull"}, {"name": "robot-dockercfg-x7k2p"}])  # fmt: skip
+    home.patch("serviceaccounts/default", {"imagePullSecrets": [{"name": "pull"}]})
+    point = home.take()
+    assert home.proven(point).ok
+    home.patch("serviceaccounts/robot", {"imagePullSecrets": [{"name": "robot-dockercfg-zzzzz"}, {"name": "other"}]})
+    restored(home, point)
+    names = [entry["name"] for entry in home.get("serviceaccounts/robot")["imagePullSecrets"]]
+    assert names == ["pull", "robot-dockercfg-zzzzz"]
+    home.ask("DELETE", f"/api/v1/namespaces/{home.name}")
+    home.until(lambda: not home.exists(f"/api/v1/namespaces/{home.name}"), 90)
+    restored(home, point)
+    assert home.get("serviceaccounts/default")["imagePullSecrets"] == [{"name": "pull"}]
+    robot = home.get("serviceaccounts/robot")
+    assert robot["imagePullSecrets"] == [{"name": "pull"}]
+    assert {"name": "robot-token-x7k2p"} not in robot["secrets"]
+
+
+def test_a_claim_of_a_volume_that_its_author_named_names_it_again(home: Home) -> None:
+    """Without the name it would take any volume that fits, with the data of somebody else."""
+    home.make("persistentvolumeclaims", "fixed", spec={**CLAIM, "volumeName": f"{home.name}-mine"})
+    point = home.take()
+    assert home.proven(point).ok
+    home.gone("persistentvolumeclaims/fixed")
+    restored(home, point)
+    assert home.get("persistentvolumeclaims/fixed")["spec"]["volumeName"] == f"{home.name}-mine"
+
+
+def test_the_history_of_a_helm_release_comes_back_whole(home: Home) -> None:
+    def release(number: int, status: str) -> None:
+        home.make("secrets", f"sh.helm.release.v1.shop.v{number}", type="helm.sh/release.v1",
+                  data={"release": base64.b64encode(status.encode()).decode()},
+                  metadata={"labels": {"owner": "helm", "name": "shop", "status": status}})  # fmt: skip
+
+    release(1, "superseded")
+    release(2, "deployed")
+    point = home.take()
+    assert home.proven(point).ok
+    home.patch("secrets/sh.helm.release.v1.shop.v2", {"metadata": {"labels": {"status": "superseded"}}})
+    release(3, "pending-upgrade")
+    home.gone("secrets/sh.helm.release.v1.shop.v1")
+    restored(home, point)
+    held = {item["metadata"]["name"]: item["metadata"]["labels"]["status"] for item in home.get("secrets")["items"]
+            if item["type"] == "helm.sh/release.v1"}  # fmt: skip
+    assert held == {"sh.helm.release.v1.shop.v1": "superseded", "sh.helm.release.v1.shop.v2": "deployed"}
 
 
 # --- what cannot be changed -------------------------------------------------------------------------------------------
@@ -410,6 +464,42 @@ def test_a_limit_is_raised_first_and_lowered_last(home: Home) -> None:
     home.until(lambda: home.get("resourcequotas/limit")["status"]["used"]["count/configmaps"] == "1")
     home.restore(point)
     assert home.wrong(point) == []
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_webhook_that_is_served_from_the_namespace_itself_is_no_deadlock(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It cannot answer before its Service is back."""
+    home.make("configmaps", "watched", data={"a": "1"})
+    home.make("services", "hook", spec={"ports": PORTS})
+    point = home.take()
+    home.patch("configmaps/watched", {"data": {"a": "2"}})
+    home.gone("services/hook")
+    said = (f'Internal error occurred: failed calling webhook "check.test": Post "https://hook.{home.name}.svc:443/x": '
+            f'service "hook" not found')  # fmt: skip
+    body = json.dumps({"kind": "Status", "reason": "InternalError", "message": said, "code": 500}).encode()
+    down = Fault(status=500, body=body, content_type="application/json")
+    with faulty_proxy(home.server.url) as proxy:
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
+        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
+                       extra={"kube_config_path": str(tmp_path / "config")})  # fmt: skip
+        proxy.decide = lambda method, path: (
+            down if method != "GET" and "/configmaps" in path and not home.exists("services/hook") else None
+        )
+        restored(home, point)
+        assert home.get("configmaps/watched")["data"] == {"a": "1"}
+        # one that is served elsewhere is named, and nothing is changed
+        home.patch("configmaps/watched", {"data": {"a": "2"}})
+        home.gone("services/hook")
+        elsewhere = Fault(status=500, body=body.replace(home.name.encode(), b"kube-system"),
+                          content_type="application/json")  # fmt: skip
+        proxy.decide = lambda method, path: elsewhere if method != "GET" and "/configmaps" in path else None
+        with pytest.raises(TemporaryError, match=r"check\.test.*repair or remove that webhook"):
+            home.restore(point)
+        assert not home.exists("services/hook")
 
 
 # --- what comes after -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from airlock.backup.drivers.kubernetes.resources import is_custom, is_kind
 
 HERE = "{namespace}"
 """Stands for the object's own namespace in a document."""
+_BOUND = "pv.kubernetes.io/bound-by-controller"
 ORIGIN = "airlock.backup/origin"
 SCRATCH_MARK = {"app.kubernetes.io/managed-by": "airlock"}
 SUSPENDED = "airlock.backup/suspended-was"
@@ -36,6 +37,8 @@ _SERVER_FINALIZERS = frozenset({
     "resource.kubernetes.io/delete-protection",
 })  # fmt: skip
 _SERVER_FINALIZER_GROUPS = ("snapshot.storage.kubernetes.io/", "provisioner.storage.kubernetes.io/")
+CREDENTIALS = ("secrets", "imagePullSecrets")
+"""Where a service account names Secrets."""
 JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
@@ -66,7 +69,7 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
             document["metadata"][field] = value
     spec = document.get("spec")
     if isinstance(spec, dict):
-        _clean_spec(document, spec, origin)
+        _clean_spec(document, spec, origin, bound=_BOUND in (metadata.get("annotations") or {}))
         if autoscaled and "replicas" in spec:
             origin["replicas"] = spec.pop("replicas")
     if suspended is not None and is_kind(document, "batch", "Job"):
@@ -90,11 +93,14 @@ def _is_protection(finalizer: str) -> bool:
     return finalizer in _SERVER_FINALIZERS or finalizer.startswith(_SERVER_FINALIZER_GROUPS)
 
 
-def _clean_spec(document: dict[str, Any], spec: dict[str, Any], origin: dict[str, Any]) -> None:
+def _clean_spec(document: dict[str, Any], spec: dict[str, Any], origin: dict[str, Any], *, bound: bool) -> None:
+    """Clean *spec*; *bound*: a controller chose the volume of a claim, not who made it."""
     if is_kind(document, "", "Service"):
         _clean_service(spec, origin)
     elif is_kind(document, "", "PersistentVolumeClaim"):
-        spec.pop("volumeName", None)
+        volume = spec.pop("volumeName", None)
+        if volume and not bound:
+            origin["volume"] = volume
     elif is_kind(document, "", "Namespace"):
         spec.pop("finalizers", None)
     elif is_kind(document, "batch", "Job") and not spec.get("manualSelector"):
@@ -130,10 +136,10 @@ def _clean_rest(document: dict[str, Any], namespace: str) -> None:
             if subject.get("namespace") == namespace:
                 subject["namespace"] = HERE
     elif is_kind(document, "", "ServiceAccount"):
-        made = _token_names(document["metadata"]["name"])
-        kept = [entry for entry in document.pop("secrets", None) or () if not made.fullmatch(entry.get("name", ""))]
-        if kept:
-            document["secrets"] = kept
+        for field in CREDENTIALS:
+            given, account = document.pop(field, None) or (), document["metadata"]["name"]
+            if kept := [entry for entry in given if not is_issued(account, entry)]:
+                document[field] = kept
     elif is_kind(document, "", "Namespace"):
         document["metadata"]["name"] = HERE
         labels = document["metadata"].get("labels") or {}
@@ -143,8 +149,9 @@ def _clean_rest(document: dict[str, Any], namespace: str) -> None:
         document.pop("spec", None)
 
 
-def _token_names(account: str) -> re.Pattern[str]:
-    return re.compile(re.escape(account) + r"-(token|dockercfg)-[a-z0-9]{5}")
+def is_issued(account: str, entry: Mapping[str, Any]) -> bool:
+    """Return whether *entry* of the service account *account* names a credential that the cluster issued for it."""
+    return bool(re.fullmatch(re.escape(account) + r"-(token|dockercfg)-[a-z0-9]{5}", str(entry.get("name", ""))))
 
 
 def _without_nothing(value: Any) -> Any:
@@ -176,6 +183,8 @@ def sent_home(document: Mapping[str, Any], namespace: str, taken: Collection[str
         found["metadata"]["finalizers"] = list(origin["finalizers"])
     if "replicas" in origin:
         found["spec"]["replicas"] = origin["replicas"]
+    if "volume" in origin:  # without it the claim would take any volume that fits
+        found["spec"]["volumeName"] = origin["volume"]
     given = {field: value for field, value in (origin.get("addresses") or {}).items() if field not in taken}
     for port, number in zip(found.get("spec", {}).get("ports") or (), given.pop("nodePorts", ()), strict=False):
         _put(port, "nodePort", number)

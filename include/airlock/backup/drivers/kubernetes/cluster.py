@@ -16,14 +16,21 @@ from typing import Any
 
 from airlock.backup.drivers.kubernetes import refusals
 from airlock.backup.drivers.kubernetes.login import open_client
-from airlock.backup.drivers.kubernetes.resources import ApiResource, Served, listed, version_path, versions_of
+from airlock.backup.drivers.kubernetes.resources import (
+    ApiResource,
+    Served,
+    is_custom,
+    listed,
+    version_path,
+    versions_of,
+)
 from airlock.errors import AccessRefused, PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 _PAGE = 250
 _RESTARTS = 3
 _GONE_SECONDS = 300
-_MANAGER = "airlock"
+MANAGER = "airlock"
 
 
 class Cluster:
@@ -39,6 +46,7 @@ class Cluster:
         self._api: Any = open_client(connection, label)
         self._served: Served | None = None
         self._stored: dict[str, str] = {}
+        self._delegated: frozenset[str] | None = None
         self.answered_at = datetime.now(UTC)
         """The server's clock, as its last answer told it."""
 
@@ -74,6 +82,22 @@ class Cluster:
             versions = (definition.get("spec") or {}).get("versions") or ()
             self._stored[resource.name] = next((entry["name"] for entry in versions if entry.get("storage")), "")
         return served.in_version(resource.name, f"{resource.group}/{self._stored[resource.name]}") or resource
+
+    def is_delegated(self, resource: ApiResource) -> bool:
+        """Return whether another server answers for *resource*, and may not keep a dry run apart from a real write.
+
+        OpenShift's is built as the cluster's own, and does.
+        """
+        if not is_custom({"apiVersion": resource.api_version}) or resource.group.endswith(".openshift.io"):
+            return False
+        if self._delegated is None:
+            try:
+                services = self.call("GET", "/apis/apiregistration.k8s.io/v1/apiservices").get("items") or ()
+            except (AccessRefused, refusals.Absent):
+                services = ()
+            elsewhere = (one["spec"] for one in services if (one.get("spec") or {}).get("service"))
+            self._delegated = frozenset(f"{spec['group']}/{spec['version']}" for spec in elsewhere)
+        return resource.api_version in self._delegated
 
     def list(self, resource: ApiResource, namespace: str, label_selector: str = "") -> list[dict[str, Any]]:
         """Return every object of *resource* in *namespace*, in pages; begins again when a page's token expires."""
@@ -214,7 +238,7 @@ def _clock(headers: Mapping[str, str]) -> datetime | None:
 
 
 def _query(dry_run: bool) -> dict[str, str]:
-    return {"fieldManager": _MANAGER, **({"dryRun": "All"} if dry_run else {})}
+    return {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
 
 
 def is_empty_namespace(live: Mapping[str, Any]) -> bool:

@@ -69,6 +69,10 @@ class Denied(PermanentError):
     """An admission webhook or policy says no."""
 
 
+class WebhookDown(TemporaryError):
+    """An admission webhook does not answer."""
+
+
 class OverQuota(PermanentError):
     """A quota of the namespace leaves no room."""
 
@@ -97,6 +101,8 @@ def refused(what: str, status: int, phrase: str, body: Any, sent: Any = None) ->
         return Stale(f"{reason}; try again")
     if status == 410:
         return Expired(reason)
+    if "failed calling webhook" in said:
+        return WebhookDown(f"{reason}; repair or remove that webhook, then try again")
     if status in (0, 408, 429) or status >= 500:
         return TemporaryError(f"{reason}; try again later")
     return Invalid(reason) if status == 422 else PermanentError(reason)
@@ -133,7 +139,10 @@ def unreachable(what: str, error: Exception) -> TemporaryError | PermanentError:
         )
     if isinstance(cause, ssl.SSLError) or "SSL" in name or "SSLError" in str(error):
         detail = getattr(cause, "reason", "") or "TLS failed"
-        return PermanentError(f"{what}: {detail}: no TLS connection; check http or https in the kube config's server")
+        return PermanentError(
+            f"{what}: {detail}: no TLS connection; check http or https in the kube config's server, and whether the "
+            "server wants a client certificate (client-certificate-data)"
+        )
     if "NameResolution" in name or "gaierror" in name or "Failed to resolve" in str(error):
         return Unanswered(
             f"{what}: the name of the API server's host cannot be resolved; check 'server' in the kube config of the "

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from airlock.backup.drivers.kubernetes import cleaning, ordering
+from airlock.backup.drivers.kubernetes.cluster import MANAGER
 from airlock.models import Check
 
 FINISHED = "airlock.backup/finished"
@@ -17,7 +18,7 @@ def versions(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {key.partition("/")[0]: document["apiVersion"] for key, document in documents.items()}
 
 
-def is_back(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
+def is_same(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
     """Return whether the origin holds *document* already, with its addresses and finalizers."""
     if held is None or cleaning.comparable(document) != cleaning.comparable(held):
         return False
@@ -25,6 +26,18 @@ def is_back(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool
     return ours.get("addresses", theirs.get("addresses")) == theirs.get("addresses") and set(
         ours.get("finalizers") or ()
     ) <= set(theirs.get("finalizers") or ())
+
+
+def is_back(document: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
+    """Return whether nothing is left to do for *document*: a way back that was cut short may still own its fields."""
+    if held is None or not is_same(document, held):
+        return False
+    ours, theirs = document.get(cleaning.ORIGIN) or {}, held.get(cleaning.ORIGIN) or {}
+    return not ours.get("managers") or MANAGER not in _managers(theirs) - _managers(ours)
+
+
+def _managers(origin: Mapping[str, Any]) -> set[str]:
+    return {str(entry.get("manager")) for entry in origin.get("managers") or ()}
 
 
 def stays(document: Mapping[str, Any], since: datetime) -> bool:

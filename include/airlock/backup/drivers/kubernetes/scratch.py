@@ -40,10 +40,15 @@ class Scratch:
         self._named = frozenset(named)
 
     def restore(self, documents: Documents, resources: Mapping[str, ApiResource]) -> None:
-        """Try all of *documents*, then create those that are harmless."""
+        """Try all of *documents*, then create those that are harmless.
+
+        :raises PermanentError: another server answers for some of them, and could make them for real
+        """
+        self._refuse_delegated(resources)
         self._prepare()
         for key in sorted(documents):
-            self._tried(resources[key], documents[key])
+            if not self._cluster.is_delegated(resources[key]):
+                self._tried(resources[key], documents[key])
         if self._named:
             self._allow_no_pods()
         created = [key for key in sorted(documents) if self._is_created(resources[key])]
@@ -60,6 +65,9 @@ class Scratch:
         for key in sorted(documents):
             resource = resources[key]
             if self._is_created(resource) and key not in created:
+                continue
+            if self._cluster.is_delegated(resource):
+                found[key] = _without_mark(created[key])
                 continue
             document = self._tried(resource, documents[key])
             if self._is_created(resource):
@@ -131,6 +139,16 @@ class Scratch:
                     found[f"{resource.name}/{live['metadata']['name']}"] = document
         return found
 
+    def _refuse_delegated(self, resources: Mapping[str, ApiResource]) -> None:
+        names = {found.name for found in resources.values()
+                 if self._cluster.is_delegated(found) and not self._is_created(found)}  # fmt: skip
+        if names:
+            raise PermanentError(
+                f"{self._label}: {', '.join(sorted(names))}: another server than the cluster's own answers for it (an "
+                "APIService), and may not keep a dry run apart from a real write; leave it out with 'exclude' or, when "
+                "nothing acts on it, name it in 'harmless'"
+            )
+
     def _refuse_foreign(self, live: Mapping[str, Any]) -> None:
         labels = live["metadata"].get("labels") or {}
         if any(labels.get(key) != value for key, value in cleaning.SCRATCH_MARK.items()):
@@ -170,3 +188,10 @@ class Scratch:
                     "controller manager runs, then try again"
                 )
             time.sleep(0.3)
+
+
+def _without_mark(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was really created without the mark that it was."""
+    metadata = dict(document["metadata"])
+    annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key != _CREATED}
+    return {**document, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}

@@ -6,14 +6,13 @@ rules of Kubernetes' own kinds; of custom ones only that their controllers act w
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from airlock.backup.drivers.kubernetes import cleaning, ordering, refusals, remaking, taken, writing
+from airlock.backup.drivers.kubernetes import cleaning, jobs, ordering, refusals, remaking, sameness, taken, writing
 from airlock.backup.drivers.kubernetes.cluster import Cluster
 from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
 from airlock.errors import AccessRefused, AirlockError, PermanentError, TemporaryError
@@ -23,6 +22,7 @@ Document = dict[str, Any]
 _TRIAL = "airlock-trial"
 _ROOM_SECONDS = 60
 _GOING_SECONDS = 60
+_WEBHOOK_SECONDS = 120
 _ADDRESS_TAKEN = ("already allocated", "is not in the valid range")
 _ADDRESSES = {"nodePort": ("nodePorts",), "healthCheckNodePort": ("healthCheckNodePort",),
               "clusterIP": ("clusterIP", "clusterIPs")}  # fmt: skip
@@ -40,6 +40,7 @@ class WayBack:
         self.notes: dict[str, str] = {}
         self.done: list[str] = []
         self._going: dict[str, str] = {}
+        self._postponed: set[str] = set()
         self._makes_room = False
 
     def run(self, changed: Mapping[str, Document], extra: Mapping[str, Document]) -> None:
@@ -54,14 +55,24 @@ class WayBack:
         steps = ordering.steps(changed, live, removed)
         self._makes_room = bool(removed) or any(ordering.is_quota(document) for document in changed.values())
         self._try(steps, changed)
-        for number, (act, key) in enumerate(steps):
+        steps, deadline = list(steps), time.monotonic() + _WEBHOOK_SECONDS
+        while steps:
+            act, key = steps.pop(0)
             try:
                 if act == ordering.REMOVE:
                     self._remove(key, dry_run=False)
                 else:
                     self._put_where_room_is(key, changed[key], wait=bool(self.done))
+            except refusals.WebhookDown as error:
+                if not self._is_own(error) or time.monotonic() > deadline:
+                    raise self._half_way(error, [(act, key), *steps]) from error
+                if all(waiting in self._postponed for _, waiting in [(act, key), *steps]):
+                    time.sleep(1)
+                self._postponed.add(key)
+                steps.append((act, key))
+                continue
             except AirlockError as error:
-                raise self._half_way(error, steps[number:]) from error
+                raise self._half_way(error, [(act, key), *steps]) from error
             if key not in self._going:
                 self.done.append(f"{key} {'removed' if act == ordering.REMOVE else 'restored'}")
         for note in self.notes.values():
@@ -91,6 +102,8 @@ class WayBack:
     def _try(self, steps: list[tuple[str, str]], changed: Mapping[str, Document]) -> None:
         blockers: dict[str, PermanentError] = {}
         for act, key in steps:
+            if self._cluster.is_delegated(self._resources[key]):
+                continue  # a trial could be the real thing there
             try:
                 if act == ordering.REMOVE:
                     self._remove(key, dry_run=True)
@@ -99,6 +112,9 @@ class WayBack:
             except refusals.OverQuota as error:
                 if not self._makes_room:
                     blockers[key] = error
+            except refusals.WebhookDown as error:
+                if not self._is_own(error):
+                    raise
             except PermanentError as error:
                 blockers[key] = error
         if blockers:
@@ -108,6 +124,10 @@ class WayBack:
                 f"{self._label}: nothing was changed in namespace {self._namespace}: {len(blockers)} of {len(steps)} "
                 f"step(s) cannot be done: {listed}"
             )
+
+    def _is_own(self, error: refusals.WebhookDown) -> bool:
+        """Return whether the webhook is served from this namespace: it answers when that is back."""
+        return f".{self._namespace}.svc" in str(error)
 
     def _remove(self, key: str, *, dry_run: bool) -> None:
         live = self._live(key)
@@ -145,7 +165,7 @@ class WayBack:
         elif taken.is_finished(live):
             self.notes[key] = f"{key} has finished since the backup and is left as it is"
             return
-        else:
+        elif not self._is_same(document, live):
             recorded, document = document, dict(ordering.not_shrunk(document, live))
             if document != recorded:
                 self.notes[key] = f"{key} keeps the replicas it has: with fewer it would delete claims"
@@ -159,6 +179,10 @@ class WayBack:
                 self._remake(key, document, live, dry_run=dry_run)
         if not dry_run:
             self._give_back_owners(key, document)
+
+    def _is_same(self, document: Document, live: Document) -> bool:
+        scaled = "replicas" in (document.get(cleaning.ORIGIN) or {})
+        return sameness.is_same(document, cleaning.clean(live, self._namespace, autoscaled=scaled))
 
     def _replace(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
         if is_kind(document, "", "Service"):
@@ -180,7 +204,9 @@ class WayBack:
 
     def _make(self, key: str, document: Document, *, dry_run: bool) -> None:
         if is_kind(document, "batch", "Job"):
-            document = self._kept_from_running(key, document)
+            document = jobs.kept_from_running(document, lambda job: writing.create(
+                self._cluster, self._resources[key], self._namespace, cleaning.sent(job, self._namespace),
+                dry_run=True))  # fmt: skip
         if is_kind(document, "batch", "Job") and cleaning.SUSPENDED in document["metadata"].get("annotations", {}):
             self.notes[key] = f"{key} was gone and is made again suspended: it would run again; resume it by hand"
         if is_kind(document, "", "PersistentVolumeClaim"):
@@ -224,16 +250,6 @@ class WayBack:
         trial["metadata"]["name"] = _TRIAL
         writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
 
-    def _kept_from_running(self, key: str, document: Document) -> Document:
-        """Return the Job *document* as it is made anew: it does not run."""
-        if document["spec"].get("suspend"):
-            return document
-        suspended = _with(document, suspend=True)
-        trial = cleaning.sent(suspended, self._namespace)
-        answer = writing.create(self._cluster, self._resources[key], self._namespace, trial, dry_run=True)
-        # a server that is older than 'suspend' drops it without a word
-        return suspended if answer["spec"].get("suspend") else _with(document, parallelism=0)
-
     def _is_left(self, key: str, document: Document, error: PermanentError) -> bool:
         """Return whether this object stays as it is: making it anew would lose data, or run something again."""
         if is_kind(document, "", "PersistentVolumeClaim"):
@@ -271,11 +287,3 @@ class WayBack:
             f"{error}; the way back of namespace {self._namespace} is half done: done: {', '.join(self.done)}; "
             f"not done: {rest}; next: mend the cause and restore again, what is done is not done twice"
         )
-
-
-def _with(document: Document, **fields: Any) -> Document:
-    """Return the Job *document* with *fields* of its specification, and what they were in an annotation."""
-    annotations = document["metadata"].get("annotations") or {}
-    before = {name: document["spec"].get(name) for name in fields}
-    metadata = {**document["metadata"], "annotations": {**annotations, cleaning.SUSPENDED: json.dumps(before)}}
-    return {**document, "metadata": metadata, "spec": {**document["spec"], **fields}}

@@ -83,9 +83,11 @@ def replacement(sent: Mapping[str, Any], live: Mapping[str, Any]) -> Document:
     if isinstance(sent.get("spec"), Mapping):
         found["spec"] = dict(sent["spec"])
         _keep_of_spec(found, live)
-    if is_kind(found, "", "ServiceAccount") and live.get("secrets"):
-        names = {entry.get("name") for entry in found.get("secrets") or ()}
-        found["secrets"] = [*(found.get("secrets") or ()), *(e for e in live["secrets"] if e.get("name") not in names)]
+    if is_kind(found, "", "ServiceAccount"):
+        for field in cleaning.CREDENTIALS:
+            issued = [entry for entry in live.get(field) or () if cleaning.is_issued(own["name"], entry)]
+            if issued:
+                found[field] = [*(found.get(field) or ()), *issued]
     return found
 
 
