@@ -73,7 +73,7 @@ def look(release: Release, plan: Plan, now: datetime) -> Standing:
         votes = votes_of(release, request)
         result = tally(state.rules, votes, plan.rfc.requester)
         if result.decided == "rejected":
-            raise GateRefused(f"rejected: {result.sentence}; nothing was changed")
+            raise GateRefused(f"{result.sentence}; nothing was changed")
         if not state.over or result.decided == "approved":
             break
         if not state.escalates:

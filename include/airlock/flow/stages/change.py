@@ -216,7 +216,7 @@ def _refuse_rejected(release: Release) -> None:
     for record in release.recorded("approval_request"):
         for vote in votes_of(release, str(record.data["request"])):
             if vote.choice == "reject" and vote.reason.strip():
-                raise GateRefused(f"rejected: {vote.person} rejected it: {vote.reason.strip()}; nothing was changed")
+                raise GateRefused(f"{vote.person} rejected it: {vote.reason.strip()}; nothing was changed")
 
 
 def request_record(release: Release, request: str | None = None) -> Record | None:

@@ -48,8 +48,8 @@ def headline(release: Release, asked: str = "") -> str:
     version = rfc["rfc"]["version"] if rfc else asked or release.id
     back = "back to " if rfc and rfc["rfc"]["change_type"] == "rollback" else ""
     ended = outcome(release)[0]
-    votes = release.recorded("vote")
-    rejected = ended is Outcome.REFUSED and bool(votes) and votes[-1].data["vote"]["choice"] == "reject"
+    rejected = ended is Outcome.REFUSED and any(one.data["vote"]["choice"] == "reject"
+                                                for one in release.recorded("vote"))
     return f"{back}{version} → {'rejected' if rejected else ended.replace('_', ' ')}"
 
 
