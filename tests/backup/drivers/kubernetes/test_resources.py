@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ import pytest
 from airlock.backup.driver import Place
 from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource, versions_of
 from airlock.errors import PermanentError, TemporaryError
+from sandbox import kubernetes_api
 from tests.backup.drivers.kubernetes.conftest import ROOT, Home, define
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.real_servers import set_connection
 
 ALIKE: dict[str, dict[str, Any]] = {
     "Job": {"selector": {"a": "b"}, "template": {"metadata": {"labels": {"job-name": "x"}}}},
@@ -189,6 +194,36 @@ def test_an_api_that_is_down_is_named_and_may_be_left_out(home: Home) -> None:
             home.ask("DELETE", f"{SERVICES}/{name}")
     home.until(lambda: home.status("GET", f"/apis/{down}/v1")[0] == 404)
     home.take()
+
+
+def test_what_is_defined_and_not_yet_served_is_waited_for(
+    home: Home, group: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server that has just started serves custom kinds some seconds later: a backup would be without them."""
+    path = f"{group}/v1:{define(home, group, 'Widget', 'v1').partition('.')[0]}"
+    home.make(path, "one", apiVersion=f"{group}/v1", kind="Widget", spec={"a": 1})
+    point = home.take()
+
+    def young(body: bytes) -> bytes:
+        found = json.loads(body)
+        return json.dumps({**found, "groups": [one for one in found["groups"] if one["name"] != group]}).encode()
+
+    with faulty_proxy(home.server.url) as proxy:
+        proxy.decide = lambda method, path: Fault(alter=young) if path == "/apis" else None
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
+        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
+                       extra={"kube_config_path": str(tmp_path / "config")})  # fmt: skip
+        for act in (home.take, lambda: home.proven(point), lambda: home.restore(point)):
+            with pytest.raises(TemporaryError, match=rf"widgets\.{group}.*not served yet"):
+                act()
+        proxy.decide = lambda method, path: None
+        assert home.proven(point).ok
+        # one that serves no version at all holds nothing that could be taken
+        live = home.get(f"{ROOT}/widgets.{group}")
+        live["spec"]["versions"][0]["served"] = False
+        home.ask("PUT", f"{ROOT}/widgets.{group}", live)
+        home.until(lambda: home.status("GET", path)[0] == 404)
+        assert home.take()
 
 
 def test_addresses_are_quoted_and_versions_begin_with_the_preferred_one() -> None:

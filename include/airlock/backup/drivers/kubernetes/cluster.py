@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,7 +19,9 @@ from airlock.backup.drivers.kubernetes.login import open_client
 from airlock.backup.drivers.kubernetes.resources import (
     ApiResource,
     Served,
+    group_of,
     is_custom,
+    is_to_be_served,
     listed,
     version_path,
     versions_of,
@@ -31,6 +33,8 @@ _PAGE = 250
 _RESTARTS = 3
 _GONE_SECONDS = 300
 MANAGER = "airlock"
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
 class Cluster:
@@ -53,21 +57,43 @@ class Cluster:
     def served(self, ignored: Callable[[str], bool]) -> Served:
         """Return what can be listed and written inside a namespace; groups that are *ignored* are not asked for.
 
-        :raises TemporaryError: a group is announced but does not answer, as when an aggregated API is down
+        :raises TemporaryError: no answer came, or what is defined is not served yet
         """
         if self._served is None:
             groups = [group for group in self.call("GET", "/apis")["groups"] if not ignored(group["name"])]
             versions = ["v1", *(version for group in groups for version in versions_of(group))]
-            by_version, down = {}, {}
+            by_version, down, names = {}, {}, set()
             for version in versions:
                 try:
-                    by_version[version] = listed(version, self.call("GET", version_path(version)))
+                    document = self.call("GET", version_path(version))
+                    by_version[version] = listed(version, document)
+                    names |= {f"{entry['name']}.{group_of(version)}" for entry in document.get("resources") or ()}
                 except (TemporaryError, refusals.Absent) as error:
                     if version == "v1" or isinstance(error, refusals.Unanswered):
                         raise
                     down[version] = str(error)
+            self._check_that_all_is_served(names, ignored)
             self._served = Served(by_version, down)
         return self._served
+
+    def _check_that_all_is_served(self, names: Collection[str], ignored: Callable[[str], bool]) -> None:
+        """Refuse to go on while custom kinds are missing, as in the first seconds of a server: a backup would be
+        without them in silence."""
+        try:
+            definitions = self.call("GET", _DEFINITIONS, form=_NAMES_ONLY).get("items") or ()
+        except (AccessRefused, refusals.Absent):
+            return
+        young = []
+        for name in sorted({one["metadata"]["name"] for one in definitions} - set(names)):
+            if ignored(name.partition(".")[2]):
+                continue
+            if is_to_be_served(self.get(f"{_DEFINITIONS}/{name}") or {}):
+                young.append(name)
+        if young:
+            raise TemporaryError(
+                f"{self._label}: {', '.join(young)}: defined and not served yet, as when the API server has just "
+                "started; try again, and if it stays so, look at the conditions of the CustomResourceDefinition"
+            )
 
     def as_stored(self, resource: ApiResource, served: Served) -> ApiResource:
         """Return *resource* in the version in which the cluster keeps it: without conversion, each of several versions
@@ -76,7 +102,7 @@ class Cluster:
             return resource
         if resource.name not in self._stored:
             try:
-                definition = self.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{resource.name}") or {}
+                definition = self.get(f"{_DEFINITIONS}/{resource.name}") or {}
             except AccessRefused:
                 definition = {}
             versions = (definition.get("spec") or {}).get("versions") or ()
@@ -184,7 +210,7 @@ class Cluster:
     def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, form: str = ""
     ) -> dict[str, Any]:
-        """Return the decoded answer to one request.
+        """Return the decoded answer to one request; *form* is the media type of what is sent or, of a GET, asked for.
 
         :raises TemporaryError: the server cannot be reached, throttles, fails, or the answer is not Kubernetes'
         :raises PermanentError: it refuses for good
@@ -201,7 +227,9 @@ class Cluster:
         from urllib3.exceptions import HTTPError, LocationValueError
 
         what = f"{self._label}: Kubernetes (connection {self._connection}) {method} {path}"
-        headers = {"Accept": "application/json", "Content-Type": form or "application/json"}
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if form:
+            headers["Accept" if method == "GET" else "Content-Type"] = form
         try:
             answer, _, headers_back = self._api.call_api(
                 path, method, query_params=list((query or {}).items()), header_params=headers, body=body,

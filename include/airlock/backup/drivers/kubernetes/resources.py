@@ -79,6 +79,15 @@ def is_custom(document: Mapping[str, Any]) -> bool:
     return group_of(str(document.get("apiVersion", ""))) not in _OWN_GROUPS
 
 
+def is_to_be_served(definition: Mapping[str, Any]) -> bool:
+    """Return whether a CustomResourceDefinition is one that the server serves, now or in a moment."""
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    refused = any(one.get("type") == "Established" and one.get("status") != "True" for one in conditions)
+    going = (definition.get("metadata") or {}).get("deletionTimestamp")
+    versions = (definition.get("spec") or {}).get("versions") or ()
+    return not refused and not going and any(one.get("served") for one in versions)
+
+
 def versions_of(group: Mapping[str, Any]) -> list[str]:
     """Return the versions of a *group* of ``/apis``, the preferred one first."""
     preferred = group["preferredVersion"]["groupVersion"]
