@@ -78,6 +78,10 @@ def test_a_group_that_the_service_lacks_is_a_fault_of_the_service_file(tmp_path)
         ("olga@cafe.example: olga", "olga@cafe.example: olga\n  Olga@cafe.example;: bert", 6, "'olga' in another line"),
         ("olga@cafe.example: olga", "';': olga", 5, "is no name"),
         ("olga@cafe.example: olga", "olga@cafe.example: 'no name'", 5, "no log-in name"),
+        ("olga@cafe.example: olga", "bert: olga", 4, "bert', who is in a group, the log-in name 'olga'"),
+        ("olga@cafe.example: olga", "cleo: cl\n  CL: dan", 4, "cleo', who is in a group, the log-in name 'cl'"),
+        ("delegate: bert}\nauthors:\n  olga@cafe.example: olga", "delegate: dan}\nauthors:\n  dan: olga", 4,
+         "dan', who is named in this file, the log-in name 'olga'"),
         ("timezone: Europe/Berlin", "timezone: Berlin", 1, "unknown time zone"),
     ],
 )

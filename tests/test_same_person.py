@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.plain_text import LOGIN_NAME
-from airlock.same_person import look_alike, may_be_same, people_of, spelled
+from airlock.same_person import log_ins_of, look_alike, may_be_same, people_of, spelled
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,27 @@ ANN = (
     "CORP\\ann",
     "corp.example\\Ann",
     "auth0|ann",
+    "corp/ann",
+    "live.com#ann@corp.example",
+    "uid=ann,ou=people,dc=corp",
+    "ann@",
+    "@ann",
+    "ann|",
+    "ann\\",
+    "ann_",
+    "-ann-",
+    "ann/",
+    "+ann",
+    "\u201cann\u201d",
+    "\u00abann\u00bb",
+    "ann\u3002",
+    "ann\u2800",
+    "ann (contractor)",
+    "ann[bot]",
+    "ann at corp.example",
+    "ann(at)corp.example",
+    "ann [AT] corp.example",
+    "ann%40corp.example",
     "samlp|corp|ann@corp.example",
     "ann_corp.example#EXT#@house.onmicrosoft.com",
 )
@@ -113,12 +134,40 @@ def test_whoever_is_called_by_many_names_is_one():
         "Ann Lee",
         "Ann Lee <al@corp.example>",
         "ann\\bo",
+        "ann|bo",
+        "ann/bo",
+        "bo (ann)",
+        "bo at ann.example",
+        "uid=bo,ou=ann",
         "\u0430\u043d\u043d\u0430",
     ],
 )
 def test_names_that_are_not_anns(name):
     assert not may_be_same("ann", name)
     assert not may_be_same(name, "ann")
+
+
+@pytest.mark.parametrize("name", ["Ann Lee", "Lee, Ann", "ann_lee", "ANN-LEE", "Ann  LEE <al@home.example>", "lee.ann"])
+def test_a_name_of_several_words_is_one_however_they_are_joined_and_ordered(name):
+    assert may_be_same("ann.lee", name) and may_be_same(name, "ann.lee@corp.example")
+    assert not may_be_same("ann.leigh", name)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a-b"), ("board.1", "board-1"), ("b.ann", "ann.b")])
+def test_letters_and_numbers_are_no_words(one, other):
+    assert not may_be_same(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("joerg", "J\u00f6rg"), ("jorg", "J\u00f6rg"), ("soeren", "S\u00f8ren")])
+def test_letters_that_are_written_out(one, other):
+    assert may_be_same(one, other)
+
+
+def test_whoever_is_known_is_followed_however_long_the_chain_and_in_a_circle():
+    known = {"A <ann@home.example>": "al", "al": "alee", "alee;": "ann", "bo": "bo"}
+    assert log_ins_of("ann+x@home.example", known) == ("al", "alee", "ann")
+    assert log_ins_of("ALEE", known) == ("ann",)
+    assert log_ins_of("bo", known) == log_ins_of("cy", known) == log_ins_of("", known) == ()
 
 
 def test_names_of_two_companies_are_told_apart_by_what_is_before_the_at():

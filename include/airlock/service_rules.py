@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from airlock.approval_model import ApprovalPolicy, People, Waiting
 from airlock.calendar_rules import calendar_faults, freeze_bounds
 from airlock.models import Kind
-from airlock.same_person import look_alike, may_be_same, people_of, spelled
+from airlock.same_person import log_ins_of, look_alike, may_be_same, people_of, spelled
 from airlock.service_model import EnvironmentSettings, ServiceSettings, kind_of_driver
 from airlock.service_values import LEVELS
 
@@ -155,6 +155,10 @@ def known_people(people: People, service: ServiceSettings) -> Iterator[Fault]:
             if twin is not None:
                 yield ("absences", index, name), f"{person!r} looks like {known[twin]}; write one name"
             known.setdefault(person, f"{person!r}, who is named in this file")
+    for person, where in sorted(known.items()):
+        if others := log_ins_of(person, people.authors):
+            yield ("authors",), (f"gives {where}, the log-in name {others[0]!r}: a person has one name to vote with; "
+                                 "write that one in its place")
     log_ins: dict[str, str] = {}
     for author, log_in in people.authors.items():
         if not spelled(author):

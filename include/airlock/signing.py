@@ -6,6 +6,7 @@ Knows keys and envelopes. Must not know what is signed. Private keys stay inside
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -91,6 +92,7 @@ class Keyring:
         if not keys:
             raise InvalidInput("no public key is given, so no signature can be trusted")
         self._keys = {_key_id(key): key for key in keys}
+        self._verifiers: dict[str, Any] = {}
 
     @property
     def key_ids(self) -> tuple[str, ...]:
@@ -102,33 +104,54 @@ class Keyring:
 
         :raises EvidenceInvalid: the envelope is malformed, of another type, altered, or signed by an unknown key
         """
+        signed_by(envelope)
+        payload = _bytes_of(envelope["payload"])
+        if envelope["payloadType"] != payload_type:
+            raise EvidenceInvalid(f"the envelope holds {str(envelope['payloadType'])[:80]!r} where {payload_type!r} is "
+                                  "expected")
+        self.check(envelope["signatures"][0], payload_type, payload)
+        return payload
+
+    def check(self, signature: Mapping[str, Any], payload_type: str, payload: bytes) -> None:
+        """Check that a trusted key signed *payload* as *payload_type*; *signature* holds ``keyid`` and ``sig``.
+
+        :raises EvidenceInvalid: the signature is malformed, does not fit, or is by an unknown key
+        """
         from securesystemslib.dsse import Envelope
         from securesystemslib.exceptions import VerificationError
-        from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
+        from securesystemslib.signer import Signature, SSlibKey  # type: ignore[attr-defined]
 
-        signer = signed_by(envelope)
-        try:
-            # The library alters what it parses, and reads base64 in more than one spelling: only one is accepted here.
-            parsed = Envelope.from_dict({**envelope, "signatures": [dict(one) for one in envelope["signatures"]]})
-            same = parsed.to_dict() == dict(envelope)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EvidenceInvalid(f"the signature's envelope is malformed: {type(error).__name__}") from error
-        if not same:
-            raise EvidenceInvalid("the signature's envelope is not written the way it was signed")
-        if parsed.payload_type != payload_type:
-            raise EvidenceInvalid(f"the envelope holds {parsed.payload_type!r} where {payload_type!r} is expected")
+        signer = str(signature["keyid"])
         trusted = self._keys.get(signer)
         if trusted is None:
             raise EvidenceInvalid(
-                f"signed by the unknown key {signer}; trusted are {', '.join(self._keys)}: "
+                f"signed by the unknown key {signer[:80]}; trusted are {', '.join(self._keys)}: "
                 "if the key was changed, add the former public key to the trusted ones"
             )
+        given = Signature(signer, _bytes_of(signature["sig"]).hex())
+        key = self._verifiers.get(signer)
+        if key is None:
+            key = self._verifiers[signer] = SSlibKey.from_crypto(trusted, keyid=signer)
         try:
-            parsed.verify([SSlibKey.from_crypto(trusted, keyid=signer)], threshold=1)
+            Envelope(payload, payload_type, {signer: given}).verify([key], threshold=1)
         except VerificationError as error:
             raise EvidenceInvalid(f"the signature of key {signer} does not fit the content: it was altered") from error
-        payload: bytes = parsed.payload
-        return payload
+
+
+def _bytes_of(text: object) -> bytes:
+    """Return the bytes that *text* is the base64 of.
+
+    :raises EvidenceInvalid: it is not, or in another spelling than the one in which it was signed
+    """
+    if not isinstance(text, str):
+        raise EvidenceInvalid("the signature's envelope is malformed: it holds no text where base64 is expected")
+    try:
+        found = b64decode(text.encode(), validate=True)
+    except ValueError as error:
+        raise EvidenceInvalid("the signature's envelope is not written the way it was signed: not in base64") from error
+    if b64encode(found).decode() != text:
+        raise EvidenceInvalid("the signature's envelope is not written the way it was signed")
+    return found
 
 
 def signed_by(envelope: Mapping[str, Any]) -> str:

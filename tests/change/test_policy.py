@@ -165,6 +165,31 @@ def test_who_may_be_somebody_known_is_taken_for_them_too(author):
     assert without_authors(RULES, (author,), {"dev@cafe.example": "bert"})[0].members == ("cleo", "olga")
 
 
+@pytest.mark.parametrize(
+    ("requester", "known"),
+    [
+        ("rita@home.example", {"rita@home.example": "bert"}),
+        ("RITA@home.example;", {"Rita <rita@home.example>": "bert"}),
+        ("rita+x@home.example", {"rita@home.example": "bert"}),
+        ("rita", {"rita": "rl", "rl": "bert"}),
+        ("rita", {"rita": "rl", "rl": "bert", "bert": "rita"}),
+    ],
+)
+def test_a_requester_who_is_known_under_another_log_in_name_does_not_approve_under_it(requester, known):
+    rules = without_authors(RULES, None, known, requester)
+    assert rules[0].members == ("cleo", "olga")
+    assert eligible(rules, requester) == ("cleo", "olga")
+    with pytest.raises(GateRefused, match="bert wrote or asked for what is released"):
+        check_vote(rules, Vote(person="bert", choice="approve", at=utc_now(), stands_for=("olga",)), requester)
+    assert without_authors(RULES, None, {"else@home.example": "bert"}, requester)[0].members == RULES[0].members
+
+
+def test_an_author_is_followed_through_every_name_that_the_people_file_gives():
+    known = {"dev@cafe.example": "d1", "d1": "d2", "D2 ": "bert"}
+    assert names_of(("Dev <dev@cafe.example>",), known) == ("bert", "d1", "d2")
+    assert without_authors(RULES, ("Dev <dev@cafe.example>",), known)[0].members == ("cleo", "olga")
+
+
 def test_a_mapped_author_is_nobody_else():
     known = {"olga@partner.example": "partner-olga"}
     assert without_authors(RULES, ("Olga P. <olga@partner.example>",), known)[0].members == ("bert", "cleo", "olga")

@@ -128,8 +128,8 @@ def check_vote(
                           "ask another approver")
     author = _author(rules, vote.person)
     if author is not None:
-        raise GateRefused(f"{vote.person} {'wrote' if author == vote.person else f'may be {author}, who wrote'} "
-                          "what is released and so may not vote on it; ask another approver")
+        who = vote.person if author == vote.person else f"{vote.person} may be {author}, who"
+        raise GateRefused(f"{who} wrote or asked for what is released and so may not vote on it; ask another approver")
     away = next((one for one in absences if may_be_same(one.person, vote.person) and is_away(one, vote.at)), None)
     if away is not None:
         instead = f"; {away.delegate} decides meanwhile" if away.delegate else ""

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from airlock.errors import InvalidInput
 from airlock.plain_text import fault_in
-from airlock.same_person import mailbox, may_be_same, parts_of, spelled
+from airlock.same_person import followed, log_ins_by_name, mailbox, may_be_same, parts_of, spelled
 
 METADATA = "release.json"
 _LARGEST = 1 << 16
@@ -68,13 +68,11 @@ def authors_of(metadata: Mapping[str, Any] | None, what: str) -> tuple[str, ...]
 def names_of(authors: Sequence[str], known: Mapping[str, str]) -> tuple[str, ...]:
     """Return the log-in names that *authors* have or may have, sorted; to be compared by ``may_be_same``.
 
-    Who is *known*, by the whole text or by every address in it, is whoever stands there. Anybody else is taken for all
-    whom the text may mean: its name, its addresses, what stands before the @, and those *known* under a similar name.
+    Who is *known*, by the whole text or by every address in it, is whoever stands there, and whoever stands where that
+    name is known in its turn. Anybody else is taken for all whom the text may mean: its name, its addresses, what is
+    before the @, and those *known* under a similar name.
     """
-    table: dict[str, set[str]] = {}
-    for name, log_in in known.items():
-        for key in {spelled(name), *map(spelled, parts_of(name)[1])}:
-            table.setdefault(key, set()).add(log_in)
+    table = log_ins_by_name(known)
     names: set[str] = set()
     for author in authors:
         shown, addresses = parts_of(author)
@@ -84,4 +82,4 @@ def names_of(authors: Sequence[str], known: Mapping[str, str]) -> tuple[str, ...
         if not sure or None in sure:
             names |= {shown, *addresses, *(one.partition("@")[0] for one in addresses)} - {""}
             names |= {log_in for name, log_in in known.items() if may_be_same(author, name)}
-    return tuple(sorted(names))
+    return tuple(sorted(followed(names, table)))

@@ -85,7 +85,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         backup_policy={**environment.backup.model_dump(mode="json"), **({"restore_on_rollback": []} if back else {}),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},
         calendar=calendar.model_dump(mode="json", by_alias=True),
-        approvals=without_authors(rules, authors, environment.authors),
+        approvals=without_authors(rules, authors, environment.authors, rfc.requester),
         terms=terms_for(risk, rfc, environment, authors), touches=tuple(sorted(set(touches))), risk=risk,
         way_back=way_back,
         settings=environment.model_dump(mode="json", by_alias=True, exclude=_SHOWN_ELSEWHERE),

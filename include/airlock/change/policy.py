@@ -14,7 +14,7 @@ from airlock.change.basis import Ground
 from airlock.change.override import override_seats
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import ApprovalRule, ApprovalTerms, Rfc, Risk, digest_of
-from airlock.same_person import among
+from airlock.same_person import among, log_ins_of
 
 STANDARD = "the pre-approved template of a standard change"
 
@@ -88,26 +88,27 @@ def terms_for(risk: Risk, rfc: Rfc, ground: Ground, authors: Sequence[str] | Non
         policy=ground.approval_policy.name, policy_digest=digest_of(ground.approval_policy),
         rule=STANDARD if rfc.change_type == "standard" else rule.name, evidence=not asks,
         valid_hours=rule.valid_hours, timeout_hours=rule.timeout_hours, reminder_hours=rule.reminder_hours,
-        escalation=without_authors(following, authors, ground.authors),
+        escalation=without_authors(following, authors, ground.authors, rfc.requester),
         escalation_hours=escalation.timeout_hours if escalation else ApprovalTerms().escalation_hours,
         absent=rule.absent, conflicts=rule.conflicts,
     )
 
 
 def without_authors(
-    rules: Sequence[ApprovalRule], authors: Sequence[str] | None, known: Mapping[str, str]
+    rules: Sequence[ApprovalRule], authors: Sequence[str] | None, known: Mapping[str, str], requester: str = ""
 ) -> tuple[ApprovalRule, ...]:
     """Return *rules* without the people who may have written what is released: nobody approves their own work.
 
     :param known: author -> log-in name
+    :param requester: whose other log-in names, as they are known, do not approve either
     :raises GateRefused: nobody of a group is left
     """
-    names = names_of(authors or (), known)
+    names = tuple(sorted({*names_of(authors or (), known), *log_ins_of(requester, known)}))
     kept = []
     for rule in rules:
         members = tuple(member for member in rule.members if among(member, names) is None)
         if not members:
-            raise GateRefused(f"everybody in {rule.group} wrote what is released, and nobody approves their own work; "
-                              "add others to the group")
+            raise GateRefused(f"everybody in {rule.group} wrote what is released or asked for it, and nobody approves "
+                              "their own work; add others to the group")
         kept.append(rule.model_copy(update={"members": members, "authors": names}))
     return tuple(kept)

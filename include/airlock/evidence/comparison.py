@@ -67,7 +67,7 @@ def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: st
     for file in sorted(files, key=names.__getitem__):
         own = names[file][1]
         try:
-            stored, content = parse_content(files[file] or b"", own, release)
+            stored, written = parse_content(files[file] or b"", own, release)
         except EvidenceInvalid as error:
             faults[file] = str(error)
             continue
@@ -82,7 +82,7 @@ def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: st
         signed = signed or stored.signature is not None
         try:
             if trusted is not None:
-                check_signature(content, stored.signature, own, trusted)
+                check_signature(written, stored, own, trusted)
         except EvidenceInvalid as error:
             problems.append(f"altered: {error}")
     if signed:

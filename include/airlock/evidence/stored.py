@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -141,10 +141,10 @@ def record_bytes(record: Record) -> bytes:
 
 def record_name(record: Record) -> str:
     """Return the object name of *record*: its time to the microsecond, type, subject and the start of its digest."""
-    return _name(record, record_bytes(record))
+    return _called(record, record_bytes(record))
 
 
-def _name(record: Record, plain: bytes) -> str:
+def _called(record: Record, plain: bytes) -> str:
     at = _in_utc(record).at
     moment = f"{at.year:04d}{at:%m%dT%H%M%S}.{at.microsecond:06d}Z"
     digest = hashlib.sha256(plain).hexdigest()[:16]
@@ -164,13 +164,26 @@ def parse_stored(data: bytes, name: str, release: str = "", keyring: Keyring | N
     :raises EvidenceInvalid: it is no record, of another release, not the one that *name* was given to, or not signed
         by a trusted key
     """
-    stored, content = parse_content(data, name, release)
+    stored, written = parse_content(data, name, release)
     if keyring is not None:
-        check_signature(content, stored.signature, name, keyring)
+        check_signature(written, stored, name, keyring)
     return stored
 
 
-def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredRecord, dict[str, Any]]:
+@dataclass(frozen=True)
+class Written:
+    """The text of a record, cut in two, so that its parts are written in order once and not for each digest of it: what
+    goes up to its data, which is the most of it, and the fields behind."""
+
+    head: bytes
+    tail: Mapping[str, Any]
+
+    def bytes_with(self, **more: Any) -> bytes:
+        """Return the canonical JSON of the record, with *more* fields, all of which sort behind ``data``."""
+        return self.head + canonical_json({**self.tail, **more})[1:]
+
+
+def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredRecord, Written]:
     """Return the same, and what its signature is over; says nothing about the signature."""
     shown = objects.shown(name)
     value = objects.parse_json(data, f"record {shown}")
@@ -178,10 +191,9 @@ def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredReco
         fields = dict(value) if isinstance(value, dict) else {"": value}
         more = {field: fields.pop(field) for field in ("seen", "signature") if field in fields}
         stored = StoredRecord.model_validate({"record": fields, **more})
-        # Each is compared as text, because 1, 1.0 and True are equal to Python but are signed differently.
-        plain = canonical_json(_in_utc(stored.record))
-        fits = (_name(stored.record, plain) == name and canonical_json(fields) == plain
-                and canonical_json({**fields, **more}) == data)
+        fits = _spelled(stored.record, fields) and canonical_json(value) == data
+        written = _written(fields, more, data)
+        fits = fits and _called(stored.record, written.bytes_with()) == name
     except (ValidationError, InvalidInput, ValueError, RecursionError) as error:
         raise EvidenceInvalid(f"record {shown} was altered: it is not a record any more") from error
     if not fits or (stored.signature is None and more):
@@ -189,24 +201,39 @@ def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredReco
     if release and stored.record.release != release:
         raise EvidenceInvalid(
             f"record {shown} belongs to the release {stored.record.release[:80]!r}, not to {release!r}")
-    return stored, {**fields, "seen": list(stored.seen)}
+    return stored, written
 
 
-def check_signature(content: dict[str, Any], signature: Signature | None, name: str, keyring: Keyring) -> None:
-    """Check that a trusted key signed *content*, which was stored as *name*.
+def check_signature(written: Written, stored: StoredRecord, name: str, keyring: Keyring) -> None:
+    """Check that a trusted key signed *stored*, whose text is *written* and which was stored as *name*.
 
     :raises EvidenceInvalid: none did
     """
-    if signature is None:
+    if stored.signature is None:
         raise EvidenceInvalid(f"record {objects.shown(name)} is not signed: it was not written by Airlock with its key")
-    attributes = signature.model_dump(exclude_unset=True)
+    attributes = stored.signature.model_dump(exclude_unset=True)
     bare = {part: attributes.pop(part) for part in ("keyid", "sig")}
-    payload = b64encode(canonical_json({**content, **attributes})).decode()
-    envelope = {"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [bare]}
     try:
-        keyring.verify(envelope, PAYLOAD_TYPE)
+        keyring.check(bare, PAYLOAD_TYPE, written.bytes_with(seen=list(stored.seen), **attributes))
     except EvidenceInvalid as error:
         raise EvidenceInvalid(f"record {objects.shown(name)}: {error}") from error
+
+
+def _spelled(record: Record, fields: Mapping[str, Any]) -> bool:
+    """Return whether *fields* are the one way to write *record*: all of them, and its time in UTC. What is in its data
+    is kept as it was given, and all else is text."""
+    return fields.keys() == Record.model_fields.keys() and fields["at"] == _time(_in_utc(record))
+
+
+def _time(record: Record) -> Any:
+    return record.model_dump(mode="json", include={"at"})["at"]
+
+
+def _written(fields: Mapping[str, Any], more: Mapping[str, Any], data: bytes) -> Written:
+    """Return the text of a record out of *data*, the canonical JSON of all *fields* with *more*."""
+    tail = {field: value for field, value in fields.items() if field > "data"}
+    end = len(canonical_json({**tail, **more})) - 1
+    return Written(data[:-end], tail)
 
 
 def _in_utc(record: Record) -> Record:

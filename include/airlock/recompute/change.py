@@ -91,7 +91,7 @@ def _content_kept(plan: Plan, before: Plan, entry: Entry) -> tuple[str, ...]:
 def _rules(_: History, entry: Entry) -> tuple[str, ...]:
     plan = Plan.model_validate(entry.data["plan"])
     ground, authors = _ground(plan, entry), None if plan.rfc.change_type == "rollback" else plan.artifact.authors
-    rules = without_authors(rules_for(plan.risk, plan.rfc, ground), authors, ground.authors)
+    rules = without_authors(rules_for(plan.risk, plan.rfc, ground), authors, ground.authors, plan.rfc.requester)
     terms = terms_for(plan.risk, plan.rfc, ground, authors)
     return compared({name: plan.model_dump(mode="json")[name] for name in ("approvals", "terms")},
                     {"approvals": [rule.model_dump(mode="json") for rule in rules],
@@ -127,7 +127,9 @@ def _content(past: ContentPast, digest: str, here: str, sources: tuple[str, ...]
 
 def _emergency(history: History, entry: Entry) -> tuple[str, ...]:
     plan, frozen = history.plan(entry), history.needed("plan", entry)
-    rules = retro_rules_for(plan.risk, plan.rfc, _ground(plan, frozen))
+    ground = _ground(plan, frozen)
+    rules = without_authors(retro_rules_for(plan.risk, plan.rfc, ground), plan.artifact.authors, ground.authors,
+                            plan.rfc.requester)
     return compared(entry.data, {
         "incident": plan.rfc.incident, "plan_digest": plan.digest,
         "hours": plan.settings["emergency"]["retro_approval_hours"],

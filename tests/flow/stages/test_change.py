@@ -83,11 +83,12 @@ def test_a_restoration_that_was_altered_is_not_believed(tmp_path):
         changes.restored(ledger, "regular")
 
 
-def emergency(folder: Path, name: str = "cafe-live-1") -> flown.Flight:
+def emergency(folder: Path, name: str = "cafe-live-1", *, content: bytes = b"1.1") -> flown.Flight:
     (folder / "services").mkdir(exist_ok=True)
     flight = flown.prepared(folder, "{}", (GOOD,) * 12, (("olga", "approve", "it burns"),), name)
     text = (folder / "services/cafe.yaml").read_text().replace(*URGENT)
     (folder / "services/cafe.yaml").write_text(text)
+    (folder / "cafe-1.1.bin").write_bytes(content)
     release = flight.release
     release.environment = flown.service_data.load_file(folder / "services/cafe.yaml")[0]
     flight.carry_out(EMERGENCY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -91,6 +93,21 @@ def test_an_emergency_is_approved_afterwards_by_its_normal_seats(tmp_path):
     assert {"vote counts afterwards", "votes counted afterwards", "vote refused afterwards", "rejected afterwards",
             "approved afterwards",
             "who may approve afterwards", "review complete", "outcome"} == {one.decision for one in again.decisions}
+
+
+def test_whoever_wrote_an_emergency_change_does_not_approve_it_afterwards_either(tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("release.json", json.dumps({"authors": ["Bert <7+bert@users.noreply.github.com>"]}))
+    environment = emergency(tmp_path, content=content.getvalue()).release.environment
+    again = recompute(tmp_path / "evidence/cafe-live-1.zip", [SIGNER.public_pem])
+    assert again.ok, explained(again)
+    (owed,) = follow_up.owed(environment)
+    run = run_after(environment, "cafe-live-1")
+    follow_up.begin(run, owed)
+    assert "bert" not in follow_up.asked(run, owed.debt, utc_now())
+    assert follow_up.cast(run, owed.debt, vote("bert")) == "waiting"
+    assert "wrote or asked for what is released" in run.recorded("retro_vote_refused")[-1].data["why"]
 
 
 def test_a_vote_afterwards_is_named_at_once_by_the_count_that_follows_it(tmp_path):

@@ -18,6 +18,7 @@ from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
 from airlock.change.permit import issue
 from airlock.change.planning import check_content, resolve_artifact
+from airlock.change.policy import without_authors
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
 from airlock.deploy.landing import acted
@@ -148,7 +149,9 @@ def _owe(release: Release, plan: Plan) -> None:
     """Put on record what an emergency change owes once it has landed."""
     if plan.rfc.change_type != "emergency":
         return
-    rules, hours = retro_rules_for(plan.risk, plan.rfc, release.environment), release.environment.emergency
+    environment, hours = release.environment, release.environment.emergency
+    rules = without_authors(retro_rules_for(plan.risk, plan.rfc, environment), plan.artifact.authors,
+                            environment.authors, plan.rfc.requester)
     release.record("emergency", incident=plan.rfc.incident, hours=hours.retro_approval_hours, plan_digest=plan.digest,
                    retro_approvals=[rule.model_dump(mode="json") for rule in rules])
     if rules:
