@@ -205,17 +205,23 @@ class DocumentDriver(StreamDriver):
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         """Create or replace *documents* in *place*. Idempotent. Where the place is the origin, others are removed."""
 
+    def left_out(self) -> list[str]:
+        """Return what is at the origin now and is not taken, in words for people, beyond what is never taken."""
+        return []
+
     def inspect(self) -> Inspection:
         documents = self.export(Place(origin=True))
         return Inspection(present=bool(documents), size_bytes=len(canonical_json(dict(documents))),
-                          fingerprint=digest_of(dict(documents)), detail={"documents": len(documents)})
+                          fingerprint=digest_of(dict(documents)),
+                          detail={"documents": len(documents), "left_out": self.left_out()})  # fmt: skip
 
     def take(self, write: Write) -> dict[str, Any]:
         documents = dict(self.export(Place(origin=True)))
         if not documents:
             raise InvalidInput(f"{self.label}: nothing is there to back up; check the driver's options")
         write("documents.json", [canonical_json(documents)])
-        return {"documents": {name: self.fact(name, document) for name, document in sorted(documents.items())}}
+        return {"documents": {name: self.fact(name, document) for name, document in sorted(documents.items())},
+                "left_out": self.left_out()}  # fmt: skip
 
     def fact(self, name: str, document: Any) -> str:  # noqa: ARG002 - part of the hook's signature
         """Return what is recorded of a document; drivers of secret documents override it with a keyed digest."""

@@ -39,7 +39,7 @@ class SecretDocumentDriver(DocumentDriver):
             present=bool(documents),
             size_bytes=len(content),
             fingerprint=f"scrypt:{fingerprint}",
-            detail={"documents": len(documents)},
+            detail={"documents": len(documents), "left_out": self.left_out()},
         )
 
     def take(self, write: Write) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class SecretDocumentDriver(DocumentDriver):
             raise InvalidInput(f"{self.label}: nothing is there to back up; check the driver's options")
         key = secrets.token_hex(32)
         write("documents.json", [canonical_json({"digest_key": key, "documents": dict(documents)})])
-        return {"documents": self._digests(key, documents)}
+        return {"documents": self._digests(key, documents), "left_out": self.left_out()}
 
     def stored_documents(self, point: RecoveryPoint) -> dict[str, Any]:
         documents: dict[str, Any] = self._part(point, "documents", dict)

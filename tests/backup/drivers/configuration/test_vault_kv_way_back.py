@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import hvac
 import pytest
+import requests
 
 from airlock.backup.driver import Place
 from airlock.backup.drivers.configuration.vault_kv import VaultKvDriver
@@ -35,8 +37,6 @@ def kv(openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def mount(kv: Any) -> str:
     """A mount with all that a mount may hold."""
-    import time
-
     name = f"team/way-{next(COUNTER)}"
     hvac.Client(url=kv._adapter.base_uri, token=kv._adapter.token).sys.enable_secrets_engine(
         backend_type="kv", path=name, options={"version": "2"}
@@ -201,3 +201,87 @@ def test_one_path_that_is_denied_is_named(
     set_connection(monkeypatch, "test_vault", conn_type="vault", host=kv._adapter.base_uri, password=token)
     with pytest.raises(PermanentError, match=f"read {mount}/strict: permission denied"):
         driver(store, mount).inspect()
+
+
+def test_what_is_set_on_a_mount_comes_back_with_it_and_by_itself(kv: Any, store: BackupStore, mount: str) -> None:
+    """After reports of vault's ``secrets tune`` and of migrations that lose descriptions and leases."""
+    sys = client_of(kv).sys
+    given = {"description": "the shop's secrets", "max_lease_ttl": 7200, "listing_visibility": "unauth",
+             "audit_non_hmac_request_keys": ["id"], "passthrough_request_headers": ["X-Request"]}  # fmt: skip
+    sys.tune_mount_configuration(path=mount, **given)
+    subject = driver(store, mount)
+    point = taken(subject)
+    proof = prove(subject, point, SCRATCH)
+    subject.discard(SCRATCH)
+    assert proof.ok, proof.reason
+
+    def held() -> dict[str, Any]:
+        told = sys.read_mount_configuration(path=mount)["data"]
+        return {key: told.get(key) for key in given}
+
+    assert held() == given
+    for damage in (
+        lambda: sys.tune_mount_configuration(path=mount, description="x", listing_visibility="hidden", max_lease_ttl=9,
+                                             audit_non_hmac_request_keys=["id", "more"]),
+        lambda: sys.disable_secrets_engine(mount),
+        lambda: sys.tune_mount_configuration(path=mount, audit_non_hmac_response_keys=["later"]),
+    ):  # fmt: skip
+        damage()
+        restore_origin(subject, point)
+        assert held() == given
+        assert wrong(subject, point) == []
+
+
+def test_a_connection_by_whole_address_reads_its_own_namespace(
+    kv: Any, store: BackupStore, mount: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount of the same name lies in another namespace, as teams of one server have them."""
+    client = client_of(kv)
+    client.adapter.post("/v1/sys/namespaces/squad")
+    inside = hvac.Client(url=client.url, token=client.token, namespace="squad")
+    inside.sys.enable_secrets_engine(backend_type="kv", path=mount, options={"version": "2"})
+    for _ in range(50):
+        try:
+            inside.secrets.kv.v2.create_or_update_secret("inside", {"a": "1"}, mount_point=mount)
+            break
+        except hvac.exceptions.VaultError:
+            time.sleep(0.1)
+    set_connection(monkeypatch, "test_vault", conn_type="vault", host=client.url, password=client.token,
+                   extra={"client_kwargs": {"namespace": "squad"}})  # fmt: skip
+    subject = driver(store, mount)
+    point = taken(subject)
+    assert set(subject.stored_documents(point)) == {"inside", "/config"}
+    inside.secrets.kv.v2.delete_metadata_and_all_versions("inside", mount_point=mount)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    assert kv.read_secret_metadata("strict", mount_point=mount)
+
+
+def test_a_connection_by_whole_address_takes_no_other_log_in(
+    kv: Any, store: BackupStore, mount: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_connection(monkeypatch, "test_vault", conn_type="vault", host=kv._adapter.base_uri, login="role",
+                   password="secret id", extra={"auth_type": "approle"})  # fmt: skip
+    with pytest.raises(InvalidInput, match="'approle'.*use_tls"):
+        driver(store, mount).inspect()
+
+
+@pytest.mark.parametrize("depth", [990, 3000, 9000])
+def test_a_value_that_is_nested_too_deep_is_refused_in_words(
+    kv: Any, store: BackupStore, mount: str, depth: int
+) -> None:
+    address, nested = f"{kv._adapter.base_uri}/v1/{mount}/data/deepest", "[" * depth + "]" * depth
+    body = f'{{"options": {{"cas": 0}}, "data": {{"a": {nested}}}}}'
+    requests.post(address, data=body, headers={"X-Vault-Token": kv._adapter.token}, timeout=30).raise_for_status()
+    with pytest.raises(InvalidInput, match=f"read {mount}/deepest.* nested deeper"):
+        driver(store, mount).inspect()
+
+
+def test_what_is_not_taken_is_said(kv: Any, store: BackupStore, mount: str) -> None:
+    subject = driver(store, mount, path="both")
+    point = taken(subject)
+    assert set(subject.stored_documents(point)) == {"both/in"}
+    assert point.facts["left_out"] == ["the secret both itself, which is beside the folder both/ and not in it"]
+    assert any("before its latest" in words for words in point.facts["leaves_out"])
+    assert set(point.facts["left_out"]) <= set(subject.plan()["leaves_out"])
+    assert driver(store, mount).inspect().detail["left_out"] == []

@@ -1,6 +1,6 @@
 """Back up the secrets below one path of a KV version 2 mount (Vault, OpenBao), and prove it in a mount of its own.
 
-Knows ``hvac`` and the driver contract. No secret value leaves this module but into the encrypted store and into Vault.
+Knows KV version 2 and the driver contract; the server lives in the module beside this one. No secret value leaves this module but into the encrypted store and into Vault.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place
+from airlock.backup.drivers.configuration.vault_server import VaultServer
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import ConnectionId
-from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import server_identity
 from airlock.models import Kind
@@ -50,30 +50,42 @@ class VaultKvDriver(SecretDocumentDriver):
     Options = VaultKvOptions
     options: VaultKvOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each secret at the moment it is read; latest version only"
+        consistent="each secret at the moment it is read",
+        leaves_out=(
+            "versions of a secret before its latest, numbers and times of versions, and secrets whose latest version is "
+            "deleted",
+            "policies, log-ins, leases and other mounts; of a path within a mount, the settings of the mount",
+            "digits of a number beyond the precision of 64 bits",
+        ),
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
         mount = self._mount_of(place)
-        client = self._client()
         documents: dict[str, Any] = {}
-        if not self._is_there(client, mount):
+        tuned = self._server.mount(mount)
+        if tuned is None:
             return documents
-        for path in self._paths(client, mount, self._prefix):
-            found = self._read(client, mount, path)
+        for path in self._paths(mount, self._prefix):
+            found = self._read(mount, path)
             if found is not None and (found["data"] is not None or found["settings"] or found["custom_metadata"]):
                 documents[path] = {key: value for key, value in found.items() if key != "version"}
         log.info("%s: %d secret(s) read below %s/%s", self.label, len(documents), mount, self._prefix)
         if documents and not self._prefix:
-            told = self._dictionary(
-                f"read the settings of mount {mount}", lambda: client.secrets.kv.v2.read_configuration(mount)
+            told = self._server.dictionary(
+                f"read the settings of mount {mount}", lambda: self._kv.read_configuration(mount)
             )
-            documents[_MOUNT] = {"settings": _settings(told)}
+            documents[_MOUNT] = {"settings": _settings(told), "mount": tuned}
         return documents
+
+    def left_out(self) -> list[str]:
+        """Say of the secret that has the name of the path itself that it is not below it."""
+        path, mount = self._prefix.rstrip("/"), self._mount_of(Place(origin=True))
+        beside = path and self._server.mount(mount) is not None and self._read(mount, path) is not None
+        return [f"the secret {path} itself, which is beside the folder {path}/ and not in it"] if beside else []
 
     def parts(self, name: str, document: Any) -> Mapping[str, Any]:
         if name == _MOUNT:
-            return {name: document["settings"]}
+            return {name: document["settings"], "/mount": document["mount"]}
         data = document["data"]
         keys = {f"{name}#{key}": value for key, value in (data or {}).items()}
         rest = {"settings": document["settings"], "custom_metadata": document["custom_metadata"]}
@@ -81,23 +93,14 @@ class VaultKvDriver(SecretDocumentDriver):
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         mount = self._mount_of(place)
-        client = self._client()
-        if not self._is_there(client, mount):
-            self._enable(client, mount, "" if place.origin else "scratch place of a restore test")
-            if place.origin:
-                log.warning("%s: mount %s was gone and is made anew; next: set its description and how long leases "
-                            "last again, if they were not as they come", self.label, mount)  # fmt: skip
-        self._wait_until_ready(client, mount)
-        if _MOUNT in documents:
-            self._call(f"write the settings of mount {mount}", lambda: client.secrets.kv.v2.configure(
-                mount_point=mount, **{**_DEFAULTS, **documents[_MOUNT]["settings"]}))  # fmt: skip
+        self._put_mount(mount, documents.get(_MOUNT), place)
         wanted = {path: document for path, document in documents.items() if path != _MOUNT}
-        written = sum(self._write(client, mount, path, document) for path, document in sorted(wanted.items()))
+        written = sum(self._write(mount, path, document) for path, document in sorted(wanted.items()))
         removed = 0
         if place.origin:
             for path in sorted(set(self.export(place)) - set(documents) - {_MOUNT}):
                 # the latest version only: whoever made it after the backup can still undelete it
-                self._write(client, mount, path, {"data": None, "settings": {}, "custom_metadata": {}})
+                self._write(mount, path, {"data": None, "settings": {}, "custom_metadata": {}})
                 removed += 1
         log.info(
             "%s: %d of %d secret(s) written to %s, %d removed", self.label, written, len(wanted), mount, removed
@@ -107,12 +110,18 @@ class VaultKvDriver(SecretDocumentDriver):
         if place.origin:
             raise InvalidInput(f"{self.label}: the origin is no scratch place and is never discarded")
         mount = self._mount_of(place)
-        client = self._client()
-        if f"{mount}/" in self._mounts(client):
-            self._call(f"disable mount {mount}", lambda: client.sys.disable_secrets_engine(path=mount))
+        if self._server.disable(mount):
             log.info("%s: scratch mount %s disabled", self.label, mount)
 
     # --- parts --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _server(self) -> VaultServer:
+        return VaultServer(self.options.connection, self.label)
+
+    @property
+    def _kv(self) -> Any:
+        return self._server.client.secrets.kv.v2
 
     @property
     def _prefix(self) -> str:
@@ -125,78 +134,40 @@ class VaultKvDriver(SecretDocumentDriver):
             raise InvalidInput(f"{self.label}: a scratch place needs a name")
         return f"airlock-scratch-{place.name}"
 
-    def _client(self) -> Any:
-        """Return an ``hvac`` client: by the provider's hook, or by token when the host is a whole address."""
-        import hvac
+    def _put_mount(self, mount: str, wanted: Mapping[str, Any] | None, place: Place) -> None:
+        """See that *mount* is there, and is what was recorded of it; of a path within a mount, nothing is."""
+        held = self._server.mount(mount)
+        if held is None:
+            self._server.enable(mount, wanted["mount"] if wanted else {"description": ""})
+            if place.origin:
+                log.warning("%s: mount %s was gone and is made anew%s", self.label, mount, "" if wanted else
+                            "; next: set on it what was set on it")  # fmt: skip
+        elif wanted is not None and wanted["mount"] != held:
+            self._server.tune(mount, wanted["mount"])
+        self._wait_until_ready(mount)
+        if wanted is not None:
+            self._server.call(f"write the settings of mount {mount}", lambda: self._kv.configure(
+                mount_point=mount, **{**_DEFAULTS, **wanted["settings"]}))  # fmt: skip
 
-        given = airflow_connection(self.options.connection)
-        host = given.host or ""
-        if "://" in host:
-            address = host if not given.port or host.count(":") > 1 else f"{host}:{given.port}"
-            return hvac.Client(url=address, token=given.password, timeout=30)
-        from airflow.providers.hashicorp.hooks.vault import VaultHook
-
-        hook = VaultHook(vault_conn_id=self.options.connection, timeout=30)
-        return self._call("log in", hook.get_conn)
-
-    def _call(self, what: str, act: Callable[[], Any]) -> Any:
-        """Return what *act* returns; its client's errors are put in our words, without any value."""
-        import hvac.exceptions as vault
-        import requests
-
-        where = f"{self.label}: Vault (connection {self.options.connection}) did not {what}"
-        try:
-            return act()
-        except vault.Forbidden as error:
-            raise PermanentError(
-                f"{where}: permission denied; give the connection's token a policy that allows it"
-            ) from error
-        except (
-            vault.VaultDown,
-            vault.RateLimitExceeded,
-            vault.InternalServerError,
-            vault.BadGateway,
-            vault.VaultNotInitialized,
-        ) as error:
-            raise TemporaryError(f"{where}: {type(error).__name__}; try again when the server answers") from error
-        except vault.VaultError as error:
-            told = "; ".join(map(str, error.errors or ())) or type(error).__name__
-            if "check-and-set parameter did not match" in told:
-                raise TemporaryError(f"{where}: somebody else wrote it meanwhile; try again") from error
-            raise PermanentError(f"{where}: {told}") from error
-        except requests.RequestException as error:
-            raise TemporaryError(
-                f"{where}: {type(error).__name__}; check that the server runs, then try again"
-            ) from error
-
-    def _dictionary(self, what: str, act: Callable[[], Any]) -> dict[str, Any]:
-        answer = self._call(what, act)
-        if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
-            raise TemporaryError(
-                f"{self.label}: Vault (connection {self.options.connection}) was asked to {what} and answered "
-                f"something that is not Vault's; check what stands in front of it"
-            )
-        return dict(answer["data"])
-
-    def _paths(self, client: Any, mount: str, folder: str) -> Iterator[str]:
+    def _paths(self, mount: str, folder: str) -> Iterator[str]:
         import hvac.exceptions as vault
 
         def listed(below: str) -> Any:
             try:
-                return client.secrets.kv.v2.list_secrets(path=below, mount_point=mount)
+                return self._kv.list_secrets(path=below, mount_point=mount)
             except vault.InvalidPath:  # nothing below this folder
                 return {"data": {"keys": []}}
 
         folders = [folder]  # no recursion: people nest as deep as a path may be long
         while folders:
             below = folders.pop()
-            for key in self._dictionary(f"list {mount}/{below}", partial(listed, below))["keys"]:
+            for key in self._server.dictionary(f"list {mount}/{below}", partial(listed, below))["keys"]:
                 if key.endswith("/"):
                     folders.append(below + key)
                 else:
                     yield below + key
 
-    def _read(self, client: Any, mount: str, path: str) -> dict[str, Any] | None:
+    def _read(self, mount: str, path: str) -> dict[str, Any] | None:
         """Return ``data`` (None when the current version is deleted, or there is none), settings that are not as they
         come, custom metadata and the number of the current version; None when there is no such secret."""
         import hvac.exceptions as vault
@@ -208,12 +179,12 @@ class VaultKvDriver(SecretDocumentDriver):
                 except vault.InvalidPath:
                     return {"data": {}}
 
-            return self._dictionary(f"read {mount}/{path}", asked)
+            return self._server.dictionary(f"read {mount}/{path}", asked)
 
-        kept = read(client.secrets.kv.v2.read_secret_metadata)
+        kept = read(self._kv.read_secret_metadata)
         if not kept:
             return None
-        current = read(client.secrets.kv.v2.read_secret_version, raise_on_deleted_version=False)
+        current = read(self._kv.read_secret_version, raise_on_deleted_version=False)
         return {
             "data": current.get("data"),
             "settings": _settings(kept),
@@ -221,14 +192,14 @@ class VaultKvDriver(SecretDocumentDriver):
             "version": int(kept.get("current_version") or 0),
         }
 
-    def _write(self, client: Any, mount: str, path: str, document: Mapping[str, Any]) -> int:
+    def _write(self, mount: str, path: str, document: Mapping[str, Any]) -> int:
         nothing: dict[str, Any] = {"data": None, "settings": {}, "custom_metadata": {}, "version": 0}
-        current = self._read(client, mount, path) or nothing
+        current = self._read(mount, path) or nothing
         if any(current[part] != document[part] for part in ("settings", "custom_metadata")):
             # all of them, and first: the client resets what it is not told, and a new version follows the settings
-            self._call(
+            self._server.call(
                 f"write the settings of {mount}/{path}",
-                lambda: client.secrets.kv.v2.update_metadata(
+                lambda: self._kv.update_metadata(
                     path=path, mount_point=mount, custom_metadata=document["custom_metadata"],
                     **{**_DEFAULTS, **document["settings"]},
                 ),
@@ -236,48 +207,23 @@ class VaultKvDriver(SecretDocumentDriver):
         if current["data"] == document["data"]:
             return 0
         if document["data"] is None:
-            delete = client.secrets.kv.v2.delete_latest_version_of_secret
-            self._call(f"delete {mount}/{path}", partial(delete, path=path, mount_point=mount))
+            delete = self._kv.delete_latest_version_of_secret
+            self._server.call(f"delete {mount}/{path}", partial(delete, path=path, mount_point=mount))
             return 1
         # check-and-set: another writer between our read and our write is told apart, not overwritten
-        self._call(
+        self._server.call(
             f"write {mount}/{path}",
-            lambda: client.secrets.kv.v2.create_or_update_secret(
+            lambda: self._kv.create_or_update_secret(
                 path=path, secret=document["data"], cas=current["version"], mount_point=mount
             ),
         )
         return 1
 
-    def _mounts(self, client: Any) -> dict[str, Any]:
-        return self._dictionary("list its mounts", client.sys.list_mounted_secrets_engines)
-
-    def _is_there(self, client: Any, mount: str) -> bool:
-        """Return whether there is such a mount.
-
-        :raises InvalidInput: it is another one than KV version 2, which answers the same paths otherwise
-        """
-        found = self._mounts(client).get(f"{mount}/")
-        if not isinstance(found, Mapping):
-            return False
-        version = str((found.get("options") or {}).get("version", "1"))
-        if found.get("type") != "kv" or version != "2":
-            sort = f"KV version {version}" if found.get("type") == "kv" else f"of the type {found.get('type')}"
-            raise InvalidInput(f"{self.label}: mount {mount} is {sort}, and this driver takes KV version 2 only; next: "
-                               f"correct the option 'mount', or upgrade it with vault kv "
-                               f"enable-versioning {mount}")  # fmt: skip
-        return True
-
-    def _enable(self, client: Any, mount: str, description: str) -> None:
-        enable = client.sys.enable_secrets_engine
-        self._call(f"mount {mount}", lambda: enable(backend_type="kv", path=mount, options={"version": "2"},
-                                                    description=description))  # fmt: skip
-        log.info("%s: mount %s enabled", self.label, mount)
-
-    def _wait_until_ready(self, client: Any, mount: str) -> None:
+    def _wait_until_ready(self, mount: str) -> None:
         deadline = time.monotonic() + _UPGRADE_SECONDS
         while True:
             try:
-                next(self._paths(client, mount, ""), None)
+                next(self._paths(mount, ""), None)
             except PermanentError as error:
                 if "upgrading" not in str(error).lower():
                     raise
