@@ -20,7 +20,7 @@ RIGHTS = ("system.posix_acl_", "security.capability")
 """Attributes that say who may do what; they hold nothing of a user's own."""
 KEPT = (*RIGHTS, "user.")
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
-LEFT_OUT = "labels of SELinux, NFS 4 access lists and file flags (chattr)"
+LEFT_OUT = "labels of SELinux, attributes that only root sees (trusted), NFS 4 access lists and file flags (chattr)"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ FILE_LEAVES_OUT = ("the time of the last change", "attributes of the user name s
 Owners = Annotated[bool, Field(description="whether owners come back, which only root can do for those of others")]
 _LASTING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-    errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EEXIST,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY, errno.EEXIST, errno.ENOTEMPTY,
 })  # fmt: skip
 _NAME_BYTES = 255
 
@@ -54,8 +54,11 @@ def beside(path: Path, ending: str, *, hidden: bool = False) -> Path:
 def fault(error: OSError, label: str, act: str, path: Path | str) -> AirlockError:
     """Return *error* as a permanent or temporary error that names the resource, the act and the path."""
     reason = error.strerror or type(error).__name__
-    if error.errno == errno.EPERM and os.geteuid() != 0:
-        reason += "; only root may give a file to another owner: run as root, or set the option 'owners: false'"
+    if error.errno == errno.EPERM:
+        reason += (
+            "; only root may give a file to another owner: run as root, or set the option 'owners: false'"
+            if os.geteuid() != 0 else "; a file flag may forbid it: look with lsattr, and take it off"
+        )  # fmt: skip
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         reason += "; free space there, then run this task again"
     kind = PermanentError if error.errno in _LASTING else TemporaryError
@@ -152,7 +155,8 @@ def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label:
     """Write *chunks* to *path*, which keeps its old content until all of them are on the disk.
 
     It gets the attributes that are *wanted*; without an owner among them, that of the file that is replaced is kept,
-    when this process may. A link stays a link: its end is replaced.
+    when this process may. A link stays a link: its end is replaced. So is an empty folder, which container engines put
+    where a file that they mount is missing.
     """
     end = path.resolve()
     part = beside(end, ".airlock-part", hidden=True)
@@ -172,6 +176,8 @@ def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label:
                     os.fchown(file.fileno(), end.stat().st_uid, end.stat().st_gid)
                 give(file.fileno(), wanted)
                 os.fsync(file.fileno())
+                if end.is_dir():
+                    end.rmdir()
                 part.replace(end)
             except OSError as error:
                 raise fault(error, label, "write", path) from error

@@ -377,3 +377,41 @@ def test_what_git_advises_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=name[:12]) as caught:
         take(driver_for(bare, make_store(tmp_path / "store")), "t.1")
     assert "hint:" not in str(caught.value)
+
+
+def test_large_files_of_another_branch_are_seen(tmp_path: Path) -> None:
+    bare, work = repository(tmp_path)
+    run("checkout", "-q", "-b", "art", folder=work)
+    commit(work, "big.bin", f"version https://git-lfs.github.com/spec/v1\noid sha256:{'c' * 64}\nsize 9\n")
+    (work / "art").mkdir()
+    commit(work, "art/.gitattributes", "*.bin filter=lfs\n")
+    run("push", "-q", str(bare), "art", folder=work)
+    point = take(driver_for(bare, make_store(tmp_path / "store")), "t.1")
+    assert point.facts["left_out"] == ["the content of 1 large file(s) (LFS) is not in this repository"]
+
+
+def test_what_lies_beside_the_objects_comes_back_or_is_said(tmp_path: Path) -> None:
+    """After reports of backups of GitLab and Gitea without hooks of a server, and of git-annex without content."""
+    bare, _ = repository(tmp_path)
+    for name in ("annex/objects/x", "svn/.metadata", "custom_hooks/pre-receive", "info/grafts"):
+        (bare / name).parent.mkdir(parents=True, exist_ok=True)
+        (bare / name).write_text("")
+    (bare / "branches").mkdir(exist_ok=True)
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    said = "beside the objects: annex, svn"
+    assert said in driver.plan()["leaves_out"]
+    point = take(driver, "t.1")
+    assert point.facts["left_out"] == [said]
+    (bare / "info" / "grafts").unlink()
+    (bare / "custom_hooks" / "pre-receive").write_text("exit 0")
+    restore_origin(driver, point)
+    assert [(bare / name).read_text() for name in ("info/grafts", "custom_hooks/pre-receive")] == ["", ""]
+
+
+def test_a_warning_of_git_is_no_answer(tmp_path: Path) -> None:
+    """A bare repository with a work tree, as some servers deploy from: git warns at every command."""
+    bare, _ = repository(tmp_path)
+    run("config", "core.worktree", str(tmp_path / "deployed"), folder=bare)
+    driver = driver_for(bare, make_store(tmp_path / "store"))
+    proof = prove(driver, take(driver, "t.1"), Place(name="w1", folder=str(tmp_path / "w1")))
+    assert proof.ok, proof.reason

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from airlock.backup.driver import Place
 from airlock.backup.drivers.configuration.env_file import EnvFileDriver, parse_env
 from airlock.backup.run import prove, restore_origin, take
-from airlock.errors import InvalidInput
+from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
-from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents
+from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents, make_store
 from tests.contracts.driver_forms import Damage, Form
 
 CONTENT = """# settings of the shop
@@ -194,3 +194,21 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, store_at, tmp
     restore_origin(driver, point)
     assert path.read_text() == "A=1\n"
     assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [name]
+
+
+def test_a_folder_that_took_the_name_of_the_file_goes_when_it_is_empty(tmp_path: Path) -> None:
+    """Container engines make one where a file that they mount is missing."""
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+    driver = driver_for(path, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    path.unlink()
+    path.mkdir()
+    assert restore_origin(driver, point).ok
+    assert path.read_text() == "A=1\n"
+    path.unlink()
+    (path / "somebody's").mkdir(parents=True)
+    with pytest.raises(PermanentError, match="Directory not empty"):
+        restore_origin(driver, point)
+    assert [one.name for one in path.iterdir()] == ["somebody's"]
+    assert not list(tmp_path.glob(".*.airlock-part"))

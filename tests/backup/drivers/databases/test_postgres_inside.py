@@ -191,3 +191,34 @@ def test_a_name_that_is_found_by_search_path_only_is_explained(server: postgres.
     proof = prove(subject, taken(subject), SCRATCH)
     assert not proof.ok
     assert "SET search_path" in proof.reason
+
+
+@pytest.mark.parametrize("whose", ["DATABASE origin", "ROLE {login} IN DATABASE origin", "ROLE {login}"])
+def test_a_role_that_sessions_take_on_by_default_is_not_taken_on(
+    server: postgres.Postgres, store: BackupStore, whose: str
+) -> None:
+    """As the owners of applications are set, so that whatever is made belongs to one role."""
+    setting = f"ALTER {whose.format(login=server.user)}"
+    execute(server, "CREATE TABLE t (a int)", "INSERT INTO t VALUES (1)", f"{setting} SET role = inside")
+    try:
+        subject = driver(store)
+        point = subject.finish(subject.start("point-1"))
+        assert prove(subject, point, SCRATCH).ok
+        assert restore_origin(subject, point).ok
+    finally:
+        with psycopg.connect(server.dsn("postgres"), autocommit=True, options="-c role=none") as connection:
+            connection.execute(f"{setting} RESET role")
+
+
+def test_what_no_dump_tells_is_said(server: postgres.Postgres, store: BackupStore) -> None:
+    """After reports of tables that an extension owns, and of functions that were put into pg_catalog."""
+    execute(server, "CREATE EXTENSION hstore", "CREATE TABLE mine (a int)", "INSERT INTO mine VALUES (1)",
+            "CREATE TABLE empty (a int)", "ALTER EXTENSION hstore ADD TABLE mine",
+            "ALTER EXTENSION hstore ADD TABLE empty", "CREATE TABLE information_schema.own (a int)",
+            "CREATE FUNCTION pg_catalog.own(int) RETURNS int LANGUAGE sql AS 'SELECT 1'")  # fmt: skip
+    subject = driver(store)
+    expected = ["rows of extensions' tables that are not declared as settings: public.mine (hstore)",
+                "what was put into pg_catalog or information_schema: information_schema.own, own(integer)"]  # fmt: skip
+    assert subject.plan()["leaves_out"] == [*subject.capabilities.leaves_out, *expected]
+    assert subject.inspect().detail["left_out"] == expected
+    assert subject.finish(subject.start("point-1")).facts["left_out"] == expected

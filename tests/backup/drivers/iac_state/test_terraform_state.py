@@ -147,6 +147,8 @@ def test_addresses_are_those_of_terraform() -> None:
         text(resources=[{"type": "x"}]),
         text(resources="no"),
         text(serial="17"),
+        text(serial=1.5),
+        text(lineage=7),
         text(lineage="\ud800"),
     ],
 )
@@ -164,14 +166,25 @@ def test_any_bytes_are_a_state_or_a_value_error(content: bytes) -> None:
 
 
 OLDER = '{"version": 3, "serial": 2, "modules": [{"path": ["root", "net"], "resources": {"aws_vpc.main": {}}}]}'
+NAMELESS = '{"version": 4, "terraform_version": "0.12.0", "resources": [], "outputs": {}}'
+NO_LINEAGE = text(lineage="")
+LONG_NUMBER = text(outputs={"a": {"value": 0}}).replace('"value": 0', '"value": ' + "1" * 5000)
 ENCRYPTED = '{"serial": 7, "lineage": "l", "meta": {}, "encrypted_data": "AAAA", "encryption_version": "v0"}'
 
 
 @pytest.mark.parametrize(
     ("content", "form", "named"),
-    [(OLDER, "3", ["module.net.aws_vpc.main"]), (ENCRYPTED, "encrypted by OpenTofu", None)],
+    [
+        (OLDER, "3", ["module.net.aws_vpc.main"]),
+        (ENCRYPTED, "encrypted by OpenTofu", None),
+        (NAMELESS, "4", []),
+        (NO_LINEAGE, "4", facts_of(text().encode())["resource addresses"]),
+        (LONG_NUMBER, "4", facts_of(text().encode())["resource addresses"]),
+    ],
+    ids=["older", "encrypted", "nameless", "no lineage", "a long number"],
 )
 def test_other_forms_that_the_programs_read_are_states(content: str, form: str, named: object) -> None:
+    """Terraform compares lineage and serial when there are some; tools that write states leave them out."""
     facts = facts_of(content.encode())
     assert (facts["format"], facts["resource addresses"]) == (form, named)
 

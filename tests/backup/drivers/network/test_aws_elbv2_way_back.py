@@ -297,3 +297,22 @@ def test_a_name_that_is_not_there_is_named(store: BackupStore, rich: Rich) -> No
     for act in (subject.inspect, lambda: taken(subject)):
         with pytest.raises(InvalidInput, match="no load balancer shop-prdo"):
             act()
+
+
+def test_a_target_group_of_a_function_is_proven_and_comes_back(rich: Rich, store: BackupStore) -> None:
+    """AWS tells attributes of such a group that it refuses to be told: after reports of terraform and pulumi."""
+    made = rich.elbv2.create_target_group(Name=f"{rich.name}-f", TargetType="lambda", Tags=[{"Key": "a", "Value": "b"}])
+    group = made["TargetGroups"][0]["TargetGroupArn"]
+    rich.elbv2.create_listener(LoadBalancerArn=rich.balancer, Protocol="HTTP", Port=8081,
+                               DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])  # fmt: skip
+    subject = driver(store, rich.name)
+    point = taken(subject)
+    proof = prove(subject, point, SCRATCH)
+    subject.discard(SCRATCH)
+    assert proof.ok, proof.reason
+    listeners = rich.elbv2.describe_listeners(LoadBalancerArn=rich.balancer)["Listeners"]
+    for listener in [one for one in listeners if one["Port"] == 8081]:
+        rich.elbv2.delete_listener(ListenerArn=listener["ListenerArn"])
+    rich.elbv2.delete_target_group(TargetGroupArn=group)
+    restore_origin(subject, point)
+    assert [check.name for check in subject.prove(point, ORIGIN) if not check.ok] == []

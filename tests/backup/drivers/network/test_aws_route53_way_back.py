@@ -152,3 +152,45 @@ def test_a_private_zone_is_never_made_public(route53: Any, store: BackupStore) -
     route53.create_hosted_zone(Name=name, CallerReference=f"{name} public")
     with pytest.raises(PermanentError, match="is public now"):
         restore_origin(subject, point)
+
+
+@pytest.mark.parametrize("form", ["/hostedzone/{}", "{}"])
+def test_a_zone_goes_by_its_id_as_aws_writes_it(route53: Any, store: BackupStore, form: str) -> None:
+    _, zone, _ = make(route53, private=False)
+    subject = driver(store, form.format(zone))
+    point = taken(subject)
+    assert prove(subject, point, SCRATCH).ok
+    subject.discard(SCRATCH)
+
+
+def test_health_checks_that_count_others_come_back_counting_those_that_came_back(
+    route53: Any, store: BackupStore
+) -> None:
+    """With their tags, which are the only names that people have of them."""
+    name, zone, _ = make(route53, private=False)
+    asked = {"Type": "HTTP", "IPAddress": "192.0.2.9", "Port": 80, "ResourcePath": f"/{name}"}
+    child = route53.create_health_check(CallerReference=f"{name}1", HealthCheckConfig=asked)["HealthCheck"]["Id"]
+    counting = {"Type": "CALCULATED", "HealthThreshold": 1, "ChildHealthChecks": [child]}
+    parent = route53.create_health_check(CallerReference=f"{name}2", HealthCheckConfig=counting)["HealthCheck"]["Id"]
+    for number in (child, parent):
+        route53.change_tags_for_resource(ResourceType="healthcheck", ResourceId=number,
+                                         AddTags=[{"Key": "Name", "Value": f"{name} {number == parent}"}])  # fmt: skip
+    record = {"SetIdentifier": "one", "Weight": 1, "HealthCheckId": parent}
+    change(route53, zone, "UPSERT", f"counted.{name}", "A", "192.0.2.1", **record)
+    subject = driver(store, name)
+    point = taken(subject)
+    assert prove(subject, point, SCRATCH).ok
+    subject.discard(SCRATCH)
+    change(route53, zone, "DELETE", f"counted.{name}", "A", "192.0.2.1", **record)
+    for number in (parent, child):
+        route53.delete_health_check(HealthCheckId=number)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    held = {one["Id"]: one["HealthCheckConfig"] for one in route53.list_health_checks()["HealthChecks"]}
+    listed = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    named = next(one["HealthCheckId"] for one in listed if one["Name"] == f"counted.{name}")
+    (counted,) = held[named]["ChildHealthChecks"]
+    assert held[counted]["ResourcePath"] == f"/{name}"
+    for number, text in ((named, f"{name} True"), (counted, f"{name} False")):
+        told = route53.list_tags_for_resource(ResourceType="healthcheck", ResourceId=number)["ResourceTagSet"]["Tags"]
+        assert told == [{"Key": "Name", "Value": text}]

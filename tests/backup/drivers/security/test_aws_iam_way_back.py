@@ -277,3 +277,28 @@ def test_a_principal_that_is_gone_for_good_is_not_waited_for(
         proxy.always(Fault(status=400, body=body, content_type="text/xml"))
         with pytest.raises(error, match="Invalid principal"):
             driver(store, prefix).restore(point, SCRATCH)
+
+
+@pytest.mark.parametrize("others", [[f"{ACCOUNT}:root"], []])
+def test_a_principal_that_is_gone_keeps_no_role_from_being_proven(
+    iam: Any, store: BackupStore, prefix: str, others: list[str]
+) -> None:
+    """AWS shows such a principal by its id and refuses it in what is written: after reports of cdk, pacu and others."""
+    gone = trust({"AWS": ["AROAJ3ABCDEFGHIJKLMNO", *others]})
+    iam.create_role(RoleName=f"{prefix}old", AssumeRolePolicyDocument=gone)
+    iam.create_role(RoleName=f"{prefix}new", AssumeRolePolicyDocument=EC2)
+    subject = driver(store, prefix)
+    point = taken(subject)
+    said = f"principals that are gone, in the trust of {prefix}old"
+    assert point.facts["left_out"] == [said]
+    assert said in subject.plan()["leaves_out"]
+    assert "AROAJ3" not in json.dumps(subject.stored_documents(point))
+    proof = prove(subject, point, SCRATCH)
+    subject.discard(SCRATCH)
+    assert proof.ok, proof.reason
+    iam.update_assume_role_policy(RoleName=f"{prefix}old", PolicyDocument=EC2)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []
+    written = iam.get_role(RoleName=f"{prefix}old")["Role"]["AssumeRolePolicyDocument"]["Statement"][0]
+    allowed = written["Principal"]["AWS"]
+    assert (written["Effect"], allowed) == (("Allow", others[0]) if others else ("Deny", "*"))

@@ -17,7 +17,7 @@ from airlock.backup.driver import Place
 from airlock.backup.drivers.storage.directory import DirectoryDriver
 from airlock.backup.files import remove_tree
 from airlock.backup.run import prove, restore_origin, take
-from airlock.errors import InvalidInput, PermanentError, TemporaryError
+from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.another_user import as_another_user
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
@@ -376,3 +376,25 @@ def test_another_file_system_inside_is_refused_and_never_emptied(tmp_path: Path)
         assert (inside / "kept").read_text() == "of somebody else"
     finally:
         subprocess.run(["umount", str(inside)], check=True)
+
+
+def test_a_file_that_took_the_name_of_the_folder_goes_when_the_folder_is_back(tmp_path: Path) -> None:
+    root = tmp_path / "uploads"
+    root.mkdir()
+    (root / "logo.png").write_text("png")
+    driver = driver_for(root, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    shutil.rmtree(root)
+    root.write_text("not a folder")
+    copies = [Path(where) for where in (point.objects[0].path, *point.objects[0].replicas)]
+    kept = [copy.read_bytes() for copy in copies]
+    for copy in copies:
+        copy.write_bytes(b"damaged")
+    with pytest.raises(BackupDamaged):
+        restore_origin(driver, point)
+    assert root.read_text() == "not a folder"
+    for copy, content in zip(copies, kept, strict=True):
+        copy.write_bytes(content)
+    assert restore_origin(driver, point).ok
+    assert (root / "logo.png").read_text() == "png"
+    assert not list(tmp_path.glob(".uploads*"))

@@ -17,7 +17,8 @@ from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, packed, replace
+from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, left_beside, packed, replace
+from airlock.backup.drivers.cicd.git_large_files import missing_large
 from airlock.backup.drivers.cicd.git_program import git, stream
 from airlock.backup.files import beside, discard_folder, fault, remove_tree, replace_file, scratch_folder, shown
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
@@ -27,10 +28,7 @@ from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
 _FORMAT = "%(objectname) %(refname) %(symref)"
-_POINTER = re.compile(r"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\n")
 _FAULT = re.compile(r"(?:error|fatal|missing|broken link|bad|hash mismatch)\b")
-_POINTER_BYTES = range(120, 512)
-_AT_ONCE = 2000
 _SHA256 = 64
 _KNOWN_FAULTS = 1000
 
@@ -44,7 +42,7 @@ class GitDriver(StreamDriver):
         needs_programs=("git",),
         leaves_out=(
             "reflogs (and so stashes but the newest), objects that no ref reaches, uncommitted work and the index",
-            "submodules, which are repositories of their own",
+            "submodules, which are repositories of their own, and what further worktrees have checked out",
         ),
     )
 
@@ -72,7 +70,7 @@ class GitDriver(StreamDriver):
             present=bool(state["refs"]),
             size_bytes=1024 * (int(counted["size"]) + int(counted["size-pack"])),
             fingerprint=digest_of(state),
-            detail={"refs": len(state["refs"])},
+            detail={"refs": len(state["refs"]), "left_out": left_beside(self._inner(self._origin()))},
         )
 
     def take(self, write: Write) -> dict[str, Any]:
@@ -107,7 +105,7 @@ class GitDriver(StreamDriver):
         if self._state(origin) != before:
             raise TemporaryError(f"{self.label}: somebody pushed to {origin} while it was read; take the backup again")
         log.info("%s: bundled %d ref(s) of %s", self.label, len(before["refs"]), origin)
-        return {**before, "files": files, "known_faults": self._faults(origin), "left_out": self._missing_large(origin)}
+        return {**before, "files": files, "known_faults": self._faults(origin), "left_out": self._left_out(origin)}
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
@@ -182,7 +180,8 @@ class GitDriver(StreamDriver):
 
     def _faults(self, folder: Path) -> list[str]:
         """Return what git has to say against objects: an old one may be malformed and yet be what everybody has."""
-        said = self._git("fsck", "--full", "--no-progress", "--no-dangling", folder=folder, codes=tuple(range(64)))
+        said = self._git("fsck", "--full", "--no-progress", "--no-dangling", folder=folder, codes=tuple(range(64)),
+                         complaints=True)  # fmt: skip
         return sorted({shown(line) for line in said.splitlines() if _FAULT.match(line)})[:_KNOWN_FAULTS]
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
@@ -213,36 +212,19 @@ class GitDriver(StreamDriver):
         large = digests(folder / "repository.git", self.label, (LARGE,))
         return {**digests(folder / "beside", self.label, SETTINGS), **large}
 
-    def _missing_large(self, origin: Path) -> list[str]:
-        """Return what is to be said of large files whose content is not in this repository."""
-        large = self._inner(origin) / LARGE
-        there = {path.name for path in large.rglob("*") if path.is_file()} if large.is_dir() else set()
-        missing = {oid for oid in self._pointers(origin) if oid not in there}
-        return [f"the content of {len(missing)} large file(s) (LFS) is not in this repository"] if missing else []
-
-    def _pointers(self, origin: Path) -> Iterator[str]:
-        """Yield the digest of every large file that some object points to."""
-        ruled = self._git("grep", "-l", "filter=lfs", "HEAD", "--", ".gitattributes", "**/.gitattributes",
-                          folder=origin, codes=(0, 1))  # fmt: skip
-        if not ruled:
-            return
-        listed = self._git(
-            "cat-file", "--batch-all-objects", "--batch-check=%(objecttype) %(objectsize) %(objectname)", folder=origin
-        )
-        blobs = (line.split(" ") for line in listed.splitlines() if line.startswith("blob "))
-        small = [name for _, size, name in blobs if int(size) in _POINTER_BYTES]
-        for at in range(0, len(small), _AT_ONCE):
-            contents = self._git("cat-file", "--batch", folder=origin, given="\n".join(small[at : at + _AT_ONCE]))
-            for match in _POINTER.finditer(contents):
-                yield match[1]
+    def _left_out(self, origin: Path) -> list[str]:
+        """Return what of this repository is not in its backup, beyond what never is."""
+        inner = self._inner(origin)
+        return [*missing_large(origin, inner / LARGE, self.label), *left_beside(inner)]
 
     def discard(self, place: Place) -> None:
         discard_folder(place, self.label)
 
     def _git(
-        self, *arguments: str, folder: Path | None = None, codes: tuple[int, ...] = (0,), given: str = ""
-    ) -> str:
-        return git(*arguments, folder=folder, label=self.label, codes=codes, given=given)
+        self, *arguments: str, folder: Path | None = None, codes: tuple[int, ...] = (0,), given: str = "",
+        complaints: bool = False,
+    ) -> str:  # fmt: skip
+        return git(*arguments, folder=folder, label=self.label, codes=codes, given=given, complaints=complaints)
 
     def _origin(self) -> Path:
         path = Path(self.options.path)

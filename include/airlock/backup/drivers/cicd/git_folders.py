@@ -18,8 +18,20 @@ from airlock.backup.files import fault, read_exactly, shown
 LARGE = "lfs/objects"
 """Content of large files, each named after its digest."""
 SETTINGS = (
-    "config", "config.worktree", "description", "git-daemon-export-ok", "hooks", "info/attributes", "info/exclude",
+    "config", "config.worktree", "custom_hooks", "description", "git-daemon-export-ok", "hooks", "info/attributes",
+    "info/exclude", "info/grafts",
 )  # fmt: skip
+_HELD = frozenset({
+    *(name.partition("/")[0] for name in SETTINGS), "HEAD", "lfs", "objects", "packed-refs", "refs", "reftable",
+})  # fmt: skip
+_NAMED = 20
+_PASSING = frozenset({
+    "AUTO_MERGE", "BISECT_LOG", "CHERRY_PICK_HEAD", "COMMIT_EDITMSG", "FETCH_HEAD", "MERGE_HEAD", "MERGE_MODE",
+    "MERGE_MSG", "MERGE_RR", "ORIG_HEAD", "REBASE_HEAD", "REVERT_HEAD", "SQUASH_MSG", "branches", "filter-repo",
+    "gc.log", "gc.pid", "gitk.cache", "index", "logs", "modules", "rebase-apply", "rebase-merge", "rr-cache",
+    "sequencer", "shallow", "worktrees",
+})  # fmt: skip
+"""What work in progress leaves, what is told to be left out in any repository, and what git makes again by itself."""
 
 
 def files_beside(repository: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
@@ -32,6 +44,16 @@ def files_beside(repository: Path, names: tuple[str, ...] = ()) -> Iterator[tupl
         for path in found:
             if path.is_symlink() or path.is_file():
                 yield str(path.relative_to(repository)), path
+
+
+def left_beside(repository: Path) -> list[str]:
+    """Return what is to be said of what lies in *repository* and is neither taken nor git's own, such as the content
+    that git-annex keeps. Empty folders and what begins with a dot are nothing."""
+    found = (path for path in repository.iterdir() if path.name not in _HELD | _PASSING)
+    names = sorted(shown(path.name) for path in found
+                   if not path.name.startswith(".") and not path.name.endswith((".lock", ".bak", "~"))
+                   and (not path.is_dir() or any(path.iterdir())))  # fmt: skip
+    return [f"beside the objects: {', '.join(names[:_NAMED])}"] if names else []
 
 
 def packed(repository: Path, label: str) -> Iterator[bytes]:

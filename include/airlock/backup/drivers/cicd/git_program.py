@@ -50,11 +50,13 @@ def _command(arguments: tuple[str, ...], folder: Path | None) -> list[str]:
 
 
 def git(
-    *arguments: str, folder: Path | None = None, label: str, codes: tuple[int, ...] = (0,), given: str = ""
-) -> str:
-    """Run git in *folder* and return what it printed; where another code than 0 is allowed, also what it complained of.
+    *arguments: str, folder: Path | None = None, label: str, codes: tuple[int, ...] = (0,), given: str = "",
+    complaints: bool = False,
+) -> str:  # fmt: skip
+    """Run git in *folder* and return what it printed.
 
     :param given: its input; of none of the commands that run for long
+    :param complaints: whether what it complained of is returned as well
 
     :raises PermanentError: git is not installed, or refused
     :raises TemporaryError: it took more than an hour
@@ -81,7 +83,7 @@ def git(
         ) from error
     if done.returncode not in codes:
         raise _refused(label, arguments, done.stderr)
-    said = done.stdout + (done.stderr if len(codes) > 1 else b"")
+    said = done.stdout + (done.stderr if complaints else b"")
     return said.decode(errors="surrogateescape")
 
 

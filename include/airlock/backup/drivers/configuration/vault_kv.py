@@ -1,6 +1,7 @@
 """Back up the secrets below one path of a KV version 2 mount (Vault, OpenBao), and prove it in a mount of its own.
 
-Knows KV version 2 and the driver contract; the server lives in the module beside this one. No secret value leaves this module but into the encrypted store and into Vault.
+Knows KV version 2 and the driver contract; the server lives in the module beside this one. No secret value leaves this
+module but into the encrypted store and into Vault.
 """
 
 from __future__ import annotations
@@ -52,8 +53,7 @@ class VaultKvDriver(SecretDocumentDriver):
     capabilities: ClassVar[Capabilities] = Capabilities(
         consistent="each secret at the moment it is read",
         leaves_out=(
-            "versions of a secret before its latest, numbers and times of versions, and secrets whose latest version is "
-            "deleted",
+            "versions of a secret before its latest, their numbers and times, and secrets whose latest one is deleted",
             "policies, log-ins, leases and other mounts; of a path within a mount, the settings of the mount",
             "digits of a number beyond the precision of 64 bits",
         ),

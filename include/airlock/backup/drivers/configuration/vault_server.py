@@ -85,8 +85,8 @@ class VaultServer:
             ) from error
         except RecursionError:
             raise InvalidInput(
-                f"{self.label}: Vault (connection {self.connection}) was asked to {what}: a value is nested deeper than "
-                "can be read; next: keep it as text (a string that holds the JSON)"
+                f"{self.label}: Vault (connection {self.connection}) was asked to {what}: a value is nested deeper "
+                "than can be read; next: keep it as text (a string that holds the JSON)"
             ) from None
 
     def dictionary(self, what: str, act: Callable[[], Any]) -> dict[str, Any]:

@@ -58,9 +58,14 @@ class PostgresDriver(StreamDriver):
     options: PostgresOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
         consistent="one snapshot of the whole database; sequences (never part of a snapshot) during the dump. "
-        "Materialized views are computed anew, tables that inherit have the columns of their parents first, "
-        "subscriptions come back disabled, logical replication slots not at all; "
-        "the way back ends all sessions in the database",
+        "Tables that inherit have the columns of their parents first; the way back ends all sessions in the database",
+        leaves_out=(
+            "rows of materialized views, which are computed anew, and what the planner knows of tables",
+            "logical replication slots; subscriptions come back disabled",
+            "passwords of roles; roles and tablespaces are looked for and never made",
+            "what was changed in what an extension made, but for the rows of tables that it declares as settings",
+            "what somebody put into pg_catalog or information_schema",
+        ),
         needs_programs=("pg_dump", "pg_restore", "pg_dumpall", "psql"),
     )
 
@@ -73,15 +78,21 @@ class PostgresDriver(StreamDriver):
             measure.begin(database)
             facts = measure.read_facts(database)
             version = database.execute("SHOW server_version").fetchone()[0]
+            left_out = measure.left_out(database)
         with self._connect("") as server:
             facts |= whole.read_facts(server, self.options.database, "")
-        detail = {"database": self.options.database, "tables": len(facts["tables"]), "server_version": version}
+        detail = {"database": self.options.database, "tables": len(facts["tables"]), "server_version": version,
+                  "left_out": left_out}  # fmt: skip
         return Inspection(present=True, size_bytes=found, fingerprint=digest_of(facts), detail=detail)
 
     def plan(self) -> dict[str, Any]:
-        found = self._size()  # without a look at the content, so that a plan is cheap for any size
+        found, left_out = self._size(), list[str]()  # without a look at the content: cheap for any size
+        if found is not None:
+            with self._connect(self.options.database) as database:
+                left_out = measure.left_out(database)
         return {"resource": self.label, "driver": self.resource.driver, "present": found is not None,
-                "size_bytes": found, "store": self.store.location}  # fmt: skip
+                "size_bytes": found, "store": self.store.location,
+                "leaves_out": [*self.capabilities.leaves_out, *left_out]}  # fmt: skip
 
     def _size(self) -> int | None:
         query = "SELECT pg_catalog.pg_database_size(oid) FROM pg_catalog.pg_database WHERE datname = %s"
@@ -114,16 +125,13 @@ class PostgresDriver(StreamDriver):
                 "SELECT pg_catalog.pg_is_in_recovery(), current_setting('server_version')"
             ).fetchone()
             position = "pg_catalog.pg_last_wal_replay_lsn()" if moment[0] else "pg_catalog.pg_current_wal_lsn()"
-            facts["wal_position"] = str(database.execute(f"SELECT {position}").fetchone()[0])
-            facts["server_version"] = moment[1]
+            facts |= {"server_version": moment[1], "left_out": measure.left_out(database),
+                      "wal_position": str(database.execute(f"SELECT {position}").fetchone()[0])}  # fmt: skip
         write(
             "roles.sql",
-            programs.read_from(
-                [self._program("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password"],
-                self._environment(name),
-                self.label,
-            ),
-        )
+            programs.read_from([self._program("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password"],
+                               self._environment(name), self.label),
+        )  # fmt: skip
         write("database.json", [canonical_json(sealed)])
         return facts
 
@@ -247,17 +255,7 @@ class PostgresDriver(StreamDriver):
 
     @cached_property
     def _session_options(self) -> str:
-        """What every session asks for, whatever the database and the role default to: to write, and no trigger on
-        login, which would write into what is read. Servers before 17 have none, and only some roles may ask."""
-        import psycopg
-
-        always = "-c default_transaction_read_only=off"
-        try:
-            psycopg.connect(**self._parameters(""), options=f"{always} -c event_triggers=off").close()
-        except psycopg.OperationalError as error:
-            if "event_triggers" in str(error):
-                return always
-        return f"{always} -c event_triggers=off"
+        return programs.session_options(self._parameters(""))
 
     def _parameters(self, database: str) -> dict[str, Any]:
         found = postgres_parameters(self.options.connection, database)

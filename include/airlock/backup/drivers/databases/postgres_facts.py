@@ -74,6 +74,23 @@ _STORAGE = (
     f"c.reltablespace LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam WHERE (t.oid IS NOT NULL OR m.amname NOT IN "
     f"('heap', 'btree')) AND {_USER_SCHEMA} AND {_NOT_OF_EXTENSION}"
 )
+# An extension makes its tables itself; what lies in them is dumped where it says so only.
+_UNDECLARED = (
+    f"SELECT {_NAME}, n.nspname, c.relname, e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON "
+    "e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass JOIN pg_catalog.pg_class c ON c.oid = "
+    "d.objid AND d.classid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE d.deptype = 'e' AND c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) ORDER BY 1"
+)
+_FIRST_OF_USERS = 16384
+_IN_CATALOG = (
+    f"SELECT {_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname "
+    f"IN ('pg_catalog', 'information_schema') AND c.relkind <> 'i' AND c.oid >= {_FIRST_OF_USERS} AND {_NOT_OF_EXTENSION} "
+    "UNION ALL SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = "
+    f"p.pronamespace WHERE n.nspname IN ('pg_catalog', 'information_schema') AND p.oid >= {_FIRST_OF_USERS} AND NOT "
+    "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND "
+    "d.deptype = 'e') ORDER BY 1"
+)
+_NAMED = 20
 _EXTENSIONS = (
     "SELECT e.extname, e.extversion, n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON "
     "n.oid = e.extnamespace"
@@ -107,7 +124,8 @@ _LARGE_OBJECTS_KEPT = _SUM + (
 )
 _SEQUENCES = (
     f"SELECT {_NAME}, n.nspname, c.relname, s.seqincrement FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON "
-    f"n.oid = c.relnamespace JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid WHERE {_USER_SCHEMA} AND {_NOT_OF_EXTENSION} ORDER BY 1, 2"
+    f"n.oid = c.relnamespace JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid WHERE {_USER_SCHEMA} AND ({_NOT_OF_EXTENSION} OR EXISTS "
+    "(SELECT FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig))) ORDER BY 1, 2"
 )
 _CONSTRAINTS = (
     f"SELECT {_NAME}, k.conname, k.contype::text || CASE WHEN k.convalidated THEN '' ELSE "
@@ -205,6 +223,24 @@ def read_facts(connection: Any) -> dict[str, Any]:
         "large_objects": large_objects,
         "schemas": dict(connection.execute(_SCHEMAS).fetchall()),
     }
+
+
+def left_out(connection: Any) -> list[str]:
+    """Return what of the database no dump tells and no restore brings back, in words with the names."""
+    from psycopg import sql
+
+    filled = []
+    for name, schema, table, extension in connection.execute(_UNDECLARED).fetchall():
+        query = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(schema, table))
+        with _still_there(connection):
+            (rows,) = connection.execute(query).fetchone()
+        if rows:
+            filled.append(f"{name} ({extension})")
+    strange = [name for (name,) in connection.execute(_IN_CATALOG)]
+    said = (("rows of extensions' tables that are not declared as settings", filled),
+            ("what was put into pg_catalog or information_schema", strange))  # fmt: skip
+    return [f"{words}: {', '.join(names[:_NAMED])}{f' and {more} more' if (more := len(names) - _NAMED) > 0 else ''}"
+            for words, names in said if names]  # fmt: skip
 
 
 def _summed(connection: Any, query: Any) -> dict[str, Any]:

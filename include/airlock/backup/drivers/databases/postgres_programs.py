@@ -137,6 +137,21 @@ class ScriptRun:
             raise archive_failure(self._label, f"pg_restore ended with code {code}", _said(errors))
 
 
+def session_options(parameters: Mapping[str, Any]) -> str:
+    """Return what every session asks for, whatever the database and the role default to: to write, as who logged in,
+    and no trigger on login, which would write into what is read. Servers before 17 have none, and only some roles may
+    ask; *parameters* tell how to try."""
+    import psycopg
+
+    always = "-c default_transaction_read_only=off -c role=none"
+    try:
+        psycopg.connect(**parameters, options=f"{always} -c event_triggers=off").close()
+    except psycopg.OperationalError as error:
+        if "event_triggers" in str(error):
+            return always
+    return f"{always} -c event_triggers=off"
+
+
 def client_environment(connection: Any, database: str, options: str = "") -> dict[str, str]:
     """Return the environment for libpq: where to connect, as whom, with what password. Never log it."""
     extra = connection.extra_dejson

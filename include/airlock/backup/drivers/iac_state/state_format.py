@@ -13,6 +13,7 @@ from typing import Any
 ENCRYPTED = "encrypted by OpenTofu"
 _FORMAT = 4
 _OLDER = (1, 2, 3)
+_DIGITS = 4000
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
@@ -50,8 +51,10 @@ def facts_of(content: bytes) -> dict[str, Any]:
     if "encrypted_data" in state:
         form, named = ENCRYPTED, None
     elif state.get("version") == _FORMAT:
-        if not isinstance(lineage, str) or not lineage or not _is_number(serial):
+        if not (lineage or isinstance(state.get("terraform_version"), str)):
             raise ValueError("it has no lineage and serial")
+        if not isinstance(lineage or "", str) or not (serial is None or _is_number(serial)):
+            raise ValueError("its lineage is no text, or its serial no whole number")
         form, named = str(_FORMAT), _named(lambda: addresses(state))
     elif state.get("version") in _OLDER and _is_number(state["version"]):
         if not _is_number(serial) or not isinstance(state.get("modules"), list):
@@ -74,7 +77,7 @@ def _document(content: bytes) -> Mapping[str, Any]:
     if content.startswith(_MARKS):
         raise ValueError("it is no JSON that Terraform reads: it begins with a byte order mark")
     try:
-        state = json.loads(content.decode())  # json would read UTF-16, too
+        state = json.loads(content.decode(), parse_int=_whole)  # json would read UTF-16, too
     except UnicodeDecodeError:
         raise ValueError("it is no JSON that Terraform reads: it is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -91,6 +94,11 @@ def _named(read: Any) -> list[str]:
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, IndexError):
         raise ValueError("its list of resources is malformed") from None
     return found
+
+
+def _whole(digits: str) -> int | str:
+    """Return a number; of one that is longer than Python reads, and Terraform does, its digits."""
+    return int(digits) if len(digits) <= _DIGITS else digits
 
 
 def _printable(value: Any) -> Any:

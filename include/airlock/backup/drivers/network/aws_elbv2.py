@@ -46,9 +46,13 @@ class AwsElbv2Driver(aws.AwsDriver):
     Options = AwsElbv2Options
     options: AwsElbv2Options
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each load balancer at the moment it is read; addresses, DNS names and secrets of log-ins are not "
-        "part of it. Proven: attributes, listeners, rules and target groups, made again under other names, internal, "
-        "without targets and logs"
+        consistent="each load balancer at the moment it is read. Proven: attributes, listeners, rules and target "
+        "groups, made again under other names, internal, without targets and logs",
+        leaves_out=(
+            "addresses and DNS names of load balancers, capacity that is reserved for them, and secrets of log-ins",
+            "security groups, certificates, trust stores, firewalls and target groups that nothing forwards to",
+            "targets, but of a target group that has to be made anew",
+        ),
     )
 
     def inspect(self) -> Inspection:

@@ -50,8 +50,11 @@ class AwsRoute53Driver(aws.AwsDriver):
     Options = AwsRoute53Options
     options: AwsRoute53Options
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="the moment of reading; the zone's own NS and SOA records are AWS's and stay out, and so do records "
-        "of traffic policies, DNSSEC and query logs. A zone that is made anew has other name servers"
+        consistent="the moment of reading",
+        leaves_out=(
+            "the zone's own NS and SOA records, which are AWS's: a zone that is made anew has other name servers",
+            "records of traffic policies, DNSSEC keys, query logs, sets of CIDR blocks and alarms of health checks",
+        ),
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
@@ -70,7 +73,7 @@ class AwsRoute53Driver(aws.AwsDriver):
             if zone is None:
                 raise TemporaryError(f"{self.label}: hosted zone {self.options.zone} went away while it was read")
             facts["zone"] = self._zone_facts(zone)
-            facts["health_checks"] = {digest_of(config): config for config in self._health_checks(zone).values()}
+            facts |= self._health_checks(zone)
         return facts
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
@@ -89,7 +92,7 @@ class AwsRoute53Driver(aws.AwsDriver):
             if place.origin:
                 self._put_zone(zone, wanted)
                 named = {document.get("HealthCheckId") for document in documents.values()}
-                self._make_health_checks(point.facts["health_checks"], named)
+                self._make_health_checks(point.facts, named)
         super().restore(point, place)
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
@@ -97,7 +100,7 @@ class AwsRoute53Driver(aws.AwsDriver):
             zone = self._zone_of(self.client, place)
             if zone is None:
                 raise TemporaryError(f"{self.label}: the hosted zone of {place.name or 'the origin'} is not seen yet")
-            checks = {digest_of(config): number for number, config in self._all_health_checks().items()}
+            checks = {digest: number for number, digest in self._check_digests().items()}
             wanted = records.changes(self._held(zone), documents, remove=True)
             self._change(zone, [
                 {"Action": action, "ResourceRecordSet": records.absolute(document, zone, checks)}
@@ -136,7 +139,9 @@ class AwsRoute53Driver(aws.AwsDriver):
 
     def _zones_of(self, place: Place) -> list[dict[str, Any]]:
         """Return the hosted zones that go by the name, or the id, of *place*."""
-        wanted = self.options.zone if place.origin else f"airlock-{place.name}.{_SCRATCH_PARENT}"
+        # AWS writes an id with the sort of its resource before it
+        origin = self.options.zone.removeprefix("/hostedzone/")
+        wanted = origin if place.origin else f"airlock-{place.name}.{_SCRATCH_PARENT}"
         zones = list(aws.pages(self.client, "list_hosted_zones", "HostedZones"))
         found = [zone for zone in zones
                  if records.same_name(zone["Name"], wanted) or _id(zone) == wanted]  # fmt: skip
@@ -218,22 +223,41 @@ class AwsRoute53Driver(aws.AwsDriver):
     # --- health checks ------------------------------------------------------------------------------------------------
 
     def _all_health_checks(self) -> dict[str, dict[str, Any]]:
+        """Return what each health check checks, by its id; another one that it counts is told by its digest."""
         found = aws.pages(self.client, "list_health_checks", "HealthChecks")
-        return {check["Id"]: check["HealthCheckConfig"] for check in found}
+        return records.level_checks({check["Id"]: check["HealthCheckConfig"] for check in found})
 
-    def _health_checks(self, zone: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return what each health check checks that a record of *zone* names, by its id."""
-        named = {record["HealthCheckId"] for record in self._records(zone) if "HealthCheckId" in record}
-        return {number: config for number, config in self._all_health_checks().items() if number in named}
+    def _check_digests(self) -> dict[str, str]:
+        return {number: digest_of(config) for number, config in self._all_health_checks().items()}
 
-    def _make_health_checks(self, configs: Mapping[str, Any], named: Collection[str | None]) -> None:
+    def _health_checks(self, zone: Mapping[str, Any]) -> dict[str, Any]:
+        """Return, as facts, the health checks that records of *zone* name, and those that these count."""
+        held = self._all_health_checks()
+        numbers = {digest_of(config): number for number, config in held.items()}
+        named = {digest_of(held[record["HealthCheckId"]]) for record in self._records(zone)
+                 if record.get("HealthCheckId") in held}  # fmt: skip
+        wanted = records.counted_first(named, {digest: held[number] for digest, number in numbers.items()})
+        tags = {}
+        for digest in wanted:
+            told = self.client.list_tags_for_resource(ResourceType="healthcheck", ResourceId=numbers[digest])
+            tags[digest] = aws.tags_of(told["ResourceTagSet"]["Tags"])
+        return {"health_checks": {digest: held[numbers[digest]] for digest in wanted}, "health_check_tags": tags}
+
+    def _make_health_checks(self, facts: Mapping[str, Any], named: Collection[str | None]) -> None:
         """Make those that are *named* and are not there any more; in a restore test none is made, for it would ask."""
-        held = {digest_of(config) for config in self._all_health_checks().values()}
-        for digest, config in configs.items():
-            if digest in named and digest not in held:
-                made = self.client.create_health_check(CallerReference=uuid.uuid4().hex, HealthCheckConfig=config)
-                log.warning("%s: health check %s made anew; next: point alarms at it", self.label,
-                            made["HealthCheck"]["Id"])  # fmt: skip
+        configs, tags = facts["health_checks"], facts.get("health_check_tags", {})
+        held = {digest: number for number, digest in self._check_digests().items()}
+        for digest in records.counted_first(named, configs):
+            if digest in held:
+                continue
+            made = self.client.create_health_check(
+                CallerReference=uuid.uuid4().hex, HealthCheckConfig=records.counting(configs[digest], held)
+            )
+            held[digest] = made["HealthCheck"]["Id"]
+            if tags.get(digest):
+                self.client.change_tags_for_resource(ResourceType="healthcheck", ResourceId=held[digest],
+                                                     AddTags=aws.tag_list(tags[digest]))  # fmt: skip
+            log.warning("%s: health check %s made anew; next: point alarms at it", self.label, held[digest])
 
     # --- records ------------------------------------------------------------------------------------------------------
 
@@ -244,7 +268,7 @@ class AwsRoute53Driver(aws.AwsDriver):
         ours = [record for record in self._records(zone) if records.is_ours(record, zone["Name"])]
         checks = {}
         if any("HealthCheckId" in record for record in ours):
-            checks = {number: digest_of(config) for number, config in self._all_health_checks().items()}
+            checks = self._check_digests()
         documents = [records.relative(record, zone, checks) for record in ours]
         return {records.key_of(document): document for document in documents}
 

@@ -210,6 +210,9 @@ def rule_request(document: Mapping[str, Any], arns: Mapping[str, str], secret: M
     }
 
 
-def attributes_request(attributes: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return attributes as AWS wants them, without empty ones, which it refuses."""
-    return [{"Key": key, "Value": value} for key, value in sorted(attributes.items()) if value != ""]
+def attributes_request(attributes: Mapping[str, str], held: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return those *attributes* that differ from what is *held*: AWS refuses some where they do not apply, though it
+    tells them. Empty ones it refuses always."""
+    there = {entry["Key"]: entry["Value"] for entry in held}
+    return [{"Key": key, "Value": value} for key, value in sorted(attributes.items())
+            if value not in ("", there.get(key))]  # fmt: skip

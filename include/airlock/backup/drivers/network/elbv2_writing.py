@@ -75,8 +75,8 @@ class Writer:
             health = {key: value for key, value in settings.items() if key not in forms.FIXED_GROUP_FIELDS}
             self.elbv2.modify_target_group(TargetGroupArn=arn, **health)
             self._retag(arn, document["tags"])
-        attributes = forms.attributes_request(document["attributes"])
-        if attributes:
+        held = self.elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+        if attributes := forms.attributes_request(document["attributes"], held):
             self.elbv2.modify_target_group_attributes(TargetGroupArn=arn, Attributes=attributes)
         return arn
 
@@ -119,7 +119,8 @@ class Writer:
             self._retag(arn, document["tags"])
         if not self.place.origin:
             attributes = {**attributes, **{key: "false" for key in forms.ACTING if key in attributes}}
-        if request := forms.attributes_request(attributes):
+        there = self.elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
+        if request := forms.attributes_request(attributes, there):
             self.elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=request)
         return arn
 
@@ -154,7 +155,8 @@ class Writer:
                     request["Tags"] = tags
                 made = self.elbv2.create_listener(LoadBalancerArn=balancer, **request)
                 arn = str(made["Listeners"][0]["ListenerArn"])
-            if attributes := forms.attributes_request(document["attributes"]):
+            there = self.elbv2.describe_listener_attributes(ListenerArn=arn)["Attributes"]
+            if attributes := forms.attributes_request(document["attributes"], there):
                 self.elbv2.modify_listener_attributes(ListenerArn=arn, Attributes=attributes)
             self._put_certificates(arn, document["certificates"])
             self._put_rules(arn, document["rules"], arns)

@@ -6,12 +6,14 @@ Names are written relative to their zone, and health checks by what they check: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from airlock.models import digest_of
+
 HERE = "{zone}"
-_HEALTH = "HealthCheckId"
+_HEALTH, _CHILDREN = "HealthCheckId", "ChildHealthChecks"
 _ROUTING = ("Weight", "Region", "Failover", "GeoLocation", "GeoProximityLocation", "CidrRoutingConfig",
             "MultiValueAnswer")  # fmt: skip
 _ELEMENTS = 1000  # what AWS takes in one request: values, and their characters; an UPSERT counts twice
@@ -46,6 +48,37 @@ def relative(record: Mapping[str, Any], zone: Mapping[str, Any], checks: Mapping
     if _HEALTH in record:
         document[_HEALTH] = checks.get(record[_HEALTH], record[_HEALTH])
     return document
+
+
+def level_checks(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return *configs* of health checks by id, in which those that others count are told by their digests: a check that
+    is made anew has another id."""
+
+    def level(number: str, above: tuple[str, ...]) -> dict[str, Any]:
+        config = dict(configs[number])
+        if _CHILDREN in config:
+            config[_CHILDREN] = sorted(
+                digest_of(level(child, (*above, number))) if child in configs and child not in above else child
+                for child in config[_CHILDREN]
+            )
+        return config
+
+    return {number: level(number, ()) for number in configs}
+
+
+def counted_first(named: Collection[str | None], configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the digests that are *named* and are in *configs*, each behind those that it counts."""
+    found: list[str] = []
+    for digest in sorted(name for name in named if name is not None and name in configs):
+        children = configs[digest].get(_CHILDREN, ())
+        found += [one for one in (*counted_first(children, configs), digest) if one not in found]
+    return found
+
+
+def counting(config: Mapping[str, Any], numbers: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a health check is made of; *numbers* gives the id of each by its digest."""
+    children = [numbers.get(child, child) for child in config.get(_CHILDREN, ())]
+    return {**config, **({_CHILDREN: children} if children else {})}
 
 
 def absolute(document: Mapping[str, Any], zone: Mapping[str, Any], checks: Mapping[str, str]) -> dict[str, Any]:

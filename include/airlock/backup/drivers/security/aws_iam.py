@@ -6,6 +6,7 @@ Knows IAM's answers and the driver contract; how it is written lives in the modu
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -14,13 +15,21 @@ from pydantic import Field, model_validator
 
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
-from airlock.backup.drivers.security.iam_writing import DENY_ALL, SCRATCH_PATH, STAND_IN_PATH, Names, Writer
+from airlock.backup.drivers.security.iam_writing import (
+    DENY_ALL,
+    NOBODY,
+    SCRATCH_PATH,
+    STAND_IN_PATH,
+    Names,
+    Writer,
+)
 from airlock.errors import InvalidInput
 from airlock.identity import aws_identity
 from airlock.models import Kind
 
 log = logging.getLogger(__name__)
 _POLICY, _ROLE, _PROFILE = "policy/", "role/", "instance-profile/"
+_GONE = re.compile(r"A[A-Z0-9]{15,}")  # an id, where a living principal is told by its ARN, its account or "*"
 _RESERVED = ("/aws-service-role/", "/aws-reserved/")
 # IAM takes a moment until all of it knows a change: what was just made is "not there", a role that was just made is
 # "invalid" (but one that is told by its id is gone for good), what was just detached "conflicts".
@@ -54,8 +63,12 @@ class AwsIamDriver(aws.AwsDriver):
     Options = AwsIamOptions
     options: AwsIamOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        consistent="each role and policy at the moment it is read; ids of policy versions are given anew. Users, "
-        "groups and roles that AWS makes itself (service-linked, reserved) are not part of it"
+        consistent="each role and policy at the moment it is read",
+        leaves_out=(
+            "users, groups, access keys, identity providers; roles that AWS makes itself (service-linked, reserved)",
+            "ids of roles and of versions of policies, which are given anew",
+            "principals that are gone, whose ids a trust still shows: AWS takes no such trust again",
+        ),
     )
 
     def export(self, place: Place) -> Mapping[str, Any]:
@@ -71,6 +84,14 @@ class AwsIamDriver(aws.AwsDriver):
                 documents[_PROFILE + name] = self._profile_document(held, originals, place)
         log.info("%s: %d role(s), policies and instance profiles read", self.label, len(documents))
         return documents
+
+    def left_out(self) -> list[str]:
+        with self._answers("read roles"):
+            listed = list(self._listed("list_roles", "Roles", Place(origin=True)))
+        trusts = {role["RoleName"]: aws.canonical_policy(role["AssumeRolePolicyDocument"]) for role in listed
+                  if self._ours(role["RoleName"], role["Path"])}  # fmt: skip
+        gone = sorted(name for name, trust in trusts.items() if _trust_of_living(trust) != trust)
+        return [f"principals that are gone, in the trust of {', '.join(gone)}"] if gone else []
 
     def load(self, documents: Mapping[str, Any], place: Place) -> None:
         wanted = {sort: {key.removeprefix(sort): document for key, document in sorted(documents.items())
@@ -212,7 +233,7 @@ class AwsIamDriver(aws.AwsDriver):
             "path": Names.original(role["Path"])[1],
             "description": role.get("Description", ""),
             "max_session_seconds": role.get("MaxSessionDuration", 3600),
-            "trust": aws.canonical_policy(role["AssumeRolePolicyDocument"]),
+            "trust": _trust_of_living(aws.canonical_policy(role["AssumeRolePolicyDocument"])),
             "attached": sorted(_POLICY + names_by_arn[arn] if arn in names_by_arn else arn for arn in attached),
             "inline": {
                 name: aws.canonical_policy(iam.get_role_policy(RoleName=actual, PolicyName=name)["PolicyDocument"])
@@ -233,3 +254,20 @@ class AwsIamDriver(aws.AwsDriver):
             # a copy holds no role that is no copy, and says so
             "roles": sorted(roles if place.origin else [*roles, *marks.get("outside", "").split()]),
         }
+
+
+def _trust_of_living(trust: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the canonical policy *trust* without principals that are gone. AWS shows such a one by its id, lets nobody
+    act as it any more, and refuses the policy when it is written."""
+    statements = []
+    for statement in trust["Statement"]:
+        principal = statement.get("Principal")
+        names = principal.get("AWS") if isinstance(principal, Mapping) else None
+        living = [name for name in names or () if not _GONE.fullmatch(name)]
+        if names is not None and living != names:
+            others = {sort: found for sort, found in principal.items() if sort != "AWS"}
+            principal = {**others, **({"AWS": living} if living else {})}
+            if not principal:
+                continue
+        statements.append({**statement, **({} if principal is None else {"Principal": principal})})
+    return {**trust, "Statement": statements} if statements else aws.canonical_policy(NOBODY)

@@ -22,7 +22,7 @@ DENY_ALL = "airlock-deny-all"
 SCRATCH_PATH = "/airlock-scratch/"
 STAND_IN_PATH = "/airlock-stand-in/"
 _NOTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
-_NOBODY = json.dumps(
+NOBODY = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
 )
 _ATTACHED_AT_MOST = 10
@@ -183,7 +183,7 @@ class Writer:
             self.remove_role(actual)  # a path cannot be changed
         boundary = self.arn(document["boundary"], arns)
         self.iam.create_role(
-            RoleName=actual, Path=path, Description=document["description"], AssumeRolePolicyDocument=_NOBODY,
+            RoleName=actual, Path=path, Description=document["description"], AssumeRolePolicyDocument=NOBODY,
             MaxSessionDuration=document["max_session_seconds"], Tags=aws.tag_list(document["tags"]),
             **({"PermissionsBoundary": boundary} if boundary else {}),
         )  # fmt: skip

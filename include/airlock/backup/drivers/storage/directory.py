@@ -22,6 +22,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.storage.tree import CHUNK, FRESH, OLD, WORDS, Entry, Walk, manifest, mounted_below
 from airlock.backup.files import (
     Owners,
+    beside,
     discard_folder,
     fault,
     present,
@@ -115,14 +116,14 @@ class DirectoryDriver(StreamDriver):
         fresh, old = root / FRESH, root / OLD  # names are fixed, so that a retry finds what was left
         time = None
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            self._without_mounts(root)
-            time = root.stat().st_mtime_ns
-            remove_tree(fresh)
-            fresh.mkdir(mode=0o700)
-            count = archive.unpack(self.store.read(point.objects[0]), fresh)
-            log.info("%s: unpacked %d entries into %s", self.label, count, fresh)
-            time = _exchange(root, fresh, old)
+            with _folder_at(root):
+                self._without_mounts(root)
+                time = root.stat().st_mtime_ns
+                remove_tree(fresh)
+                fresh.mkdir(mode=0o700)
+                count = archive.unpack(self.store.read(point.objects[0]), fresh)
+                log.info("%s: unpacked %d entries into %s", self.label, count, fresh)
+                time = _exchange(root, fresh, old)
         except OSError as error:
             raise fault(error, self.label, "replace the content of", root) from error
         finally:
@@ -190,6 +191,23 @@ class DirectoryDriver(StreamDriver):
         if not root.is_dir():
             raise InvalidInput(f"{self.label}: {root} is no folder; check 'path' in the service file")
         return root
+
+
+@contextlib.contextmanager
+def _folder_at(root: Path) -> Iterator[None]:
+    """See that a folder is at *root*. A file that took its name goes when the block ends well, else it is put back."""
+    aside = beside(root, ".airlock-aside", hidden=True)
+    if root.exists() and not root.is_dir():
+        root.rename(aside)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if aside.exists():
+            remove_tree(root)
+            aside.rename(root)
+        raise
+    aside.unlink(missing_ok=True)
 
 
 def _exchange(root: Path, fresh: Path, old: Path) -> int:
