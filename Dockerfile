@@ -17,6 +17,7 @@ RUN install -d -o airflow -g 0 -m 0770 /opt/airlock \
 USER airflow
 COPY --chown=airflow:0 requirements.txt constraints.txt /opt/airflow/
 RUN pip install --no-cache-dir -r /opt/airflow/requirements.txt -c /opt/airflow/constraints.txt
+COPY --chown=airflow:0 airlock /opt/airflow/airlock
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 dags /opt/airflow/dags

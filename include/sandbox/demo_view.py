@@ -148,7 +148,7 @@ class DemoView:
 
     def check_with(self, packs: Path, keys: Path, anchor: Path) -> None:
         """Print the command that checks all packs, as it can be typed."""
-        self._console.print(f"check them: python -m airlock evidence verify {_near(str(packs))} --public-key "
+        self._console.print(f"check them: ./airlock evidence verify {_near(str(packs))} --public-key "
                             f"{_near(str(keys))} --anchor {_near(str(anchor))}", soft_wrap=True, highlight=False)
 
 

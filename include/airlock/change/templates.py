@@ -138,7 +138,7 @@ def refusal(  # noqa: PLR0913 - each argument is a fact of its own
     if suspended is not None:
         return (f"the template {name!r} suspended itself on {suspended.since.astimezone(UTC):%d %b %Y %H:%M} UTC: "
                 f"{suspended.sentence}; ask for a normal change, or, when the cause is mended, restore it: "
-                f"python -m airlock standard-change restore {rfc.service} {rfc.environment} {name} --reason WHY")
+                f"./airlock standard-change restore {rfc.service} {rfc.environment} {name} --reason WHY")
     limit = template.may_vary["version"].step if "version" in template.may_vary else None
     if limit is not None:
         step = version_step(current_version, rfc.version)

@@ -40,8 +40,8 @@ Service {service}, environment {environment}. Outcome: {outcome}. Records: {coun
   signing-key.pem  the public key that the seal was signed with; id (sha256 of its DER form):
                    {key_id}
 
-To check the pack, offline:
-  python -m airlock evidence verify PACK --public-key TRUSTED.pem
+To check the pack, offline, in a checkout of Airlock:
+  ./airlock evidence verify PACK --public-key TRUSTED.pem
 TRUSTED.pem is the public key as you received it from the people who run Airlock, not the one in this pack: whoever
 makes a false pack can put a key of their own into it. Without --public-key only agreement within the pack is checked.
 

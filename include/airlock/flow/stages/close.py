@@ -35,7 +35,7 @@ def seal(release: Release) -> Path:
         sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)
     pack = Path(write_pack(release.ledger, release.id, Path(environment.evidence)))
     key = public_key_file(environment.signing_connection)
-    log.info("evidence sealed; check it anywhere with: python -m airlock evidence verify %s --public-key %s", pack, key)
+    log.info("evidence sealed; check it anywhere with: ./airlock evidence verify %s --public-key %s", pack, key)
     return pack
 
 
