@@ -16,6 +16,8 @@ from airlock.service_values import DAYS
 BERLIN = ZoneInfo("Europe/Berlin")
 WHOLE_WEEK = [{"days": list(DAYS), "from": "00:00", "to": "24:00"}]
 HEAD = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//test//EN\n"
+ZONE = ("BEGIN:VTIMEZONE\nTZID:Plant\nBEGIN:STANDARD\nDTSTART:19700101T000000\nRRULE:FREQ=YEARLY;INTERVAL=1\n"
+        "TZOFFSETFROM:+0500\nTZOFFSETTO:+0500\nEND:STANDARD\nEND:VTIMEZONE\n")
 FIVE_HOURS_EAST = ("BEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0500\nTZOFFSETTO:+0500\nEND:STANDARD\n")
 
 
@@ -52,6 +54,10 @@ NO_LENGTH = {
     "both": "UID:a\nDTSTART:20261224T100000Z\nDTEND:20261224T110000Z\nDURATION:PT5H",
     "day and time": "UID:a\nDTSTART;VALUE=DATE:20261224\nDTEND:20261225T100000Z",
     "with and without zone": "UID:a\nDTSTART:20261224T100000\nDTEND:20261224T110000Z",
+    "a period that ends before it begins": "UID:a\nDTSTART:20261224T100000Z\nDURATION:PT1H\n"
+                                            "RDATE;VALUE=PERIOD:20261225T100000Z/20261225T090000Z",
+    "a period of less than nothing": "UID:a\nDTSTART:20261224T100000Z\nDURATION:PT1H\n"
+                                      "RDATE;VALUE=PERIOD:20261225T100000Z/-PT5H",
     "24 o'clock": "UID:a\nDTSTART:20261224T100000Z\nDTEND:20261224T240000Z",
 }
 RULES = {
@@ -82,6 +88,19 @@ RULES = {
     "left out, without zone": f"{TIMED}\nRRULE:FREQ=DAILY\nEXDATE:20260702T220000",
     "added, a day of a time": f"{TIMED}\nRDATE;VALUE=DATE:20260705",
     "added, periods with a zone": f"{TIMED}\nRDATE;TZID=Europe/Berlin;VALUE=PERIOD:20260705T100000/PT1H",
+    "a part twice": f"{DAY}\nRRULE:FREQ=WEEKLY;INTERVAL=1;INTERVAL=2",
+    "day 0 of the month": f"{DAY}\nRRULE:FREQ=MONTHLY;BYMONTHDAY=0",
+    "a day of the month and no day": f"{DAY}\nRRULE:FREQ=MONTHLY;BYMONTHDAY=1,32",
+    "month 13": f"{DAY}\nRRULE:FREQ=YEARLY;BYMONTH=7,13",
+    "month -1": f"{DAY}\nRRULE:FREQ=YEARLY;BYMONTH=-1",
+    "sixth Wednesday": f"{DAY}\nRRULE:FREQ=MONTHLY;BYDAY=1WE,6WE",
+    "a week of a month": f"{DAY}\nRRULE:FREQ=MONTHLY;BYWEEKNO=20",
+    "a day of the year in a month": f"{DAY}\nRRULE:FREQ=MONTHLY;BYYEARDAY=-1;BYMONTHDAY=-1",
+    "the first of nothing": f"{DAY}\nRRULE:FREQ=MONTHLY;BYSETPOS=1",
+    "a numbered day of a week": f"{DAY}\nRRULE:FREQ=YEARLY;BYWEEKNO=20;BYDAY=1WE,WE",
+    "an empty month": f"{DAY}\nRRULE:FREQ=YEARLY;BYMONTH=",
+    "a long rule": f"{DAY}\nRRULE:FREQ=YEARLY;BYYEARDAY={','.join(['182'] * 1200)}",
+    "more than can be counted": f"{DAY}\nRRULE:FREQ=DAILY;COUNT=1000000",
     "a second rule": f"{DAY}\nRRULE:FREQ=DAILY;COUNT=2\nRRULE:FREQ=DAILY;INTERVAL=0",
 }
 ZONES = {
@@ -90,6 +109,10 @@ ZONES = {
     "offset": "UID:a\nDTSTART;TZID=GMT+0200:20260701T090000\nDURATION:PT8H",
     "of the end": "UID:a\nDTSTART;TZID=Europe/Berlin:20260701T090000\nDTEND;TZID=Nowhere:20260701T100000",
     "of what is left out": f"{TIMED}\nRRULE:FREQ=DAILY\nEXDATE;TZID=Nowhere:20260702T220000",
+    "empty": "UID:a\nDTSTART;TZID=:20260701T090000\nDURATION:PT8H",
+    "and UTC": "UID:a\nDTSTART;TZID=Europe/Berlin:20260701T090000Z\nDURATION:PT8H",
+    "and UTC, of what is left out": f"{TIMED}\nRRULE:FREQ=DAILY\nEXDATE;TZID=Europe/Berlin:20260702T220000Z",
+    "a day with a time": "UID:a\nDTSTART;VALUE=DATE:20260701T200000Z\nDURATION:PT1H",
     "a path": "UID:a\nDTSTART;TZID=../../etc/passwd:20260701T090000\nDURATION:PT8H",
 }
 
@@ -202,11 +225,22 @@ def test_a_zone_that_a_file_defines_is_that_file_s_own(tmp_path):
         (HEAD + "METHOD:CANCEL\n", "END:VCALENDAR\n"),
         (HEAD + "X-WR-TIMEZONE:Nowhere/Else\n", "END:VCALENDAR\n"),
         (HEAD + "BEGIN:VFREEBUSY\nUID:f\nFREEBUSY:20260701T000000Z/P1D\nEND:VFREEBUSY\n", "END:VCALENDAR\n"),
+        (HEAD + "X-WR-TIMEZONE:\n", "END:VCALENDAR\n"),
+        (HEAD + "CALSCALE:HEBREW\n", "END:VCALENDAR\n"),
+        (HEAD + "BEGIN:VEVENT \nUID:f\nDTSTART;VALUE=DATE:20260801\nEND:VEVENT \n", "END:VCALENDAR\n"),
+        (HEAD + "BEGIN:VEVNT\nUID:f\nDTSTART;VALUE=DATE:20260801\nEND:VEVNT\n", "END:VCALENDAR\n"),
+        (HEAD + "BEGIN:VTODO\nBEGIN:VEVENT\nUID:f\nDTSTART;VALUE=DATE:20260801\nEND:VEVENT\nEND:VTODO\n",
+         "END:VCALENDAR\n"),
+        (HEAD + ZONE.replace("INTERVAL=1", "INTERVAL=0"), "END:VCALENDAR\n"),
+        (HEAD + ZONE.replace("FREQ=YEARLY", "FREQ=SECONDLY"), "END:VCALENDAR\n"),
+        (HEAD + ZONE + ZONE.replace("+0500", "+0300"), "END:VCALENDAR\n"),
         (HEAD, ""),
         (HEAD, "END:VCALENDAR\n" + HEAD + "END:VCALENDAR\n"),
         (HEAD, "BEGIN:VEVENT\nUID:z\nDTSTART;VALUE=DATE:2026"),
     ],
-    ids=["cancellation", "unknown zone of the file", "free and busy", "cut off", "two calendars", "cut in an event"],
+    ids=["cancellation", "unknown zone of the file", "free and busy", "empty zone of the file", "another calendar",
+         "a name with a space", "a misspelt name", "an event in a task", "a clock that changes without end",
+         "a clock that changes each second", "two zones of one name", "cut off", "two calendars", "cut in an event"],
 )
 def test_a_file_that_is_not_wholly_a_calendar_closes(tmp_path, head, end):
     assert code(written(tmp_path / "a.ics", DAY, head=head, end=end), "2026-08-01T10:00") == "unreadable"
@@ -239,3 +273,113 @@ def test_many_rules_are_looked_through_once(tmp_path, monkeypatch):
     for day in (1, 2, 3):
         code(path, f"2026-07-0{day}T10:00")
     assert len(looked) == 300
+
+
+DAILY = f"{TIMED}\nRRULE:FREQ=DAILY;COUNT=5"
+MOVED = "UID:a\nRECURRENCE-ID{}\nDTSTART;TZID=Europe/Berlin:20260702T080000\nDURATION:PT1H"
+
+
+@pytest.mark.parametrize(
+    ("at", "left_out"),
+    [
+        (";TZID=Europe/Berlin:20260702T220000", True), (":20260702T200000Z", True),
+        (";TZID=America/New_York:20260702T160000", True),
+        # what another clock shows at the occurrence, or the same hands of another clock
+        (";TZID=America/New_York:20260702T220000", False), (":20260702T220000Z", False),
+        (";TZID=Europe/Berlin:20260702T200000", False),
+    ],
+)  # fmt: skip
+def test_an_occurrence_is_known_by_its_moment_and_by_no_other_clock(tmp_path, at, left_out):
+    found = "open" if left_out else "frozen"
+    paths = [written(tmp_path / "a.ics", f"{DAILY}\nEXDATE{at}"),
+             written(tmp_path / "b.ics", DAILY, MOVED.format(at)),
+             written(tmp_path / "c.ics", DAILY, MOVED.format(at) + "\nSTATUS:CANCELLED")]
+    assert [code(path, "2026-07-02T22:30") for path in paths] == [found] * 3
+    assert [code(path, "2026-07-03T22:30") for path in paths] == ["frozen"] * 3
+    assert code(paths[1], "2026-07-02T08:30") == "frozen"
+    assert code(paths[1], "2026-07-02T08:30", meaning="window") == ("open" if left_out else "unreadable")
+
+
+def test_a_change_of_what_is_left_out_closes_and_opens_no_window(tmp_path):
+    path = written(tmp_path / "a.ics", f"{DAILY}\nEXDATE:20260702T200000Z", MOVED.format(":20260702T200000Z"))
+    assert code(path, "2026-07-02T08:30") == "frozen"
+    assert code(path, "2026-07-02T08:30", meaning="window") == "unreadable"
+
+
+def test_changes_from_one_occurrence_on(tmp_path):
+    def with_change(at, *lines):
+        change = [f"UID:a\nRECURRENCE-ID;{at}", "DTSTART;TZID=Europe/Berlin:20260703T080000", "DURATION:PT2H", *lines]
+        return written(tmp_path / f"{len(list(tmp_path.iterdir()))}.ics", DAILY, "\n".join(change))
+
+    sound = "RANGE=THISANDFUTURE;TZID=Europe/Berlin:20260703T220000"
+    found = [code(with_change(sound), f"2026-07-{at}") for at in ("02T22:30", "03T09:30", "04T22:30", "05T09:30")]
+    assert found == ["frozen", "frozen", "open", "frozen"]
+    found = [code(with_change(sound, "STATUS:CANCELLED"), f"2026-07-{at}") for at in ("02T22:30", "03T09:30")]
+    assert found == ["frozen", "open"]
+    for wrong in (sound.replace("T22", "T21"), sound.replace("FUTURE", "PRIOR"), sound.replace("THISANDFUTURE", "ALL")):
+        assert code(with_change(wrong), "2026-07-10T10:00") == "unreadable"
+    assert code(with_change(sound, "RRULE:FREQ=DAILY"), "2026-07-10T10:00") == "unreadable"
+
+
+def test_a_change_without_categories_is_of_those_of_what_it_changes(tmp_path):
+    path = written(tmp_path / "a.ics", f"{DAILY}\nCATEGORIES:Freeze", MOVED.format(":20260702T200000Z"))
+    assert code(path, "2026-07-02T08:30", meaning="ignore") == "frozen"
+    named = MOVED.format(":20260702T200000Z") + "\nCATEGORIES:Other"
+    assert code(written(tmp_path / "b.ics", f"{DAILY}\nCATEGORIES:Freeze", named), "2026-07-02T08:30",
+                meaning="ignore") == "open"
+
+
+@pytest.mark.parametrize(("meaning", "found"), [("freeze", "frozen"), ("window", "never")])
+def test_what_is_tentative_closes_and_does_not_open(tmp_path, meaning, found):
+    assert code(written(tmp_path / "a.ics", f"{DAY}\nSTATUS:TENTATIVE"), "2026-07-01T10:00", meaning) == found
+
+
+def test_a_zone_that_a_file_defines_otherwise_in_winter_closes_in_winter(tmp_path):
+    zone = ("BEGIN:VTIMEZONE\nTZID:{}\nBEGIN:STANDARD\nDTSTART:16011028T030000\n"
+            "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\nTZOFFSETFROM:+0200\nTZOFFSETTO:{}\nEND:STANDARD\n"
+            "BEGIN:DAYLIGHT\nDTSTART:16010325T020000\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3\nTZOFFSETFROM:{}\n"
+            "TZOFFSETTO:+0200\nEND:DAYLIGHT\nEND:VTIMEZONE\n")
+    event = "UID:a\nDTSTART;TZID={}:20260701T220000\nDURATION:PT1H\nRRULE:FREQ=DAILY"
+    for name, winter, found in (("Europe/Berlin", "+0100", "frozen"), ("Europe/Berlin", "+0000", "unreadable"),
+                                ("W. Europe Standard Time", "+0100", "frozen"), ("Own", "+0100", "frozen"),
+                                ("W. Europe Standard Time", "+0000", "unreadable")):  # fmt: skip
+        path = written(tmp_path / f"{name}{winter}.ics", event.format(name),
+                       head=HEAD + zone.format(name, winter, winter)) if "/" not in name else written(
+            tmp_path / f"berlin{winter}.ics", event.format(name), head=HEAD + zone.format(name, winter, winter))
+        assert code(path, "2026-12-01T22:30") == found, (name, winter)
+        assert code(path, "2026-07-02T22:30") == "frozen"
+
+
+def test_times_without_a_zone_are_of_the_zone_of_the_file_and_what_recurs_in_utc_is_not_sure(tmp_path):
+    head = HEAD + "X-WR-TIMEZONE:America/New_York\n"
+    floating = written(tmp_path / "a.ics", "UID:a\nDTSTART:20260701T220000\nDURATION:PT1H", head=head)
+    assert [code(floating, f"2026-07-{at}") for at in ("02T04:30", "01T22:30")] == ["frozen", "open"]
+    assert code(written(tmp_path / "b.ics", DAY, head=head), "2026-07-01T00:30") == "frozen", "days of the calendar"
+    utc = "UID:a\nDTSTART:20261020T200000Z\nDURATION:PT1H"
+    assert code(written(tmp_path / "c.ics", utc, head=head), "2026-10-20T22:30") == "frozen"
+    assert code(written(tmp_path / "d.ics", f"{utc}\nRRULE:FREQ=DAILY", head=head), "2026-10-20T22:30") == "unreadable"
+    plain = written(tmp_path / "e.ics", f"{utc}\nRRULE:FREQ=DAILY", head=head.replace("America/New_York", "UTC"))
+    assert code(plain, "2026-10-20T22:30") == "frozen"
+
+
+def test_lines_may_be_folded_in_a_character_and_text_may_hold_what_looks_like_lines(tmp_path):
+    path = tmp_path / "a.ics"
+    text = ("DTSTART;TZID=Europe/Berlin:20260328T120000\nDURATION:PT24H\n"
+            "DESCRIPTION:a\u2028DURATION:PT1H\u0085DURATION:PT1H\x0bEND:VEVENT\x1cBEGIN:VEVENT\x0c\n"
+            "COMMENT:x\n BEGIN:VEVENT\nX-CUT:Sperr\u00e9")
+    written(path, f"UID:a\n{text}")
+    path.write_bytes(path.read_bytes().replace(b"\xc3\xa9", b"\xc3\r\n \xa9"))
+    assert [code(path, f"2026-03-29T{at}") for at in ("12:59", "13:00")] == ["frozen", "open"]
+
+
+def test_days_at_the_end_of_time(tmp_path):
+    path = written(tmp_path / "a.ics", f"{DAY}\nDTEND;VALUE=DATE:99991231")
+    assert [code(path, f"{year}-07-01T10:00") for year in (2026, 2040)] == ["frozen", "frozen"]
+    forever = written(tmp_path / "b.ics", f"{TIMED}\nRRULE:FREQ=DAILY;UNTIL=99991231T235959Z")
+    assert code(forever, "2040-07-01T22:30") == "frozen"
+    assert code(written(tmp_path / "c.ics", "UID:a\nDTSTART;VALUE=DATE:99991231"), "2026-07-01T10:00") == "unreadable"
+
+
+def test_more_at_once_than_can_be_spelled_out_closes(tmp_path):
+    events = [f"UID:{number}\nDTSTART:20260101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY" for number in range(800)]
+    assert code(written(tmp_path / "a.ics", *events), "2026-07-02T10:00") == "unreadable"

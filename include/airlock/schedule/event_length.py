@@ -1,5 +1,5 @@
 """How long an event of an iCalendar file is: days by the calendar, and hours by the clock (RFC 5545, 3.3.6). Where the
-clock changes, a day has 23 or 25 hours and 24 hours are 24 hours; the libraries know one kind of length only.
+clock changes, a day has 23 or 25 hours and 24 hours are 24 hours; the library knows one kind of length only.
 
 Knows one event at a time. Must not know what an event means, but for whether it closes.
 """
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from airlock.schedule.icalendar_lines import lines
 from airlock.schedule.local_time import moment_of
 
 _KEPT_AS = "X-AIRLOCK-LENGTH"
@@ -39,8 +40,8 @@ def ends(event: Any, start: datetime, end: datetime, zone: ZoneInfo, *, closes: 
     An event that recurs with a DTEND is as long by the clock each time (3.8.5.3), though calendars often show the same
     hours of the day: the later of both counts where it closes, and the earlier where it opens.
 
-    :param start: when it starts, as the library says: with a time zone, or in *zone*
-    :param end: when it ends, as the library says
+    :param start: when it starts: with a time zone, or in *zone*
+    :param end: when it ends by the calendar
     """
     begins, by_calendar = _moment(start, zone), _moment(end, zone)
     kept = str(event.get(_KEPT_AS, "")).split()
@@ -69,16 +70,10 @@ def _moment(value: datetime, zone: ZoneInfo) -> datetime:
 
 def _durations(raw: bytes) -> Iterator[str]:
     """Yield the text of DURATION of each event, in their order; empty for one without."""
-    inside: list[str] = []
     found = ""
-    for line in re.sub(r"\r?\n[ \t]", "", raw.decode("utf-8", "replace")).splitlines():
-        name, _, value = line.partition(":")
-        word = name.partition(";")[0].strip().upper()
-        if word == "BEGIN":
-            inside.append(value.strip().upper())
-        elif word == "END" and inside:
-            if inside.pop() == "VEVENT":
-                yield found
-                found = ""
-        elif word == "DURATION" and inside[-1:] == ["VEVENT"]:
+    for inside, name, _, value in lines(raw):
+        if name == "END" and value.upper() == "VEVENT":
+            yield found
+            found = ""
+        elif name == "DURATION" and inside[-1:] == ("VEVENT",):
             found = value.strip()

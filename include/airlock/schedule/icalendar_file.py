@@ -7,25 +7,29 @@ freeze: see ``icalendar_rules``. Knows no decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from airlock.calendar_model import CalendarFile, Meaning
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.schedule import event_length, icalendar_rules
 from airlock.schedule.entries import Entry, EntryCode
+from airlock.schedule.icalendar_lines import refuse_lines, unfolded
+from airlock.schedule.icalendar_series import Occurrence, Series, length_of, series_of
 from airlock.schedule.icalendar_text import text_of, title_of
-from airlock.schedule.local_time import day_bounds, moment_of
+from airlock.schedule.icalendar_zones import Definitions, zone_of_file
+from airlock.schedule.local_time import clock_on, moment_of
 
 _LARGEST = 4 << 20
 _LINES_UP_TO = 200
 _PERIOD = timedelta(days=32)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MARGIN = timedelta(days=2)
+_MOST_AT_ONCE = 20_000
+"""So many occurrences a file may have in 32 days: more would keep everybody waiting who asks the calendar."""
 _CODES: dict[Meaning, EntryCode] = {
     "window": "window", "freeze": "frozen", "blackout": "blackout", "maintenance": "maintenance",
 }
@@ -55,10 +59,13 @@ class ReadFile:
 
         :raises InvalidInput: the file is no iCalendar file, or holds an event that cannot be made sense of
         """
+        key = (self.digest, _Raw(self.raw), self.zone, _meanings(self.setting), self.setting.events)
+        for entry in _once(*key):
+            if entry.start < until and entry.end > since:
+                yield entry
         seen: set[Entry] = set()
-        meanings = _meanings(self.setting)
         for number in range((since - _EPOCH) // _PERIOD, (until - _EPOCH) // _PERIOD + 1):
-            for entry in _period(self.digest, _Raw(self.raw), number, self.zone, meanings, self.setting.events):
+            for entry in _period(*key, number):
                 if entry.start < until and entry.end > since and entry not in seen:
                     seen.add(entry)
                     yield entry
@@ -69,11 +76,10 @@ class ReadFile:
         :raises InvalidInput: as ``entries``
         """
         meanings = _meanings(self.setting)
-        events = _sure(self.digest, _Raw(self.raw), meanings, self.setting.events)[1]
+        events = _sure(self.digest, _Raw(self.raw), meanings, self.setting.events).events
         if len(events) > _LINES_UP_TO:
             return {}
-        return {f"{title_of(event)} [{text_of(event.get('UID', ''))[:60]} {text_of(event.get('RECURRENCE-ID', ''))}]"
-                .replace(" ]", "]"): _in_words(event, meanings, self.setting.events) for event in events}
+        return {_name_of(event): _in_words(event, meanings, self.setting.events) for event in events}
 
 
 def read(setting: CalendarFile, timezone: str) -> ReadFile:
@@ -111,52 +117,58 @@ class _Raw:
         return isinstance(other, _Raw)
 
 
-@lru_cache(maxsize=16)
-def _parsed(digest: str, raw: _Raw) -> tuple[Any, tuple[Any, ...]]:
-    import icalendar
-    import recurring_ical_events
+class _Parsed(NamedTuple):
+    """What a file holds: its events, which of them recur and which do not, and its time zones."""
 
+    events: tuple[Any, ...]
+    series: tuple[Series, ...]
+    single: tuple[Any, ...]
+    zones: Definitions
+    own_zone: ZoneInfo | None
+
+
+@lru_cache(maxsize=16)
+def _parsed(digest: str, raw: _Raw) -> _Parsed:
+    import icalendar
+
+    content = unfolded(raw.content)
     try:
+        icalendar_rules.refuse_text(content)
+        refuse_lines(content)
         icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]  # forgets zones that another file defined
-        calendar: Any = icalendar.Calendar.from_ical(raw.content)
+        calendar: Any = icalendar.Calendar.from_ical(content)
         events = tuple(calendar.walk("VEVENT"))
-        icalendar_rules.refuse_file(raw.content, calendar, events)
-        event_length.keep_lengths(raw.content, events)
-        return recurring_ical_events.of(calendar), events
+        icalendar_rules.refuse_file(calendar, events)
+        event_length.keep_lengths(content, events)
+        series, single = series_of(events)
+        return _Parsed(events, series, single, Definitions(calendar), zone_of_file(calendar))
     except _UNREADABLE as error:
         raise _refusal(digest, error) from error
 
 
 @lru_cache(maxsize=32)
-def _sure(
-    digest: str, raw: _Raw, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning
-) -> tuple[Any, tuple[Any, ...]]:
-    """Return what ``_parsed`` does, where every event that counts can be read surely."""
-    query, events = _parsed(digest, raw)
-    masters = {str(event.get("UID")): event for event in events if "RECURRENCE-ID" not in event}
+def _sure(digest: str, raw: _Raw, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning) -> _Parsed:
+    """Return what ``_parsed`` does, where every event that counts can be read surely; the others are left out."""
+    parsed = _parsed(digest, raw)
+
+    def counts(event: Any) -> bool:
+        return _meaning(event, meanings, otherwise) != "ignore"
+
     try:
-        for event in events:
-            meaning = _meaning(event, meanings, otherwise)
-            if meaning != "ignore":
-                icalendar_rules.refuse_event(event, meaning)
-            if meaning == "window" and "RECURRENCE-ID" in event and str(event["UID"]) in masters:
-                _refuse_lost_change(event, masters[str(event["UID"])])
+        for event in (*parsed.events, *parsed.single):
+            if counts(event):
+                icalendar_rules.refuse_event(event, _meaning(event, meanings, otherwise))
+        series = tuple(one for one in parsed.series if any(map(counts, (one.event, *one.later))))
+        icalendar_rules.refuse_series(series)
+        of_uid = {str(one.event.get("UID")): one for one in series}
+        for event in parsed.single:
+            # A window would open as it was, and changed besides.
+            if "RECURRENCE-ID" in event and _meaning(event, meanings, otherwise) == "window" and (
+                    master := of_uid.get(str(event["UID"]))) and not master.occurs(event.decoded("RECURRENCE-ID")):
+                icalendar_rules.refuse_lost_change(event)
     except _UNREADABLE as error:
         raise _refusal(digest, error) from error
-    return query, events
-
-
-def _refuse_lost_change(change: Any, master: Any) -> None:
-    """Refuse a change of an occurrence that there is not: the window would open as it was, and changed besides."""
-    import icalendar
-    import recurring_ical_events
-
-    alone, at = icalendar.Calendar(), change.decoded("RECURRENCE-ID")
-    alone.add_component(master)
-    around = recurring_ical_events.of(alone).between(at - timedelta(days=1), at + timedelta(days=2))
-    if at not in [one.decoded("DTSTART") for one in around]:
-        raise InvalidInput(f"the event {title_of(change)} changes an occurrence that there is not (RECURRENCE-ID "
-                           f"{text_of(change['RECURRENCE-ID'])[:40]}); correct it")
+    return parsed._replace(series=series, single=tuple(filter(counts, parsed.single)))
 
 
 def _refusal(digest: str, error: Exception) -> InvalidInput:
@@ -164,42 +176,66 @@ def _refusal(digest: str, error: Exception) -> InvalidInput:
                         f"{text_of(error)[:160]}; export it again")
 
 
+@lru_cache(maxsize=32)
+def _once(
+    digest: str, raw: _Raw, zone_name: str, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning
+) -> tuple[Entry, ...]:
+    """Return the events that do not recur, as entries."""
+    parsed = _sure(digest, raw, meanings, otherwise)
+    occurrences = (Occurrence(event, event.decoded("DTSTART")) for event in parsed.single)
+    return _entries(digest, parsed, occurrences, zone_name, meanings, otherwise)
+
+
 @lru_cache(maxsize=512)
 def _period(
-    digest: str, raw: _Raw, number: int, zone_name: str, meanings: tuple[tuple[str, Meaning], ...], events: Meaning
+    digest: str, raw: _Raw, zone_name: str, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning, number: int
 ) -> tuple[Entry, ...]:
-    """Return what overlaps the 32 days with this *number*: large files are spelled out no further than needed."""
-    zone, since = ZoneInfo(zone_name), _EPOCH + number * _PERIOD
-    found: list[Entry] = []
+    """Return what recurs and overlaps the 32 days with this *number*: rules are followed no further than needed."""
+    parsed, since = _sure(digest, raw, meanings, otherwise), _EPOCH + number * _PERIOD
+    until = since + _PERIOD
+    occurrences = (one for series in parsed.series for one in series.between(since, until))
+    found = _entries(digest, parsed, occurrences, zone_name, meanings, otherwise)
+    return tuple(entry for entry in found if entry.start < until and entry.end > since)
+
+
+def _entries(
+    digest: str, parsed: _Parsed, occurrences: Iterable[Occurrence], zone_name: str,
+    meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning,
+) -> tuple[Entry, ...]:  # fmt: skip
+    zone, found, known = ZoneInfo(zone_name), list[Entry](), dict[int, Meaning]()
     try:
-        query, _ = _sure(digest, raw, meanings, events)
-        for event in query.between(since - _MARGIN, since + _PERIOD + _MARGIN):
-            meaning = _meaning(event, meanings, events)
+        for occurrence in occurrences:
+            event = occurrence.event
+            meaning = known.get(id(event)) or known.setdefault(id(event), _meaning(event, meanings, otherwise))
             if meaning == "ignore":
                 continue
-            start, end = _bounds(event, zone, closes=meaning != "window")
-            if start < end and start < since + _PERIOD and end > since:
+            parsed.zones.refuse_contradiction(event, occurrence.start)
+            start, end = _bounds(occurrence, zone, parsed.own_zone or zone, closes=meaning != "window")
+            if start < end:
                 found.append(Entry(code=_CODES[meaning], name=title_of(event), start=start, end=end))
+            if len(found) > _MOST_AT_ONCE:
+                raise InvalidInput(f"more than {_MOST_AT_ONCE} occurrences at once; split the file")
     except _UNREADABLE as error:
         raise InvalidInput(f"calendar file with digest {digest[:19]} has an event that cannot be spelled out: "
                            f"{text_of(error)[:160]}; correct it") from error
     return tuple(found)
 
 
-def _bounds(event: Any, zone: ZoneInfo, *, closes: bool) -> tuple[datetime, datetime]:
-    start, end = event.decoded("DTSTART"), event.decoded("DTEND", None)
-    if end is None and "DURATION" in event:
-        end = start + event.decoded("DURATION")
-    if end is None:
-        end = start + timedelta(days=1)
-    if isinstance(start, datetime) and isinstance(end, datetime):
-        return _moment(start, zone), event_length.ends(event, start, end, zone, closes=closes)
-    return _moment(start, zone), _moment(end, zone)
+def _bounds(occurrence: Occurrence, zone: ZoneInfo, own: ZoneInfo, *, closes: bool) -> tuple[datetime, datetime]:
+    """Return both ends in UTC: whole days are of *zone*, and times without a zone of the file's *own*."""
+    start, length = occurrence.start, occurrence.length
+    if not isinstance(start, datetime):
+        return _moment(start, zone), _moment(start + (length or length_of(occurrence.event)), zone)
+    begins = _moment(start, own)
+    if length is not None:
+        return begins, begins + length
+    end = start + length_of(occurrence.event)
+    return begins, event_length.ends(occurrence.event, start, end, own, closes=closes)
 
 
-def _moment(value: date | datetime, zone: ZoneInfo) -> datetime:
+def _moment(value: date, zone: ZoneInfo) -> datetime:
     if not isinstance(value, datetime):
-        return day_bounds(value, zone)[0]
+        return clock_on(value, "00:00", zone)
     return moment_of(value, zone) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -209,8 +245,10 @@ def _meanings(setting: CalendarFile) -> tuple[tuple[str, Meaning], ...]:
 
 
 def _meaning(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning) -> Meaning:
-    """Return what *event* is: cancelled ones are ignored; of several categories, one that closes wins."""
-    if str(event.get("STATUS", "")).upper() == "CANCELLED":
+    """Return what *event* is: cancelled ones are ignored, and tentative ones open nothing; of several categories, one
+    that closes wins."""
+    status = str(event.get("STATUS", "")).upper()
+    if status == "CANCELLED":
         return "ignore"
     known = dict(meanings)
     given = event.get("CATEGORIES", ())
@@ -218,7 +256,13 @@ def _meaning(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: M
     words = [str(word).strip().casefold() for one in lists for word in getattr(one, "cats", ())]
     found = [known[word] for word in words if word in known]
     closing = [one for one in found if one not in ("window", "ignore")]
-    return (closing or found or [otherwise])[0]
+    meaning = (closing or found or [otherwise])[0]
+    return "ignore" if meaning == "window" and status == "TENTATIVE" else meaning
+
+
+def _name_of(event: Any) -> str:
+    uid, at = text_of(event.get("UID", ""))[:60], text_of(event.get("RECURRENCE-ID", ""))
+    return f"{title_of(event)} [{uid} {at}]".replace(" ]", "]")
 
 
 def _in_words(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: Meaning) -> str:
@@ -226,10 +270,16 @@ def _in_words(event: Any, meanings: tuple[tuple[str, Meaning], ...], otherwise: 
     for name in ("DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE"):
         values = event.get(name)
         if values is not None:
-            texts = [text_of(one.to_ical().decode("utf-8", "replace")) + _zone_of(one)
-                     for one in (values if isinstance(values, list) else [values])]
+            texts = [_as_written(one) + _zone_of(one) for one in (values if isinstance(values, list) else [values])]
             parts.append(f"{name} {', '.join(texts)}")
     return " ".join(parts)[:1000]
+
+
+def _as_written(value: Any) -> str:
+    try:
+        return text_of(value.to_ical().decode("utf-8", "replace"))
+    except _UNREADABLE:  # of an event that is ignored
+        return "(unreadable)"
 
 
 def _zone_of(value: Any) -> str:
