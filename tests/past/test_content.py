@@ -182,6 +182,15 @@ def test_what_was_known_when_people_approved_holds_nothing_up(tmp_path):
     look_again(release, utc_now())
 
 
+def test_another_request_for_it_that_is_refused_meanwhile_says_nothing_against_it(tmp_path):
+    release = second(tmp_path)
+    change.validate(release, FORM, "rita")
+    change.assess(release)
+    refused = second(tmp_path, "    after: live\n")
+    assert carried(refused)[0] == "refused"
+    look_again(release, utc_now())
+
+
 def test_an_emergency_goes_on_and_says_what_became_known(tmp_path, caplog):
     release = second(tmp_path)
     form = {**FORM, "change_type": "emergency", "incident": "INC-7", "justification": "Guests are inside."}

@@ -103,12 +103,21 @@ class ContentPast(Frozen):
 
     def sentences(self) -> tuple[str, ...]:
         """Return what is known, for people: what speaks against it first."""
-        told = sorted(self._newest_first(), key=lambda one: not one.failed)
+        told = self._told()
         said = [one.sentence(self.here) for one in told[:_SHOWN]]
         if len(told) > _SHOWN:
             said.append(f"{len(told) - _SHOWN} more release(s) of it are on record")
-        said += [f"it does not stand as promoted in {name}" for name in self.missing]
-        return tuple(said) or ("nothing is known of it: it was not released here yet",)
+        return (*said, *self._lacking()) or ("nothing is known of it: it was not released here yet",)
+
+    def against(self) -> tuple[str, ...]:
+        """Return those of the ``sentences`` that speak against it."""
+        return (*(one.sentence(self.here) for one in self._told()[:_SHOWN] if one.failed), *self._lacking())
+
+    def _told(self) -> Sequence[Appearance]:
+        return sorted(self._newest_first(), key=lambda one: not one.failed)
+
+    def _lacking(self) -> tuple[str, ...]:
+        return tuple(f"it does not stand as promoted in {name}" for name in self.missing)
 
     def _newest_first(self) -> Sequence[Appearance]:
         return sorted(self.appearances, key=lambda one: (one.at, one.release), reverse=True)
@@ -123,19 +132,22 @@ def comes_from(after: str | None, templates: Iterable[StandardChange] = ()) -> t
 
 def worse(past: ContentPast, scored: Risk) -> str:
     """Return why a risk that was *scored* for other content is too low for this one; empty if it is not."""
-    if past.failed or (past.missing and unseen(past, scored)):
-        return f"what is known of its content is not what the risk was scored with: {_told(past)}"
+    said = "; ".join(past.sentences())
+    if past.failed or (past.missing and said != _known(scored)):
+        return f"what is known of its content is not what the risk was scored with: {said}"
     return ""
 
 
 def unseen(past: ContentPast, scored: Risk) -> str:
     """Return what speaks against the content and was not known when its risk was *scored*; empty if nothing does."""
-    known = next((factor.reason for factor in scored.factors if factor.name == CONTENT), "")
-    return _told(past) if (past.failed or past.missing) and _told(past) != known else ""
+    if not (past.failed or past.missing):
+        return ""
+    known = _known(scored)
+    return "; ".join(sentence for sentence in past.against() if sentence not in known)
 
 
-def _told(past: ContentPast) -> str:
-    return "; ".join(past.sentences())
+def _known(scored: Risk) -> str:
+    return next((factor.reason for factor in scored.factors if factor.name == CONTENT), "")
 
 
 def refusal(template: str, version: str, past: ContentPast) -> str:
