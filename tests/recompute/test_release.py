@@ -287,6 +287,34 @@ def put(*path, value):
             "staged digest",
             "digest",
         ),
+        ("promoted", "staged", None, put("state", "stable", value="0.9"), "staged digest", 'stable: "0.9" -> "1.0"'),
+        ("promoted", "staged", None, put("state", "versions", 1, "running", value=False), "staged digest", "running"),
+        ("promoted", "validated", None, put("state", "stable", value="1.1"), "validated digest", "stable"),
+        ("promoted", "baked", None, put("state", "stable", value="1.0"), "baked", 'stable: "1.0" -> "1.1"'),
+        ("promoted", "baked", None, put("state", "versions", 0, "running", value=False), "baked", "running"),
+        ("promoted", "baked", None, put("state", "versions", 0, "digest", value="sha256:00"), "baked", "digests"),
+        ("promoted", "act", "stage", put("version", value="1.0"), "act after its gate", 'version: "1.0" -> "1.1"'),
+        ("promoted", "act", "retire", put("version", value="1.1"), "act after its gate", 'version: "1.1" -> "1.0"'),
+        ("rolled_back", "act", "roll_back", put("version", value="1.1"), "act after its gate", "version"),
+        ("rolled_back", "rolled_back", None, put("state", "stable", value="1.1"), "rolled back", "stable"),
+        ("rolled_back", "rolled_back", None, put("state", "versions", 0, "running", value=False), "rolled back", "run"),
+        ("promoted", "tally", None, put("request", value="another"), "votes counted", 'request: "another"'),
+        (
+            "promoted",
+            "proof",
+            None,
+            lambda data: data["proof"]["checks"].pop(),
+            "proof configuration.settings",
+            "nothing is on record of 1 document(s)",
+        ),
+        (
+            "promoted",
+            "recovery_point",
+            None,
+            put("point", "resource", "name", value="others"),
+            "proof configuration.settings",
+            'of: "configuration.others" -> "configuration.settings"',
+        ),
         ("promoted", "canary", None, put("move", value="roll back"), "canary", 'move: "roll back" -> "pass"'),
         ("promoted", "decision", None, put("choice", value="roll_back"), "decision", "choice"),
         (
@@ -325,6 +353,19 @@ def test_one_changed_value_in_a_rightly_signed_pack_is_named(flights, flight, ki
     assert not found.ok
     named = {one.decision: one.differences for one in found.differing}
     assert any(field in text for text in named.get(decision, ())), explained(found)
+
+
+def test_a_standard_change_is_decided_on_what_its_plan_holds(tmp_path):
+    form = {"version": "1.1", "change_type": "standard"}
+    assert recompute(fly(tmp_path, (GOOD,) * 12, (), form=form), [SIGNER.public_pem]).ok
+    for altered, field in (
+        (put("template", "maximum_risk", value=59), "declared.maximum_risk: 59 -> 60"),
+        (put("owner", value="others"), 'owner: "others" -> "cafe-team"'),
+        (put("current_version", value="0.9"), 'current_version: "0.9" -> "1.0"'),
+    ):
+        found = forged(tmp_path, "standard_change", altered)
+        named = [text for one in found.differing if one.decision == "standard change" for text in one.differences]
+        assert any(field in text for text in named), explained(found)
 
 
 POLICY = """\

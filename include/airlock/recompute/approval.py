@@ -84,7 +84,8 @@ def _tally(history: History, entry: Entry) -> tuple[str, ...]:
     rules = _state(history, entry, votes[-1].at).rules if votes else history.plan(entry).approvals
     result = tally(rules, votes, history.plan(entry).rfc.requester)
     return compared(entry.data, {"counted": [vote.person for vote in votes], "decided": result.decided,
-                                 "sentence": result.sentence})
+                                 "sentence": result.sentence,
+                                 "request": history.needed("approval_request", entry).data["request"]})
 
 
 def _reminder(history: History, entry: Entry) -> tuple[str, ...]:

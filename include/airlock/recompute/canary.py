@@ -98,13 +98,13 @@ def _continued(history: History, entry: Entry, progress: CanaryProgress) -> tupl
             "an answer -> no earlier look on record leads there",)
 
 
-def _reached(history: History, bake: bool) -> Mapping[tuple[float, ...], int]:
+def _reached(history: History, bake: bool) -> Mapping[tuple[object, ...], int]:
     """Return the counts that looks left, and the position of the first that left them."""
     return history.once(f"reached {bake}", history.entries[0], lambda _: _counted(history, bake))
 
 
-def _counted(history: History, bake: bool) -> dict[tuple[float, ...], int]:
-    found: dict[tuple[float, ...], int] = {}
+def _counted(history: History, bake: bool) -> dict[tuple[object, ...], int]:
+    found: dict[tuple[object, ...], int] = {}
     for look in history.of("verdict"):
         if (look.record.subject == BAKE) == bake:
             try:
@@ -114,9 +114,9 @@ def _counted(history: History, bake: bool) -> dict[tuple[float, ...], int]:
     return found
 
 
-def _counts(progress: CanaryProgress) -> tuple[float, ...]:
+def _counts(progress: CanaryProgress) -> tuple[object, ...]:
     """What the rules count. An observation that begins has watched for no time, as one that never began."""
-    watched = progress.watch.seconds if progress.watch else 0.0
+    watched = progress.watch.model_dump_json() if progress.watch and progress.watch.seconds else ""
     return (progress.step, progress.looks, progress.unanswered, progress.held, progress.beginnings, watched)
 
 
@@ -133,5 +133,10 @@ def _baked(history: History, entry: Entry) -> tuple[str, ...]:
     newest, plan = history.needed("verdict", entry, BAKE), history.plan(entry)
     state, version = TargetState.model_validate(entry.data["state"]), plan.artifact.version
     others = sorted(one.version for one in state.versions if one.version != version and one.running)
-    return compared({"move": newest.data["move"], "weight": state.weight_of(version), "others": others},
-                    {"move": Move.PASS.value, "weight": 100, "others": []})
+    digests = sorted({one.digest for one in state.versions if one.version == version and one.digest})
+    return compared(
+        {"move": newest.data["move"], "weight": state.weight_of(version), "others": others, "stable": state.stable,
+         "digests": digests, "running": any(one.version == version and one.running for one in state.versions)},
+        {"move": Move.PASS.value, "weight": 100, "others": [], "stable": version,
+         "digests": [plan.artifact.digest] if digests else [], "running": True},
+    )  # fmt: skip

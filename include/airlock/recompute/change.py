@@ -108,9 +108,25 @@ def _standard(history: History, entry: Entry) -> tuple[str, ...]:
     why = (template_refuses(entry.record.subject, template, rfc, uses, restored, data["current_version"], now)
            or content_refuses(entry.record.subject, rfc.version, content)
            or debts_refuse(data["owner"], [Debt.model_validate(one) for one in data["debts"]], now))
-    return compared({**data, "template": rfc.template}, {"allowed": not why, "why": why,
-                                                         "template": entry.record.subject}) + _content(
+    found = compared({**data, "template": rfc.template}, {"allowed": not why, "why": why,
+                                                          "template": entry.record.subject})
+    return found + _by_plan(history, entry, template) + _content(
         content, _digest_meant(history, entry), rfc.environment, comes_from(data["after"], [template]))
+
+
+def _by_plan(history: History, entry: Entry, template: StandardChange) -> tuple[str, ...]:
+    """Return where what was decided on differs from the plan that was made of it."""
+    following = next((one for one in history.of("plan") if one.position > entry.position), None)
+    again_decided = history.newest("standard_change", following, None) is not entry if following else True
+    if following is None or again_decided:
+        return ()
+    plan = Plan.model_validate(following.data["plan"])
+    declared = StandardChange.model_validate(plan.settings["standard_changes"][entry.record.subject])
+    return compared(
+        {**entry.data, "declared": template.model_dump(mode="json")},
+        {"declared": declared.model_dump(mode="json"), "owner": plan.settings["owner"],
+         "current_version": plan.current_version},
+    )  # fmt: skip
 
 
 def _digest_meant(history: History, entry: Entry) -> str:

@@ -8,7 +8,7 @@ from airlock.backup.run import restore_set
 from airlock.calendar_model import PlannedCalendar
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
-from airlock.deploy.landing import answered, choose, outcome_of, reason_of, unproven_restores
+from airlock.deploy.landing import WAY_BACK, answered, choose, outcome_of, reason_of, unproven_restores
 from airlock.deploy.strategy import Move
 from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
 from airlock.recompute import migrations, verdicts
@@ -17,6 +17,9 @@ from airlock.recompute.history import Entry, History, Recomputed, again, compare
 from airlock.schedule.asking import Asked, Basis
 from airlock.schedule.asking import again as decision_again
 from airlock.schedule.ending import ended
+
+_ON_WHAT_GOES = ("retire", WAY_BACK)
+"""Acts on the version before; the others are on the new one."""
 
 
 def decisions(history: History) -> Iterator[Recomputed]:
@@ -87,11 +90,13 @@ def _proof(history: History, entry: Entry) -> tuple[str, ...]:
     proof = Proof.model_validate(entry.data["proof"])
     point = RecoveryPoint.model_validate(history.needed("recovery_point", entry, entry.record.subject).data["point"])
     found = compared(
-        {"subject": entry.record.subject, "recovery_point": proof.recovery_point, "ok": proof.ok},
-        {"subject": f"{proof.kind}.{proof.resource}", "recovery_point": point.id,
+        {"subject": entry.record.subject, "recovery_point": proof.recovery_point,
+         "of": f"{point.resource.kind}.{point.resource.name}", "ok": proof.ok},
+        {"subject": f"{proof.kind}.{proof.resource}", "recovery_point": point.id, "of": entry.record.subject,
          "ok": verdicts.proved(entry.data["proof"], entry)},
     )
-    return (*found, *verdicts.unlike(point.facts, entry.data["proof"]), *verdicts.contradictions(history, entry))
+    return (*found, *verdicts.unlike(point.facts, entry.data["proof"]),
+            *verdicts.unproven(point.facts, entry.data["proof"]), *verdicts.contradictions(history, entry))
 
 
 def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
@@ -116,6 +121,19 @@ def _restore_set(history: History, entry: Entry) -> tuple[str, ...]:
 def _gate(history: History, entry: Entry) -> tuple[str, ...]:
     """Return what is missing of that which must be on record before the act."""
     act = entry.record.subject
+    return (*_meant(history, entry), *_before(history, entry, act))
+
+
+def _meant(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return where the act is on another version than the plan means."""
+    version = entry.data.get("version")
+    if version is None:
+        return ()
+    plan, goes = history.plan(entry), entry.record.subject in _ON_WHAT_GOES
+    return compared({"version": version}, {"version": plan.current_version if goes else plan.artifact.version})
+
+
+def _before(history: History, entry: Entry, act: str) -> tuple[str, ...]:
     if act in ("migrate", "migrate_back"):
         closed = _open(history, entry) if act == "migrate" else ()
         return (*migrations.gate(history, entry), *closed)
@@ -149,10 +167,15 @@ def _open(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
     artifact, state = history.plan(entry).artifact, TargetState.model_validate(entry.data["state"])
-    seen = next((one.digest for one in state.versions if one.version == artifact.version), "")
+    new = [one for one in state.versions if one.version == artifact.version]
     smoke = history.needed("smoke", entry, artifact.version).data
     bad = sorted(path for path, status in smoke["answers"].items() if not answered(status))
-    found = compared({"digest": seen, "answered wrong": bad}, {"digest": artifact.digest, "answered wrong": []})
+    found = compared(
+        {"digest": new[0].digest if new else "", "answered wrong": bad, "stable": state.stable,
+         "running": any(one.running for one in new)},
+        {"digest": artifact.digest, "answered wrong": [], "stable": history.plan(entry).current_version,
+         "running": True},
+    )  # fmt: skip
     if entry.record.type == "staged":
         paths = sorted(history.plan(entry).rollout.smoke_paths)
         found += compared({"paths asked": sorted(smoke["answers"])}, {"paths asked": paths})
@@ -171,8 +194,11 @@ def _rolled_back(history: History, entry: Entry) -> tuple[str, ...]:
     stable, state = history.plan(entry).current_version, TargetState.model_validate(entry.data["state"])
     others = sorted(one.version for one in state.versions if one.version != stable and one.running)
     unproven = list(unproven_restores(history.before(entry)))
-    return compared({**entry.data, "weight": state.weight_of(stable), "others": others, "unproven": unproven},
-                    {"why": reason_of(history.before(entry)), "weight": 100, "others": [], "unproven": []})
+    return compared({**entry.data, "weight": state.weight_of(stable), "others": others, "unproven": unproven,
+                     "stable": state.stable,
+                     "running": any(one.version == stable and one.running for one in state.versions)},
+                    {"why": reason_of(history.before(entry)), "weight": 100, "others": [], "unproven": [],
+                     "stable": stable, "running": True})
 
 
 def _outcome(history: History, entry: Entry) -> tuple[str, ...]:

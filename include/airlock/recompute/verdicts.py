@@ -65,6 +65,17 @@ def unlike(facts: Mapping[str, Any], proof: Mapping[str, Any]) -> tuple[str, ...
     return tuple(found)
 
 
+def unproven(facts: Mapping[str, Any], proof: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the documents that the recovery point states and no check of a good *proof* is about."""
+    documents = facts.get("documents")
+    if not isinstance(documents, dict) or proof.get("ok") is not True:
+        return ()
+    checked = {Check.model_validate(one).name for one in proof["checks"]}
+    missing = sorted(name for name in documents if f"{_CONTENT}{name}" not in checked)
+    return (f"proof.checks: nothing is on record of {len(missing)} document(s), such as {missing[0][:80]!r}",
+            ) if missing else ()
+
+
 def stated(facts: Mapping[str, Any], name: str) -> Any:
     """Return what the *facts* of a recovery point say that the check called *name* must expect; ``None`` if they do not
     say. All drivers call their checks so: as the fact, as ``part key`` of a fact with keys, ``content of`` a document,
