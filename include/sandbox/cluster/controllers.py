@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CONTROLLER = "kube-controller-manager"
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_CHANGED = "endpoints.kubernetes.io/last-change-trigger-time"
 _SLICE = "endpointslice.kubernetes.io/managed-by"
 
 
@@ -74,8 +75,12 @@ def _list_endpoints(store: Store, namespace: str) -> None:
     services = {s["metadata"]["name"]: s for s in store.list(built_in("services"), namespace)}
     selecting = {name: s for name, s in services.items() if s["spec"].get("selector")}
     written = {e["metadata"]["name"]: e for e in store.list(ends, namespace)}
+    for name in [name for name, found in written.items() if name not in services and
+                 _CHANGED in (found["metadata"].get("annotations") or {})]:
+        store.forget(ends, namespace, name)
+        return
     for name in selecting.keys() - written.keys():
-        document: Document = {"metadata": {"name": name}}
+        document: Document = {"metadata": {"name": name, "annotations": {_CHANGED: "2026-01-01T00:00:00Z"}}}
         store.create(ends, namespace, document, _CONTROLLER, dry_run=False)
         return  # what else is missing was made by what followed from this
     mirrored = {name: e for name, e in written.items() if name in services and name not in selecting}
@@ -88,7 +93,7 @@ def _list_endpoints(store: Store, namespace: str) -> None:
         document = {"metadata": {"name": f"{name}-made", "labels": labels}, "addressType": "IPv4", "endpoints": []}
         store.create(slices, namespace, document, _CONTROLLER, dry_run=False)
         return
-    for name in made.keys() - wanted.keys():
+    for name in {name for name, found in made.items() if found["metadata"]["labels"][_SLICE] != wanted.get(name)}:
         store.forget(slices, namespace, made[name]["metadata"]["name"])
         return
 

@@ -42,6 +42,15 @@ def test_a_protection_that_is_there_stays() -> None:
     assert writing.replacement(sent, live)["metadata"]["finalizers"] == [PROTECTIONS[2]]
 
 
+def test_a_request_of_the_moment_is_not_made_again() -> None:
+    """Argo CD takes the field away when it has begun; put back, it would sync once more."""
+    live = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
+            "spec": {"project": "default"}, "operation": {"sync": {"revision": "abc"}}}  # fmt: skip
+    assert cleaning.clean(live, "argocd").keys() == {"apiVersion", "kind", "metadata", "spec"}
+    other = {**live, "apiVersion": "example.com/v1"}
+    assert "operation" in cleaning.clean(other, "argocd")
+
+
 def test_the_class_of_a_volume_comes_back_and_the_rest_of_a_bound_claim_stays() -> None:
     sent = cleaning.sent_home(cleaning.clean(claim(volumeAttributesClassName="slow"), "shop"), "shop")
     live = claim(volumeAttributesClassName="fast", volumeName="pv-1")

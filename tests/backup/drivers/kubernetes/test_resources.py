@@ -226,6 +226,24 @@ def test_what_is_defined_and_not_yet_served_is_waited_for(
         assert home.take()
 
 
+@pytest.mark.parametrize("depth", [600, 3000])
+def test_what_is_nested_too_deeply_is_refused_by_name(
+    home: Home, group: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, depth: int
+) -> None:
+    path = f"{group}/v1:{define(home, group, 'Widget', 'v1').partition('.')[0]}"
+    home.make(path, "deep", apiVersion=f"{group}/v1", kind="Widget", spec={"a": "bottom"})
+    with faulty_proxy(home.server.url) as proxy:
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        proxy.decide = lambda method, path: (
+            Fault(alter=lambda body: body.replace(b'"bottom"', deep)) if "/widgets?" in path else None
+        )
+        kubernetes_api.write_kubeconfig(tmp_path / "config", proxy.url, home.server.token)
+        set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes",
+                       extra={"kube_config_path": str(tmp_path / "config")})  # fmt: skip
+        with pytest.raises(PermanentError, match=r"widgets.*nested too deeply.*exclude"):
+            home.take()
+
+
 def test_addresses_are_quoted_and_versions_begin_with_the_preferred_one() -> None:
     roles = ApiResource("rbac.authorization.k8s.io/v1", "roles", "Role")
     assert roles.path("shop", "a?b#c d").endswith("/namespaces/shop/roles/a%3Fb%23c%20d")

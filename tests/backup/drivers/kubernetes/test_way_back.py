@@ -260,6 +260,45 @@ def test_what_cannot_be_changed_is_made_anew(home: Home) -> None:
     restored(home, point)
 
 
+def test_what_a_quota_counts_may_be_changed_back(home: Home) -> None:
+    """The scopes of a quota can never change."""
+    home.make("resourcequotas", "limit", spec={"hard": {"pods": "5"}, "scopes": ["BestEffort"]})
+    point = home.take()
+    home.gone("resourcequotas/limit")
+    home.make("resourcequotas", "limit", spec={"hard": {"pods": "5"}, "scopes": ["NotBestEffort"]})
+    restored(home, point)
+
+
+def test_an_ingress_that_names_its_class_twice_comes_back(home: Home) -> None:
+    """A server refuses to create it, and lets it become so."""
+    path = "networking.k8s.io/v1:ingresses"
+    backend = {"service": {"name": "shop", "port": {"number": 80}}}
+    annotations = {"kubernetes.io/ingress.class": "nginx", "other": "x"}
+    home.make(path, "both", spec={"defaultBackend": backend}, metadata={"annotations": annotations})
+    home.patch(f"{path}/both", {"spec": {"ingressClassName": "nginx"}})
+    point = home.take()
+    proof = home.proven(point)
+    assert proof.ok, proof.reason
+    home.patch(f"{path}/both", {"metadata": {"labels": {"x": "y"}}})
+    restored(home, point)
+    home.gone(f"{path}/both")
+    restored(home, point)
+    live = home.get(f"{path}/both")
+    assert live["metadata"]["annotations"] == annotations
+    assert live["spec"]["ingressClassName"] == "nginx"
+
+
+def test_what_is_left_out_since_the_backup_comes_back_and_loses_nothing(home: Home) -> None:
+    home.make("secrets", "kept", data={"a": "MQ=="})
+    point = home.take()
+    home.gone("secrets/kept")
+    home.make("secrets", "added")
+    home.restore(point, exclude=("secrets",))
+    assert home.wrong(point, exclude=("secrets",)) == []
+    assert home.exists("secrets/kept")
+    assert home.exists("secrets/added")
+
+
 def test_a_claim_that_has_grown_stays_and_hinders_nothing(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     home.make("persistentvolumeclaims", "data", spec=CLAIM)
     home.make("configmaps", "a", data={"a": "1"})
@@ -302,6 +341,36 @@ def test_a_service_that_became_headless_or_ceased_to_be_is_made_anew(home: Home,
     assert home.wrong(point)
     restored(home, point)
     assert home.get("services/shop")["spec"]["clusterIP"] == address
+
+
+def test_a_load_balancer_that_was_gone_is_said_to_be_another(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    home.make("services", "shop", spec={"type": "LoadBalancer", "ports": PORTS})
+    point = home.take()
+    home.gone("services/shop")
+    restored(home, point)
+    assert "services/shop was gone: it is made again and gets another load balancer" in caplog.text
+
+
+@pytest.mark.parametrize("before", [{}, {"type": "ExternalName", "externalName": "db.example.com"}])
+def test_a_service_that_selects_pods_since_leads_no_longer_to_them(home: Home, before: dict) -> None:
+    """A controller's list of addresses outlives the selector: traffic would go on to the pods of the release."""
+    slices = next(f"{v}:endpointslices" for v in ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")
+                  if home.status("GET", f"{v}:endpointslices")[0] == 200)  # fmt: skip
+    home.make("services", "shop", spec={**before, "ports": PORTS})
+    if not before:
+        home.make("endpoints", "shop", subsets=[{"addresses": [{"ip": "192.0.2.10"}], "ports": PORTS}])
+    point = home.take()
+    home.patch("services/shop", {"spec": {"type": "ClusterIP", "externalName": None, "selector": {"app": "new"}}})
+    by = "endpointslice.kubernetes.io/managed-by"
+
+    def of_controller() -> list[str]:
+        items = [item["metadata"] for item in home.get(slices)["items"]]
+        return [item["name"] for item in items if item.get("labels", {}).get(by) == "endpointslice-controller.k8s.io"]
+
+    home.until(of_controller)
+    home.restore(point)
+    home.until(lambda: not of_controller())
+    assert home.wrong(point) == []
 
 
 def test_recorded_addresses_are_asked_for_again(home: Home) -> None:

@@ -50,6 +50,8 @@ def clean(live: Mapping[str, Any], namespace: str, *, autoscaled: bool = False) 
     kept = {key: value for key, value in live.items() if key not in ("status", ORIGIN)}
     # in what others define, null can mean something: in the values of a Helm release it takes a default away
     document: dict[str, Any] = copy.deepcopy(kept) if is_custom(live) else _without_nothing(kept)
+    if is_kind(document, "argoproj.io", "Application"):
+        document.pop("operation", None)  # a request of the moment: put back, it would be carried out again
     metadata = document["metadata"]
     origin: dict[str, Any] = {}
     annotations = dict(metadata.get("annotations") or {})

@@ -23,7 +23,7 @@ from airlock.backup.drivers.kubernetes.scratch import Scratch
 from airlock.backup.drivers.kubernetes.way_back import WayBack
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import ConnectionId
-from airlock.errors import AccessRefused, InvalidInput, TemporaryError
+from airlock.errors import AccessRefused, InvalidInput, PermanentError, TemporaryError
 from airlock.identity import kubernetes_identity
 from airlock.models import Check, Kind, RecoveryPoint
 from airlock.options import Options as DriverOptions
@@ -234,8 +234,9 @@ class ManifestsDriver(SecretDocumentDriver):
         if itself is None:
             return content
         served, items = self._served(cluster), {}
-        for resource in self._listed(served):
-            if resource.plural == _PODS.plural and not resource.group:
+        asked_for = {resource.name for resource in self._listed(served)}
+        for resource in served.resources():
+            if resource.name not in asked_for | versions.keys() or resource.name == _PODS.plural:
                 continue
             exact = served.in_version(resource.name, versions.get(resource.name, ""))
             read = exact or cluster.as_stored(resource, served)
@@ -248,18 +249,26 @@ class ManifestsDriver(SecretDocumentDriver):
         for name, listing in items.items():
             for live in listing:
                 key = f"{name}/{live['metadata']['name']}"
-                if key not in recorded and taken.derived(live, services):
+                if key not in recorded and (name not in asked_for or taken.derived(live, services)):
                     continue
                 why = taken.left_out(live)
                 ended = why in (taken.FINISHED, taken.RAN)
                 if why and not (finished and ended) and not (key in recorded and why == taken.OWNED):
                     content.left_out.setdefault(why, []).append(key)
                     continue
-                content.documents[key] = cleaning.clean(live, namespace, autoscaled=taken.is_autoscaled(live, scaled))
+                content.documents[key] = self._clean(key, live, autoscaled=taken.is_autoscaled(live, scaled))
                 if ended:
                     content.documents[key][sameness.FINISHED] = True
         log.info("%s: %d object(s) read in namespace %s", self.label, len(content.documents), namespace)
         return content
+
+    def _clean(self, key: str, live: dict[str, Any], *, autoscaled: bool) -> dict[str, Any]:
+        try:
+            return cleaning.clean(live, self.options.namespace, autoscaled=autoscaled)
+        except RecursionError:
+            raise PermanentError(
+                f"{self.label}: {key} is nested too deeply to be backed up; leave its resource out with 'exclude'"
+            ) from None
 
     @contextmanager
     def _all_missing_rights(self, cluster: Cluster) -> Iterator[None]:

@@ -10,7 +10,8 @@ from airlock.backup.drivers.kubernetes.resources import is_kind
 Document = Mapping[str, Any]
 # nothing outside the cluster and no data hangs on them
 _REMADE: Mapping[str, tuple[str, ...]] = {
-    "": ("Service", "Secret", "ConfigMap", "ReplicationController", "Endpoints", "PodTemplate"),
+    "": ("Service", "Secret", "ConfigMap", "ReplicationController", "Endpoints", "PodTemplate",
+         "ResourceQuota"),
     "apps": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
     "rbac.authorization.k8s.io": ("RoleBinding",), "discovery.k8s.io": ("EndpointSlice",),
     "networking.k8s.io": ("NetworkPolicy",), "policy": ("PodDisruptionBudget",),
@@ -30,6 +31,15 @@ def may_be_remade(document: Document, live: Document) -> bool:
     return True
 
 
-def is_headless(service: Document) -> bool:
-    """Return whether *service* has no address of its own."""
-    return bool(service["spec"].get("clusterIP") == "None")
+def why_service(document: Document, live: Document) -> str:
+    """Return why a change of the Service *live* to *document*, which a server takes, is not one; empty when it is."""
+    spec, own = document["spec"], live["spec"]
+    if "ExternalName" not in (spec.get("type"), own.get("type")) and _is_headless(spec) != _is_headless(own):
+        return "a Service cannot become headless, or cease to be"  # the server takes it, and does not make it
+    if own.get("selector") and not spec.get("selector") and may_be_remade(document, live):
+        return "addresses of the pods that it selects would stay"
+    return ""
+
+
+def _is_headless(spec: Document) -> bool:
+    return bool(spec.get("clusterIP") == "None")

@@ -186,11 +186,8 @@ class WayBack:
 
     def _replace(self, key: str, document: Document, live: Document, *, dry_run: bool) -> None:
         if is_kind(document, "", "Service"):
-            if remaking.is_headless(document) != remaking.is_headless(live) and "ExternalName" not in (
-                document["spec"].get("type"), live["spec"].get("type"),
-            ):  # fmt: skip
-                # a server takes this change in silence and does not make it
-                raise refusals.Invalid(f"{self._label}: {key}: a Service cannot become headless, or cease to be")
+            if why := remaking.why_service(document, live):
+                raise refusals.Invalid(f"{self._label}: {key}: {why}")
             fixed = ("clusterIP", "clusterIPs") if not remaking.may_be_remade(document, live) else ()
             self._asking(key, document, lambda sent: writing.replace(
                 self._cluster, self._resources[key], self._namespace, sent, live, dry_run=dry_run), fixed)  # fmt: skip
@@ -211,6 +208,8 @@ class WayBack:
             self.notes[key] = f"{key} was gone and is made again suspended: it would run again; resume it by hand"
         if is_kind(document, "", "PersistentVolumeClaim"):
             self.notes[key] = f"{key} was gone: it is made again and gets another volume, without the data"
+        if is_kind(document, "", "Service") and document["spec"].get("type") == "LoadBalancer":
+            self.notes[key] = f"{key} was gone: it is made again and gets another load balancer, with another address"
         self._asking(key, document, lambda sent: writing.create(
             self._cluster, self._resources[key], self._namespace, sent, dry_run=dry_run))  # fmt: skip
 

@@ -14,6 +14,7 @@ from airlock.backup.drivers.kubernetes.resources import ApiResource, is_kind
 
 Document = dict[str, Any]
 _LOOKS = 4
+_CLASS = "kubernetes.io/ingress.class"
 _ATTRIBUTES = "volumeAttributesClassName"
 T = TypeVar("T")
 
@@ -49,7 +50,20 @@ def create(
 ) -> Document:
     """Create *sent*; a Namespace lies in no namespace."""
     collection = "/api/v1/namespaces" if is_kind(sent, "", "Namespace") else resource.path(namespace)
-    return cluster.create(collection, sent, dry_run=dry_run)
+    annotations = sent["metadata"].get("annotations") or {}
+    late = {_CLASS: annotations[_CLASS]} if _CLASS in annotations and _names_class(sent) else {}
+    if not late:
+        return cluster.create(collection, sent, dry_run=dry_run)
+    # a server refuses to create what names its class in both ways, and lets it become so
+    others = {name: value for name, value in annotations.items() if name not in late}
+    made = cluster.create(collection, {**sent, "metadata": {**sent["metadata"], "annotations": others}},
+                          dry_run=dry_run)  # fmt: skip
+    both = {**made, "metadata": {**made["metadata"], "annotations": annotations}}
+    return both if dry_run else cluster.replace(resource.path(namespace, made["metadata"]["name"]), both)
+
+
+def _names_class(sent: Mapping[str, Any]) -> bool:
+    return is_kind(sent, "networking.k8s.io", "Ingress") and bool((sent.get("spec") or {}).get("ingressClassName"))
 
 
 def replace(
