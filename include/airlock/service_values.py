@@ -33,6 +33,7 @@ _CRON_FIELDS = (
     ("month", 1, 12, ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
     ("day of week", 0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
 )  # fmt: skip
+_LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _CRON_ITEM = re.compile(r"(?:\*|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([0-9]{1,2}))?")
 
 
@@ -47,7 +48,28 @@ def _cron(line: str) -> str:
         for item in text.split(","):
             if fault := _cron_fault(item, least, most, names):
                 raise ValueError(f"{line!r} is no cron line: {item!r} as {name} {fault}")
+    _, _, day, month, weekday = fields
+    counts_alone = day[0] == "*" or weekday[0] == "*"  # else cron runs on the days of the week besides
+    least = min(_cron_values(day, _CRON_FIELDS[2]))
+    if counts_alone and least > max(_LONGEST[number] for number in _cron_values(month, _CRON_FIELDS[3])):
+        raise ValueError(f"{line!r} would never run: there is no such day in these months")
     return line
+
+
+def _cron_values(text: str, field: tuple[str, int, int, tuple[str, ...]]) -> set[int]:
+    """Return the numbers that a sound field stands for."""
+    _, least, most, names = field
+    found = set[int]()
+    for match in filter(None, map(_CRON_ITEM.fullmatch, text.split(","))):
+        first, last, step = match.groups()
+        low = least if first is None else _number(first, names)
+        high = most if first is None else _number(last or first, names)
+        found |= set(range(low, high + 1, int(step or 1)))
+    return found
+
+
+def _number(part: str, names: tuple[str, ...]) -> int:
+    return names.index(part) if part in names and part else int(part) if part.isdigit() else -1
 
 
 def _cron_fault(item: str, least: int, most: int, names: tuple[str, ...]) -> str:
@@ -55,8 +77,7 @@ def _cron_fault(item: str, least: int, most: int, names: tuple[str, ...]) -> str
     if found is None:
         return "is no number, name, range or step of cron"
     first, last, step = found.groups()
-    numbers = [names.index(part) if part in names and part else int(part) if part.isdigit() else -1
-               for part in (first, last) if part is not None]
+    numbers = [_number(part, names) for part in (first, last) if part is not None]
     if any(not least <= number <= most for number in numbers):
         return f"is none from {least} to {most}"
     if len(numbers) == 2 and numbers[0] > numbers[1]:

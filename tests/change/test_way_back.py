@@ -46,6 +46,7 @@ REVERSIBLE = (
     "ALTER TABLE orders SET (autovacuum_enabled = false)",
     "WITH a AS (INSERT INTO kinds VALUES (1) RETURNING *) INSERT INTO others SELECT * FROM a",
     "INSERT INTO kinds VALUES (1) ON CONFLICT DO NOTHING",
+    "INSERT INTO kinds SELECT a FROM orders TABLESAMPLE system (10)",
     # what is kept for later is not called, and what only counts on leaves a gap at most
     "CREATE TABLE n (a int DEFAULT clean()); CREATE INDEX i ON n (a); ALTER TABLE n ADD CONSTRAINT c CHECK (a > 0)",
     "CREATE TABLE n (a int DEFAULT clean(), b int); CREATE TABLE m (b int); INSERT INTO m VALUES (1)",
@@ -73,6 +74,7 @@ FIX_FORWARD = (
     "CREATE OR REPLACE VIEW v AS SELECT 1",
     "DROP VIEW v",
     "DROP INDEX CONCURRENTLY i",
+    "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
     "REVOKE SELECT ON orders FROM reader",
     "LOCK TABLE orders",
     "CREATE TABLE part PARTITION OF orders DEFAULT",
@@ -129,6 +131,9 @@ NEEDS_RESTORE = (
     "WITH a AS (MERGE INTO orders USING n ON true WHEN MATCHED THEN DELETE RETURNING *) INSERT INTO old SELECT 1",
     "INSERT INTO old WITH RECURSIVE x AS (SELECT 1), gone AS (DELETE FROM orders RETURNING 1) SELECT * FROM gone",
     "INSERT INTO old SELECT a OPERATOR(mine.+) b FROM orders",
+    "ALTER TABLE orders DROP CONSTRAINT orders_pkey CASCADE",
+    "CREATE TABLE n (a int PRIMARY KEY); ALTER TABLE n DROP CONSTRAINT n_pkey CASCADE",
+    "INSERT INTO old SELECT a FROM orders TABLESAMPLE mine(10)",
     # an operator, a default, a check, a domain or a view that calls what may do anything
     "INSERT INTO old SELECT a |@| b FROM orders",
     "SELECT 1 WHERE 1 OPERATOR(mine.=) ANY (SELECT 2)",

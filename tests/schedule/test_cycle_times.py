@@ -73,8 +73,26 @@ def test_a_cycle_of_a_calendar_that_never_opens_never_runs():
     shut = always(freezes=[("for ever", "2000-01-01", "2100-01-01")])
     for when_closed in ("move", "skip"):
         assert next_run(cycle("0 6 * * *", when_closed=when_closed), shut, START) is None
-    assert next_run(cycle("0 0 30 2 *"), always(), START) is None
     assert next_run(cycle("manual"), always(), START) is next_run(cycle("continuous"), always(), START) is None
+
+
+@pytest.mark.parametrize("line", ["0 0 30 2 *", "0 0 31 2,4,6-7/9 *", "0 0 31 */2 2", "0 0 31 4 */2", "0 0 30-31 feb *"])
+def test_a_cron_line_of_which_there_is_no_day_is_refused(line):
+    if line == "0 0 31 */2 2":  # on Tuesdays besides
+        assert next_run(cycle(line), always(), START) is not None
+        return
+    with pytest.raises(ValueError, match="there is no such day in these months"):
+        cycle(line)
+
+
+@given(st.integers(1, 31), st.integers(1, 12), st.sampled_from(["*", "*/2", "2", "sun-tue"]))
+def test_a_cron_line_is_refused_or_has_a_day(day, month, weekday):
+    try:
+        found = cycle(f"0 0 {day} {month} {weekday}")
+    except ValueError:
+        assert day > 29 and not weekday[0].isalnum()
+        return
+    assert next_run(found, always(), START) is not None or weekday == "*/2" or (day, month) == (29, 2)
 
 
 def test_a_run_that_was_missed_is_left_out():

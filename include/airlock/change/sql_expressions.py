@@ -69,18 +69,19 @@ _OPERATORS_OF_ITS_OWN = (
 _BETWEEN = frozenset({"BETWEEN", "NOT BETWEEN", "BETWEEN SYMMETRIC", "NOT BETWEEN SYMMETRIC"})
 KNOWN_OPERATORS = frozenset(_OPERATORS_OF_ITS_OWN.split()) | _BETWEEN
 """PostgreSQL's own; whatever is called otherwise was made by somebody, and calls a function."""
-_OPERATOR_FIELDS = {"A_Expr": "name", "SubLink": "oper_name", "SortBy": "use_op"}
+_NAME_FIELDS = {"A_Expr": "name", "SubLink": "oper_name", "SortBy": "use_op", "RangeTableSample": "method"}
+_SAMPLES = frozenset({"bernoulli", "system"})
 
 
 def functions_in(tree: Any) -> Iterator[str]:
-    """Yield every function that *tree* calls; one of PostgreSQL's own without its schema. An operator that is none of
-    PostgreSQL's own is one too."""
+    """Yield every function that *tree* calls; one of PostgreSQL's own without its schema. An operator, or a way to take
+    samples, that is none of PostgreSQL's own is one too."""
     for node in nodes(tree):
         kind = type(node).__name__
-        field = "funcname" if kind == "FuncCall" else _OPERATOR_FIELDS.get(kind)
+        field = "funcname" if kind == "FuncCall" else _NAME_FIELDS.get(kind)
         parts = getattr(node, field) if field else ()
         name = ".".join(part.string.sval for part in parts).removeprefix("pg_catalog.")
-        if parts and (kind == "FuncCall" or name not in KNOWN_OPERATORS):
+        if parts and (kind == "FuncCall" or name not in KNOWN_OPERATORS | _SAMPLES):
             yield name
 
 

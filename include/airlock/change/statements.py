@@ -179,7 +179,7 @@ def _made_from_query(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
 def _refresh(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     name = name_of(tree.relation)
     if tree.concurrent:
-        yield Judgement(REVERSIBLE, f"computes materialized view {name} anew", LIVES_WITH)
+        yield Judgement(FIX_FORWARD, f"computes materialized view {name} anew", "what it showed before is gone")
     else:
         yield Judgement(FIX_FORWARD, f"computes materialized view {name} anew under a lock",
                         "nobody can read it meanwhile",

@@ -20,6 +20,8 @@ from airlock.change.statements import (
     held_rows,
 )
 
+_MORE = "what else goes with it cannot be told"
+_GUARD = "once a row is written that it would have refused, it cannot be put back"
 _SERIAL = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
 
 
@@ -142,8 +144,15 @@ def _add_constraint(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
 def _drop_column(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
     does = f"drops column {table}.{shown(command.name)}"
     if is_cascade(command):
-        return Judgement(NEEDS_RESTORE, f"{does} and whatever depends on it", "what else goes with it cannot be told")
+        return Judgement(NEEDS_RESTORE, f"{does} and whatever depends on it", _MORE)
     return Judgement(NEEDS_RESTORE, does, GONE)
+
+
+def _drop_constraint(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
+    does = f"drops constraint {shown(command.name)} of {table}"
+    if is_cascade(command):
+        return Judgement(NEEDS_RESTORE, f"{does} and whatever depends on it", _MORE)
+    return Judgement(FIX_FORWARD, does, _GUARD)
 
 
 def _column_type(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
@@ -159,7 +168,6 @@ def _column_type(command: Any, table: str, _: frozenset[Thing]) -> Judgement:
 
 _CHECKED = "SET NOT NULL: nobody can use {table} while every row is checked"
 _REWRITTEN = "the whole table {table} is written anew: nobody can read it or write to it until that is done"
-_GUARD = "once a row is written that it would have refused, it cannot be put back"
 _REFUSED = "rows that the version before writes may be refused, or get other values"
 _ALONE = "nobody can use it meanwhile"
 _TRIGGERS = "what is written meanwhile is not seen by it"
@@ -174,7 +182,7 @@ _COMMANDS: dict[str, Command] = {
                          _CHECKED),
     "ColumnDefault": _fixed(FIX_FORWARD, "changes the default of {table}.{name}", _REFUSED),
     "DropNotNull": _fixed(FIX_FORWARD, "lets {table}.{name} be without a value", _GUARD),
-    "DropConstraint": _fixed(FIX_FORWARD, "drops constraint {name} of {table}", _GUARD),
+    "DropConstraint": _drop_constraint,
     "ValidateConstraint": _fixed(REVERSIBLE, "checks all rows of {table} against constraint {name}", LIVES_WITH),
     "SetStatistics": _fixed(REVERSIBLE, "changes how {table}.{name} is sampled", LIVES_WITH),
     "SetOptions": _fixed(REVERSIBLE, "changes how {table}.{name} is sampled", LIVES_WITH),
