@@ -99,3 +99,19 @@ def test_long_after_the_first_one(rule: str, day: str, near: str) -> None:
             "END:VCALENDAR")
     at = datetime.fromisoformat(near).replace(tzinfo=ZoneInfo("Europe/Berlin"))
     assert near in starts(text, at, at + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("week", [1, 2, 20, 51, -1, -2, -51])
+def test_weeks_are_those_of_the_calendar(week: int) -> None:
+    text = ("BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:a\nDTSTART;VALUE=DATE:19900101\n"
+            f"RRULE:FREQ=YEARLY;BYWEEKNO={week};BYDAY=MO,SU\nEND:VEVENT\nEND:VCALENDAR")
+    assert sure(text)
+    day, last, wanted = date(2000, 1, 1), date(2060, 12, 31), set[str]()
+    while day <= last:
+        year, number, weekday = day.isocalendar()
+        weeks = date(year, 12, 28).isocalendar()[1]
+        if weekday in (1, 7) and week in (number, number - weeks - 1):
+            wanted.add(str(day))
+        day += timedelta(days=1)
+    found = starts(text, datetime(2000, 1, 1, tzinfo=UTC), datetime(2061, 1, 1, tzinfo=UTC))
+    assert {one for one in found if "2000-01-01" <= one <= "2060-12-31"} == wanted

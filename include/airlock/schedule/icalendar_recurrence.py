@@ -23,6 +23,8 @@ _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _SEARCHED_DAYS = 28 * 366
 """After 28 years the same days of the week fall on the same days of the year again."""
 _RANGES = {"BYMONTH": 12, "BYMONTHDAY": 31, "BYYEARDAY": 366, "BYWEEKNO": 53, "BYSETPOS": 366}
+_SURE_WEEKS = 51
+"""``dateutil`` takes some first days of January for days of the 52nd or 53rd week when they are not (dateutil#1537)."""
 _ONE_YEAR_ONLY = frozenset({"BYYEARDAY", "BYWEEKNO"})
 
 
@@ -47,6 +49,10 @@ def endless(rule: Any, start: Any) -> str:
         return "" if not isinstance(start, date) or _some_day(parts, start) else "there is no such day"
     if frequency == "WEEKLY" and "BYMONTHDAY" in parts:
         return "a weekly rule has no BYMONTHDAY"
+    if frequency == "WEEKLY" and "BYSETPOS" in parts and isinstance(start, date) and (
+            _DAYS[start.weekday()] != str(parts.get("WKST", ["MO"])[0]).upper()):
+        # The first week would be counted from its first day on, and not from the start of the week (dateutil#1398).
+        return "BYSETPOS in a weekly rule needs a DTSTART on the first day of the week (WKST)"
     return ""
 
 
@@ -62,6 +68,8 @@ def _out_of_range(frequency: str, parts: dict[str, list[Any]]) -> str:
         return "a number in BYDAY has no meaning beside BYWEEKNO"
     if frequency != "YEARLY" and (found := sorted(_ONE_YEAR_ONLY & set(parts))):
         return f"{found[0]} has a meaning in yearly rules only"
+    if "BYWEEKNO" in parts and ("BYDAY" not in parts or any(abs(int(one)) > _SURE_WEEKS for one in parts["BYWEEKNO"])):
+        return "BYWEEKNO is read with BYDAY only, and for the weeks 1 to 51 and -1 to -51"
     if "BYSETPOS" in parts and not any(name.startswith("BY") for name in set(parts) - {"BYSETPOS"}):
         return "BYSETPOS chooses among days, and no other part says which"
     return ""
