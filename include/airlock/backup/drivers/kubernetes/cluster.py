@@ -119,7 +119,9 @@ class Cluster:
         if self._delegated is None:
             try:
                 services = self.call("GET", "/apis/apiregistration.k8s.io/v1/apiservices").get("items") or ()
-            except (AccessRefused, refusals.Absent):
+            except (AccessRefused, refusals.Absent) as error:
+                log.warning("%s: whether another server answers for %s cannot be seen: %s", self._label,
+                            resource.name, error)  # fmt: skip
                 services = ()
             elsewhere = (one["spec"] for one in services if (one.get("spec") or {}).get("service"))
             self._delegated = frozenset(f"{spec['group']}/{spec['version']}" for spec in elsewhere)

@@ -49,7 +49,8 @@ def open_client(connection: str, label: str) -> Any:
 def _check_plugin(client: Any, extra: dict[str, Any], where: str) -> None:
     """Refuse a plugin that gave nothing: the client would go on as an anonymous user without a word."""
     settings = client.configuration
-    if settings.api_key or settings.cert_file:
+    tokens = [str(value).removeprefix("Bearer").strip() for value in (settings.api_key or {}).values()]
+    if any(tokens) or settings.cert_file:
         return
     plugin = _plugin(extra)
     if not plugin:
