@@ -18,13 +18,23 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEVELS = ("low", "medium", "high")
 CHANGE_TYPES = ("normal", "standard", "emergency")
 
+_OF_A_MACHINE = ("localtime", "Factory", "posixrules")
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """Return the time zone *name* of the IANA database, which is the same on every machine; ``None`` if it is none."""
+    if name in _OF_A_MACHINE or name.startswith(("posix/", "right/")):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
+
 
 @lru_cache(maxsize=256)
 def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}; write a name such as UTC or Europe/Berlin") from error
+    if zone_named(name) is None:
+        raise ValueError(f"unknown time zone {name!r}; write a name such as UTC or Europe/Berlin")
     return name
 
 

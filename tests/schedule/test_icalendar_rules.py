@@ -117,6 +117,9 @@ ZONES = {
     "and UTC": "UID:a\nDTSTART;TZID=Europe/Berlin:20260701T090000Z\nDURATION:PT8H",
     "and UTC, of what is left out": f"{TIMED}\nRRULE:FREQ=DAILY\nEXDATE;TZID=Europe/Berlin:20260702T220000Z",
     "a day with a time": "UID:a\nDTSTART;VALUE=DATE:20260701T200000Z\nDURATION:PT1H",
+    "a folder": "UID:a\nDTSTART;TZID=Europe:20260701T090000\nDURATION:PT8H",
+    "of whatever machine reads it": "UID:a\nDTSTART;TZID=localtime:20260701T090000\nDURATION:PT8H",
+    "of nobody": "UID:a\nDTSTART;TZID=Factory:20260701T090000\nDURATION:PT8H",
     "a path": "UID:a\nDTSTART;TZID=../../etc/passwd:20260701T090000\nDURATION:PT8H",
 }
 
@@ -387,3 +390,32 @@ def test_days_at_the_end_of_time(tmp_path):
 def test_more_at_once_than_can_be_spelled_out_closes(tmp_path):
     events = [f"UID:{number}\nDTSTART:20260101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY" for number in range(800)]
     assert code(written(tmp_path / "a.ics", *events), "2026-07-02T10:00") == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("lines", "head"),
+    [
+        ("BEGIN:VALARM\nTRIGGER:\nACTION:DISPLAY\nEND:VALARM", ""),
+        ("BEGIN:VALARM\nTRIGGER:-PT0DT0H10M0S\nDURATION:PT5M\nREPEAT:2\nEND:VALARM", ""),
+        ("CREATED:00001231T000000Z\nGEO:here\nDTSTAMP;TZID=Nowhere:20260101T000000", ""),
+        ("", "REFRESH-INTERVAL:VALUE=DURATION:PT1H\n"),
+        ("", "BEGIN:VTODO\nUID:t\nDUE:whenever\nEND:VTODO\nBEGIN:X-OWN\nDTSTART:whenever\nEND:X-OWN\n"),
+    ],
+)  # fmt: skip
+def test_what_does_not_count_may_be_of_any_form(tmp_path, lines, head):
+    path = written(tmp_path / "a.ics", f"{DAY}\n{lines}".rstrip(), head=HEAD + head)
+    assert [code(path, "2026-07-01T10:00"), code(path, "2026-07-02T10:00")] == ["frozen", "open"]
+
+
+@pytest.mark.parametrize(
+    "lines", ["CATEGORIES=Freeze", "BEGIN:VALARM\nTRIGGER:-PT5M", "RRULE:FREQ=SOMETIMES", "RRULE:FREQ=DAILY;COUNT=1.5"]
+)
+def test_what_may_count_and_cannot_be_read_closes(tmp_path, lines):
+    path = written(tmp_path / "a.ics", f"{DAY}\nCATEGORIES:Freeze\n{lines}")
+    assert code(path, "2026-08-01T10:00", meaning="ignore") == "unreadable"
+
+
+def test_a_fault_is_told_with_the_event_and_what_is_wrong(tmp_path):
+    path = written(tmp_path / "a.ics", f"{DAY}\nRRULE:FREQ=SOMETIMES")
+    said = ask(calendar(path), "shop", "prod", datetime(2026, 7, 2, tzinfo=BERLIN)).decision.sentence
+    assert "the event Sale cannot be made sense of: RRULE" in said

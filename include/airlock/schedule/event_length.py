@@ -24,10 +24,10 @@ def keep_lengths(raw: bytes, events: Sequence[Any]) -> None:
     if b"DURATION" in raw.upper():
         for event, text in zip(events, _durations(raw), strict=True):
             found = _DURATION.fullmatch(text.upper())
-            if found is not None and "DURATION" in event and not _has_periods(event):
+            if found is not None and "DURATION" in event and not event.errors and not _has_periods(event):
                 weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
                 event[_KEPT_AS] = f"{weeks * 7 + days} {(hours * 60 + minutes) * 60 + seconds}"
-    for event in events:
+    for event in (one for one in events if not one.errors):
         start, end = event.decoded("DTSTART", None), event.decoded("DTEND", None)
         if isinstance(start, datetime) and isinstance(end, datetime) and not _has_periods(event):
             recurs = "RRULE" in event or "RDATE" in event

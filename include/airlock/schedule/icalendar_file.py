@@ -18,7 +18,7 @@ from airlock.calendar_model import CalendarFile, Meaning
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.schedule import event_length, icalendar_rules
 from airlock.schedule.entries import Entry, EntryCode
-from airlock.schedule.icalendar_lines import refuse_lines, unfolded
+from airlock.schedule.icalendar_lines import read_only, refuse_lines, unfolded
 from airlock.schedule.icalendar_series import Occurrence, Series, length_of, series_of
 from airlock.schedule.icalendar_text import text_of, title_of
 from airlock.schedule.icalendar_zones import Definitions, zone_of_file
@@ -135,6 +135,7 @@ def _parsed(digest: str, raw: _Raw) -> _Parsed:
     try:
         icalendar_rules.refuse_text(content)
         refuse_lines(content)
+        content = read_only(content)
         icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]  # forgets zones that another file defined
         calendar: Any = icalendar.Calendar.from_ical(content)
         events = tuple(calendar.walk("VEVENT"))
@@ -142,6 +143,8 @@ def _parsed(digest: str, raw: _Raw) -> _Parsed:
         event_length.keep_lengths(content, events)
         series, single = series_of(events)
         return _Parsed(events, series, single, Definitions(calendar), zone_of_file(calendar))
+    except OSError as error:  # of the time zone database
+        raise _refusal(digest, ValueError("a time zone (TZID) is none")) from error
     except _UNREADABLE as error:
         raise _refusal(digest, error) from error
 
@@ -152,7 +155,8 @@ def _sure(digest: str, raw: _Raw, meanings: tuple[tuple[str, Meaning], ...], oth
     parsed = _parsed(digest, raw)
 
     def counts(event: Any) -> bool:
-        return _meaning(event, meanings, otherwise) != "ignore"
+        unsure = any(name in (None, "CATEGORIES", "STATUS") for name, _ in event.errors)
+        return unsure or _meaning(event, meanings, otherwise) != "ignore"
 
     try:
         for event in (*parsed.events, *parsed.single):

@@ -18,6 +18,15 @@ _LEFT_OUT = ("VTODO", "VJOURNAL", "VALARM", "VTIMEZONE", "STANDARD", "DAYLIGHT",
              "AVAILABLE", "PARTICIPANT", "VLOCATION", "VRESOURCE")
 """What takes no time of anybody, or is refused elsewhere. Whatever is called otherwise may be a misspelt event."""
 _UTC = ("UTC", "ETC/UTC", "GMT", "ETC/GMT", "Z")
+_OF_A_CALENDAR = frozenset({"VERSION", "PRODID", "CALSCALE", "METHOD", "X-WR-TIMEZONE"})
+_OF_AN_EVENT = frozenset({
+    "UID", "SUMMARY", "CATEGORIES", "STATUS", "RECURRENCE-ID", "DTSTART", "DTEND", "DURATION", "RRULE", "EXRULE",
+    "RDATE", "EXDATE",
+})  # fmt: skip
+_READ = {"VCALENDAR": _OF_A_CALENDAR, "VEVENT": _OF_AN_EVENT}
+"""What is read, of what is read in part. All else may be of any form: programs write the strangest alarms and dates of
+creation, and a freeze is none the less sure."""
+_NOT_READ = frozenset({"VTODO", "VJOURNAL", "VALARM"})
 _LONGEST_RULE = 4000
 _ZONE_RULE = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYMONTH", "BYMONTHDAY", "BYDAY"})
 
@@ -41,6 +50,23 @@ def lines(raw: bytes) -> Iterator[tuple[tuple[str, ...], str, dict[str, str], st
         yield tuple(inside), name, _parameters(parameters), value
         if name == "BEGIN":
             inside.append(value.upper())
+
+
+def read_only(raw: bytes) -> bytes:
+    """Return those lines of unfolded *raw* that count; all of them, where components do not end as they begin."""
+    inside: list[str] = []
+    kept: list[bytes] = []
+    for line in raw.split(b"\n"):
+        match = _LINE.fullmatch(line.decode("utf-8-sig", "replace").removesuffix("\r"))
+        name, value = (match[1].upper(), match[3].upper()) if match else ("", "")
+        if name == "BEGIN":
+            inside.append(value)
+        if not any(one in _NOT_READ or one.startswith("X-") for one in inside) and (
+                not inside or name in ("", "BEGIN", "END") or name in _READ.get(inside[-1], (name,))):
+            kept.append(line)
+        if name == "END" and (not inside or inside.pop() != value):
+            return raw
+    return raw if inside else b"\n".join(kept)
 
 
 def refuse_lines(raw: bytes) -> None:

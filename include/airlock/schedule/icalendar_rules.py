@@ -52,7 +52,7 @@ def refuse_file(calendar: Any, events: Sequence[Any]) -> None:
         if component.name in _NOT_READ:
             raise InvalidInput(f"a calendar file holds {component.name}, which is not read; write it as events")
     for event in events:
-        for rule in rules_of(event):
+        for rule in () if event.errors else rules_of(event):
             if fault := endless(rule, event.decoded("DTSTART", None)):
                 raise InvalidInput(f"the event {title_of(event)} cannot be made sense of: RRULE {text_of(rule)[:120]}: "
                                    f"{fault}; correct it")

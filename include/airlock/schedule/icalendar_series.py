@@ -229,12 +229,13 @@ def series_of(events: Sequence[Any]) -> tuple[tuple[Series, ...], tuple[Any, ...
     A change without categories of its own is of those of the event that it changes.
     """
     changes: dict[str, list[Any]] = defaultdict(list)
-    for event in events:
+    sound = [event for event in events if not event.errors]
+    for event in sound:
         if "RECURRENCE-ID" in event:
             changes[str(event.get("UID"))].append(event)
-    masters = [event for event in events if "RECURRENCE-ID" not in event]
+    masters = [event for event in sound if "RECURRENCE-ID" not in event]
     of_uid = {str(event["UID"]): event for event in masters if "UID" in event}
-    series, single = [], []
+    series, single = [], [event for event in events if event.errors]
     for event in masters:
         own = changes[str(event["UID"])] if "UID" in event else []
         if own or any(name in event for name in ("RRULE", "RDATE", "EXDATE")):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from airlock.errors import InvalidInput
 from airlock.schedule.icalendar_text import text_of, title_of
+from airlock.service_values import zone_named
 
 _CONTRADICTIONS_FROM = 2010
 """Zones of older files often hold today's rules only, which differ from what was in force then."""
@@ -75,7 +76,7 @@ def _refuse_zone_of_file(calendar: Any, events: Iterable[Any]) -> None:
     if zone is None:
         raise InvalidInput(f"the time zone {text_of(given)[:80]} of the file (X-WR-TIMEZONE) is not known; write a "
                            "name such as Europe/Berlin")
-    for event in events:
+    for event in (one for one in events if not one.errors):
         start = event.decoded("DTSTART", None)
         if ("RRULE" in event and isinstance(start, datetime) and str(start.tzinfo) == "UTC"
                 and str(zone) not in _UTC_NAMES):
@@ -104,14 +105,7 @@ def _known(zone: str) -> ZoneInfo | None:
         return ZoneInfo(WINDOWS_TO_OLSON[zone])
     parts = zone.strip("/").split("/")
     names: list[str] = ["/".join(parts[at:]) for at in range(len(parts))] if zone.startswith("/") else [zone]
-    return next(filter(None, map(_named, names)), None)
-
-
-def _named(zone: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        return None
+    return next(filter(None, map(zone_named, names)), None)
 
 
 def _contradicts(both: tuple[Any, ZoneInfo], wall: datetime) -> bool:
