@@ -285,3 +285,18 @@ def test_what_is_not_taken_is_said(kv: Any, store: BackupStore, mount: str) -> N
     assert any("before its latest" in words for words in point.facts["leaves_out"])
     assert set(point.facts["left_out"]) <= set(subject.plan()["leaves_out"])
     assert driver(store, mount).inspect().detail["left_out"] == []
+
+
+@pytest.mark.parametrize("name", ["Payments:Data", "bonus&growth", "a b", "50%", "a?b#c", "p\u00e4iv\u00e4", "_x/{a}"])
+def test_mounts_have_the_names_that_people_gave_them(kv: Any, store: BackupStore, name: str) -> None:
+    """After a report of mounts that were gone from sight because of such a name."""
+    client_of(kv).sys.enable_secrets_engine(backend_type="kv", path=name, options={"version": "2"})
+    subject = driver(store, name)
+    subject._wait_until_ready(name)
+    kv.create_or_update_secret("k", {"a": "1"}, mount_point=name)
+    point = taken(subject)
+    assert prove(subject, point, SCRATCH).ok
+    subject.discard(SCRATCH)
+    client_of(kv).sys.disable_secrets_engine(name)
+    restore_origin(subject, point)
+    assert wrong(subject, point) == []

@@ -222,3 +222,14 @@ def test_what_no_dump_tells_is_said(server: postgres.Postgres, store: BackupStor
     assert subject.plan()["leaves_out"] == [*subject.capabilities.leaves_out, *expected]
     assert subject.inspect().detail["left_out"] == expected
     assert subject.finish(subject.start("point-1")).facts["left_out"] == expected
+
+
+@pytest.mark.parametrize("words", [
+    'must be able to SET ROLE "owner"', "must be owner of extension plpgsql", "must be owner of database shop",
+    "must be superuser", "must be member of role \"owner\"", "permission denied to create subscription",
+])  # fmt: skip
+def test_what_right_is_missing_is_said(words: str) -> None:
+    said = failure("databases.db", "the restore stopped", f"psql:<stdin>:7: ERROR:  42501: {words}")
+    assert isinstance(said, PermanentError)
+    assert words in str(said)
+    assert "held back" not in str(said)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from airlock.backup.driver import Capabilities, Place
 from airlock.backup.drivers.configuration.vault_server import VaultServer
@@ -34,10 +34,17 @@ class VaultKvOptions(DriverOptions):
 
     connection: ConnectionId = Field(
         description="Airflow connection of Vault; may read and write the path, mount and unmount")
-    mount: str = Field("secret", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", description="the KV version 2 mount")
+    mount: str = Field("secret", pattern=r"^[^\s/]([^\r\n]*\S)?$", description="the KV version 2 mount")
     path: str = Field(
         "", pattern=r"^([^\s/]([^\r\n]*\S)?)?$", description="only secrets below this path; empty: the whole mount"
     )
+
+    @field_validator("mount")
+    @classmethod
+    def _one_mount(cls, mount: str) -> str:
+        if {".", ".."} & set(mount.split("/")):
+            raise ValueError("a mount has no part that is '.' or '..'")
+        return mount
 
     def identities(self) -> tuple[str, ...]:
         return (server_identity("vault", self.connection, 8200, self.mount, self.path),)

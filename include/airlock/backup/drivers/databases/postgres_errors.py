@@ -19,7 +19,7 @@ _SAFE = re.compile(
     "|".join(
         (
             rf"permission denied (?:for|to) {_SORT}(?: {_NAME})?",
-            rf"must be (?:owner of|member of|superuser|able to SET ROLE){_SORT}? ?{_NAME}?",
+            rf"must be (?:owner of|member of|superuser|able to SET ROLE)(?: {_SORT})?(?: {_NAME})?",
             rf"{_SORT} {_NAME} (?:does not exist|already exists|is not available|cannot be dropped or renamed)",
             rf"{_SORT} {_NAME} is (?:being accessed by other users|not currently accepting connections)",
             rf"{_SORT} {_NAME} must be (?:installed|loaded).*via shared_preload_libraries",
