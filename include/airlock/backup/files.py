@@ -127,7 +127,7 @@ def rights_of(path: Path, seen: os.stat_result, label: str, *, owners: bool) -> 
     :param owners: whether its owner is recorded
     """
     try:
-        return attributes_of(path.resolve(), seen, owners=owners, names=RIGHTS).facts()
+        return attributes_of(end_of(path, label), seen, owners=owners, names=RIGHTS).facts()
     except OSError as error:
         raise fault(error, label, "look at", path) from error
 
@@ -151,14 +151,31 @@ def sha256_of(path: Path, label: str) -> str:
     return found.hexdigest()
 
 
-def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label: str) -> None:
+def end_of(path: Path, label: str) -> Path:
+    """Return where the links at *path* lead.
+
+    :raises PermanentError: in a circle
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        raise PermanentError(
+            f"{label}: the links at {shown(path)} lead in a circle; next: take them away, or let them lead to what is "
+            "meant, then run this task again"
+        ) from None
+
+
+def replace_file(
+    path: Path, chunks: Iterable[bytes], wanted: Attributes, label: str, *, linked: bool = True
+) -> None:
     """Write *chunks* to *path*, which keeps its old content until all of them are on the disk.
 
     It gets the attributes that are *wanted*; without an owner among them, that of the file that is replaced is kept,
-    when this process may. A link stays a link: its end is replaced. So is an empty folder, which container engines put
-    where a file that they mount is missing.
+    when this process may. A link stays a link where *linked* says that one was backed up: its end is replaced. Else it
+    came later, and what it leads to is somebody else's: the link itself is replaced, and so is an empty folder, which
+    container engines put where a file that they mount is missing.
     """
-    end = path.resolve()
+    end = end_of(path, label) if linked else path
     part = beside(end, ".airlock-part", hidden=True)
     try:
         end.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +193,7 @@ def replace_file(path: Path, chunks: Iterable[bytes], wanted: Attributes, label:
                     os.fchown(file.fileno(), end.stat().st_uid, end.stat().st_gid)
                 give(file.fileno(), wanted)
                 os.fsync(file.fileno())
-                if end.is_dir():
+                if end.is_dir() and not end.is_symlink():
                     end.rmdir()
                 part.replace(end)
             except OSError as error:

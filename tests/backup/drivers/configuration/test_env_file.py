@@ -212,3 +212,32 @@ def test_a_folder_that_took_the_name_of_the_file_goes_when_it_is_empty(tmp_path:
         restore_origin(driver, point)
     assert [one.name for one in path.iterdir()] == ["somebody's"]
     assert not list(tmp_path.glob(".*.airlock-part"))
+
+
+@pytest.mark.parametrize("leads_to", ["other", ".env", "nowhere/at all"])
+def test_a_link_that_took_the_name_of_the_file_goes_and_what_it_leads_to_stays(leads_to: str, tmp_path: Path) -> None:
+    path, other = tmp_path / ".env", tmp_path / "other"
+    path.write_text("A=1\n")
+    other.write_text("somebody else's\n")
+    driver = driver_for(path, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    path.unlink()
+    path.symlink_to(leads_to)
+    assert restore_origin(driver, point).ok
+    assert (path.is_symlink(), path.read_text(), other.read_text()) == (False, "A=1\n", "somebody else's\n")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_link_that_was_backed_up_stays_one_and_a_circle_is_named(tmp_path: Path) -> None:
+    path, end = tmp_path / ".env", tmp_path / "end"
+    end.write_text("A=1\n")
+    path.symlink_to("end")
+    driver = driver_for(path, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    end.write_text("A=2\n")
+    assert restore_origin(driver, point).ok
+    assert (path.is_symlink(), end.read_text()) == (True, "A=1\n")
+    end.unlink()
+    end.symlink_to(".env")
+    with pytest.raises(PermanentError, match="lead in a circle"):
+        restore_origin(driver, point)

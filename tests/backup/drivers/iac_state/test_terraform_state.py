@@ -14,7 +14,7 @@ from upath import UPath
 from airlock.backup.driver import Place
 from airlock.backup.drivers.iac_state.state_format import addresses, facts_of
 from airlock.backup.drivers.iac_state.terraform_state import TerraformStateDriver
-from airlock.backup.run import prove, take
+from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
@@ -217,3 +217,16 @@ def test_a_state_that_may_not_be_locked_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(fcntl, "lockf", no_locks)
     with pytest.raises(TemporaryError, match="cannot lock .*No locks available"):
         take(driver_for(path, make_store(tmp_path / "store")), "t.1")
+
+
+def test_what_took_the_name_of_the_state_is_not_waited_for_and_what_a_link_leads_to_stays(tmp_path: Path) -> None:
+    path, other = tmp_path / "shop.tfstate", tmp_path / "other"
+    path.write_text(text())
+    other.write_text("somebody else's")
+    driver = driver_for(path, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    for act in (lambda: os.mkfifo(path), path.mkdir, lambda: path.symlink_to("other")):
+        path.unlink()
+        act()
+        assert restore_origin(driver, point).ok
+        assert (path.read_text(), path.is_symlink(), other.read_text()) == (text(), False, "somebody else's")

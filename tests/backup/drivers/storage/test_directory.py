@@ -398,3 +398,20 @@ def test_a_file_that_took_the_name_of_the_folder_goes_when_the_folder_is_back(tm
     assert restore_origin(driver, point).ok
     assert (root / "logo.png").read_text() == "png"
     assert not list(tmp_path.glob(".uploads*"))
+
+
+def test_a_link_that_took_the_name_of_the_folder_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    root, other = tmp_path / "uploads", tmp_path / "other"
+    for folder in (root, other):
+        folder.mkdir()
+        (folder / "logo.png").write_text(folder.name)
+    driver = driver_for(root, make_store(tmp_path / "store"))
+    point = take(driver, "t.1")
+    for leads_to in ("other", "other/logo.png", "uploads", "nowhere"):
+        shutil.rmtree(root)
+        root.symlink_to(leads_to)
+        assert restore_origin(driver, point).ok
+        assert (root.is_symlink(), (root / "logo.png").read_text()) == (False, "uploads")
+        assert (other / "logo.png").read_text() == "other"
+        assert not (tmp_path / "nowhere").exists()
+        assert not list(tmp_path.glob(".uploads*"))

@@ -22,6 +22,7 @@ from airlock.backup.files import (
     FILE_LEAVES_OUT,
     Owners,
     discard_folder,
+    end_of,
     present,
     read_exactly,
     recorded,
@@ -79,13 +80,13 @@ class ArtifactFileDriver(StreamDriver):
             present=True,
             size_bytes=seen.st_size,
             fingerprint=f"sha256:{sha256_of(path, self.label)}",
-            detail={"path": shown(path.resolve())},
+            detail={"path": shown(end_of(path, self.label))},
         )
 
     def take(self, write: Write) -> dict[str, Any]:
         path = Path(self.options.path)
         seen = regular(path, self.label)
-        end = path.resolve()
+        end = end_of(path, self.label)
         stored = write("artifact", read_exactly(end, seen, self.label))
         other = {} if shown(end) == str(end) else {"path_bytes": os.fsencode(end).hex()}
         return {
@@ -101,7 +102,8 @@ class ArtifactFileDriver(StreamDriver):
             scratch_folder(place, self.label)
         path = self._path(point, place)
         rights = recorded(point.facts.get("rights"), self.label)
-        replace_file(path, self.store.read(point.objects[0]), rights, self.label)
+        # what is on record is the end of all links
+        replace_file(path, self.store.read(point.objects[0]), rights, self.label, linked=False)
         log.info("%s: wrote %s (%s)", self.label, shown(path), point.facts["digest"])
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:

@@ -20,7 +20,7 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, left_beside, packed, replace
 from airlock.backup.drivers.cicd.git_large_files import missing_large
 from airlock.backup.drivers.cicd.git_program import git, stream
-from airlock.backup.files import beside, discard_folder, fault, remove_tree, replace_file, scratch_folder, shown
+from airlock.backup.files import beside, discard_folder, end_of, fault, remove_tree, replace_file, scratch_folder, shown
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -130,7 +130,7 @@ class GitDriver(StreamDriver):
                 f"{self.label}: {origin} is not bare: a restore could lose work in its checked-out files; "
                 "restore the bare repository that it pushes to"
             )
-        folder = beside(origin.resolve(), ".airlock-restore", hidden=True)
+        folder = beside(end_of(origin, self.label), ".airlock-restore", hidden=True)
         try:
             remove_tree(folder)
             folder.mkdir(mode=0o700)

@@ -148,7 +148,8 @@ class EnvFileDriver(SecretDocumentDriver):
         except UnicodeDecodeError:
             text, encoding = content.decode("latin-1"), "latin-1"  # any byte has a character there
         rights = rights_of(path, seen, self.label, owners=self.options.owners)
-        return {self._NAME: {"text": text, "encoding": encoding, "rights": rights, "values": self._values(path, text)}}
+        return {self._NAME: {"text": text, "encoding": encoding, "rights": rights, "values": self._values(path, text),
+                             "linked": path.is_symlink()}}  # fmt: skip
 
     def _values(self, path: Path, text: str) -> dict[str, str]:
         """Return the values by key, for a comparison one by one; none where the text is a dialect of its own, whose
@@ -169,7 +170,8 @@ class EnvFileDriver(SecretDocumentDriver):
         document = documents[self._NAME]
         path = self._path(place)
         content = document["text"].encode(document["encoding"])
-        replace_file(path, [content], recorded(document["rights"], self.label), self.label)
+        rights, linked = recorded(document["rights"], self.label), bool(document.get("linked", True))
+        replace_file(path, [content], rights, self.label, linked=linked)
         log.info("%s: wrote %s with %d key(s)", self.label, path, len(document["values"]))
 
     def discard(self, place: Place) -> None:

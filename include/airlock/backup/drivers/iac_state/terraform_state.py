@@ -24,7 +24,6 @@ from airlock.backup.files import (
     Owners,
     discard_folder,
     fault,
-    present,
     recorded,
     regular,
     replace_file,
@@ -79,7 +78,9 @@ class TerraformStateDriver(StreamDriver):
     def take(self, write: Write) -> dict[str, Any]:
         path = self._origin()
         content = self._read(path)
-        facts = {**self._parse(path, content), "rights": self._rights(Place(origin=True))}
+        local = self._local(Place(origin=True))
+        facts = {**self._parse(path, content), "rights": self._rights(Place(origin=True)),
+                 "linked": local is not None and local.is_symlink()}  # fmt: skip
         write("terraform.tfstate", [content])
         log.info(
             "%s: read %s: format %s, serial %s, %s resource(s)",
@@ -100,8 +101,9 @@ class TerraformStateDriver(StreamDriver):
         if local is None:
             objects.put(path, content)
         else:
+            rights = recorded(point.facts.get("rights") or _PRIVATE, self.label)
             with self._lock(local):
-                replace_file(local, [content], recorded(point.facts.get("rights") or _PRIVATE, self.label), self.label)
+                replace_file(local, [content], rights, self.label, linked=point.facts.get("linked", True))
         log.info("%s: wrote %s, %d bytes", self.label, path, len(content))
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
@@ -141,7 +143,7 @@ class TerraformStateDriver(StreamDriver):
 
         :raises TemporaryError: Terraform is at work on it
         """
-        if not present(path, self.label):
+        if not path.is_file():  # Terraform locks nothing else, and a pipe would be waited for
             yield
             return
         try:

@@ -75,7 +75,7 @@ class TlsCertificateDriver(StreamDriver):
         certificate, key, facts = self._origin()
         write("certificate.pem", [certificate])
         write("key.pem", [key])
-        return facts
+        return {**facts, "links": [path.is_symlink() for path in self._paths(Place(origin=True))]}
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         # both are known to be intact before the first is replaced
@@ -83,8 +83,9 @@ class TlsCertificateDriver(StreamDriver):
         if not place.origin:
             scratch_folder(place, self.label)
         given = point.facts.get("rights", ("", ""))
-        for path, content, rights in zip(self._paths(place), contents, given, strict=True):
-            replace_file(path, [content], recorded(rights, self.label), self.label)
+        links = point.facts.get("links", (True, True))
+        for path, content, rights, linked in zip(self._paths(place), contents, given, links, strict=True):
+            replace_file(path, [content], recorded(rights, self.label), self.label, linked=linked)
             log.info("%s: wrote %s", self.label, path)
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:

@@ -24,6 +24,7 @@ from airlock.backup.files import (
     Owners,
     beside,
     discard_folder,
+    end_of,
     fault,
     present,
     read_exactly,
@@ -93,6 +94,7 @@ class DirectoryDriver(StreamDriver):
         return {
             **{f"{sort}s": count for sort, count in counts.items()},
             "manifest_sha256": stored.plain_sha256,
+            "linked": Path(self.options.path).is_symlink(),
             "left_out": left_out if outside else [],
         }
 
@@ -112,11 +114,12 @@ class DirectoryDriver(StreamDriver):
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
             scratch_folder(place, self.label)
-        root = self._files(place)
+        linked = not place.origin or point.facts.get("linked", True)
+        root = self._files(place) if linked else Path(self.options.path)
         fresh, old = root / FRESH, root / OLD  # names are fixed, so that a retry finds what was left
         time = None
         try:
-            with _folder_at(root):
+            with _folder_at(root, linked=linked):
                 self._without_mounts(root)
                 time = root.stat().st_mtime_ns
                 remove_tree(fresh)
@@ -184,26 +187,28 @@ class DirectoryDriver(StreamDriver):
             )
 
     def _files(self, place: Place) -> Path:
-        return Path(self.options.path).resolve() if place.origin else Path(place.folder) / "files"
+        return end_of(Path(self.options.path), self.label) if place.origin else Path(place.folder) / "files"
 
     def _root(self) -> Path:
-        root = Path(self.options.path).resolve()
+        root = end_of(Path(self.options.path), self.label)
         if not root.is_dir():
             raise InvalidInput(f"{self.label}: {root} is no folder; check 'path' in the service file")
         return root
 
 
 @contextlib.contextmanager
-def _folder_at(root: Path) -> Iterator[None]:
-    """See that a folder is at *root*. A file that took its name goes when the block ends well, else it is put back."""
+def _folder_at(root: Path, *, linked: bool) -> Iterator[None]:
+    """See that a folder is at *root*. A file or a link that took its name goes when the block ends well, else it is put
+    back; but what a link leads to that was there before is never replaced."""
     aside = beside(root, ".airlock-aside", hidden=True)
-    if root.exists() and not root.is_dir():
+    taken = not linked and (root.is_symlink() or (root.exists() and not root.is_dir()))
+    if taken:
         root.rename(aside)
     root.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if aside.exists():
+        if taken:
             remove_tree(root)
             aside.rename(root)
         raise
