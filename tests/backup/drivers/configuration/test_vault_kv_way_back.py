@@ -300,3 +300,21 @@ def test_mounts_have_the_names_that_people_gave_them(kv: Any, store: BackupStore
     client_of(kv).sys.disable_secrets_engine(name)
     restore_origin(subject, point)
     assert wrong(subject, point) == []
+
+
+def test_a_number_that_a_server_cannot_read_is_not_quoted(
+    kv: Any, store: BackupStore, mount: str, openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers differ in what numbers they keep, and name the one that they refuse."""
+    point = taken(driver(store, mount))
+    kv.create_or_update_secret("strict", {"a": "2"}, cas=1, mount_point=mount)
+    refusal = b'{"errors": ["failed to decode JSON input: json: cannot unmarshal number 4929e999 into Go value"]}'
+    with faulty_proxy(openbao_server.url) as proxy:
+        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.token)
+        proxy.decide = lambda method, path: (
+            Fault(status=400, body=refusal, content_type="application/json")
+            if method in ("POST", "PUT") and path.endswith("/data/strict") else None
+        )  # fmt: skip
+        with pytest.raises(PermanentError, match="cannot unmarshal number into Go value") as caught:
+            restore_origin(driver(store, mount), point)
+    assert "4929" not in str(caught.value)

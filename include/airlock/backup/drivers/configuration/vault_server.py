@@ -6,6 +6,7 @@ Knows ``hvac``; knows no secret, no path and no recovery point. Nothing that is 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from airlock.connections import connection as airflow_connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
+_QUOTED = re.compile(r"cannot unmarshal (\w+) \S+")  # a number that a server cannot read, which it quotes
 _TUNED: Mapping[str, Any] = {
     "default_lease_ttl": 0, "max_lease_ttl": 0, "listing_visibility": "", "audit_non_hmac_request_keys": [],
     "audit_non_hmac_response_keys": [], "passthrough_request_headers": [],
@@ -76,6 +78,7 @@ class VaultServer:
             raise TemporaryError(f"{where}: {type(error).__name__}; try again when the server answers") from error
         except vault.VaultError as error:
             told = "; ".join(map(str, error.errors or ())) or type(error).__name__
+            told = _QUOTED.sub(r"cannot unmarshal \1", told)
             if "check-and-set parameter did not match" in told:
                 raise TemporaryError(f"{where}: somebody else wrote it meanwhile; try again") from error
             raise PermanentError(f"{where}: {told}") from error
