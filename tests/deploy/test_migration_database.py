@@ -14,11 +14,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from airlock.change.way_back import concurrent_index, judge
 from airlock.deploy.migration_database import MigrationDatabase
 from airlock.errors import PermanentError, TemporaryError
-from airlock.models import Migration
+from airlock.models import Migration, Reversal
 from sandbox import postgres, reach, shop_database
 from tests.real_servers import postgres_server, set_connection
 
@@ -521,3 +523,67 @@ def test_a_migration_of_which_nobody_knows_what_was_there_before_is_not_undone(a
     later = Migration(name="0002_later", up="ALTER TABLE orders ADD later int", down="ALTER TABLE orders DROP later")
     assert apply(later)
     assert undo(later)
+
+
+PIECES = {
+    "CREATE TABLE n (a int PRIMARY KEY, b text)": "DROP TABLE n",
+    "CREATE TABLE m (a int REFERENCES kinds)": "DROP TABLE m",
+    "CREATE TABLE IF NOT EXISTS kinds (z int)": "DROP TABLE kinds",
+    "CREATE VIEW v AS SELECT id FROM kinds": "DROP VIEW v",
+    "CREATE OR REPLACE VIEW seen AS SELECT id, 1 AS one FROM kinds": "DROP VIEW seen",
+    "CREATE SEQUENCE s": "DROP SEQUENCE s",
+    "CREATE TYPE e AS ENUM ('a')": "DROP TYPE e",
+    "ALTER TABLE kinds ADD note text": "ALTER TABLE kinds DROP note",
+    "ALTER TABLE parent ADD own int, ADD more text DEFAULT 'x'": "ALTER TABLE parent DROP own, DROP more",
+    "ALTER TABLE ONLY kinds ADD IF NOT EXISTS name text": "ALTER TABLE kinds DROP IF EXISTS name",
+    "CREATE TABLE w AS SELECT * FROM kinds": "DROP TABLE w",
+    "COMMENT ON TABLE kinds IS 'x'": "COMMENT ON TABLE kinds IS NULL",
+    "INSERT INTO kinds SELECT id + 10, name FROM kinds": "DELETE FROM kinds WHERE id > 10",
+    "CREATE TABLE c (a int); INSERT INTO c SELECT id FROM kinds": "DROP TABLE c",
+    "CREATE TABLE d (a int); INSERT INTO d SELECT done FROM empties": "DROP TABLE d",
+    "CREATE TABLE f (a int); INSERT INTO f SELECT done FROM names": "DROP TABLE f",
+    "ALTER TABLE kinds RENAME name TO called": "ALTER TABLE kinds RENAME called TO name",
+    "GRANT SELECT ON kinds TO PUBLIC": "REVOKE SELECT ON kinds FROM PUBLIC",
+}
+"""SQL forward and the SQL back that somebody wrote for it: some is sound, some is not, of some nobody can see it."""
+HELD_BEFORE = (
+    "CREATE TABLE kinds (id int PRIMARY KEY, name text); INSERT INTO kinds VALUES (1, 'a'), (2, 'b');"
+    "COMMENT ON TABLE kinds IS 'all'; CREATE VIEW seen AS SELECT id FROM kinds;"
+    "CREATE TABLE other (a int); INSERT INTO other VALUES (1);"
+    "CREATE TABLE parent (a int); CREATE TABLE child (own int) INHERITS (parent); INSERT INTO child VALUES (1, 2);"
+    "CREATE FUNCTION empty() RETURNS int LANGUAGE plpgsql AS 'BEGIN TRUNCATE other; RETURN 1; END';"
+    "CREATE FUNCTION name() RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER TABLE other RENAME a TO b; RETURN 1; END';"
+    "CREATE VIEW empties AS SELECT empty() AS done; CREATE VIEW names AS SELECT name() AS done"
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(pieces=st.lists(st.sampled_from(tuple(PIECES)), min_size=1, max_size=3, unique=True))
+def test_whatever_is_undone_comes_back_exactly_and_all_else_is_said(
+    postgres_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch, pieces: list[str]
+) -> None:
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as server:
+        server.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
+        server.execute("CREATE DATABASE shop")
+    with psycopg.connect(postgres_server.dsn("shop"), autocommit=True) as session:
+        session.execute(HELD_BEFORE)
+    set_connection(monkeypatch, "migrations", conn_type="postgres", host="127.0.0.1", port=postgres_server.port,
+                   login=postgres.ADMIN, password=postgres_server.password)
+    migration = Migration(name="0001_x", up="; ".join(pieces), down="; ".join(PIECES[one] for one in reversed(pieces)))
+    found, before = judge([migration]), dumped(postgres_server)
+    try:
+        apply(migration)
+    except PermanentError:
+        assert dumped(postgres_server) == before
+        return
+    after = dumped(postgres_server)
+    if not found.migrations[0].undo:
+        assert "cannot undo" in found.reason or found.verdict is not Reversal.REVERSIBLE
+        return
+    try:
+        undo(migration)
+    except PermanentError as error:
+        assert "nothing was changed" in str(error)
+        assert dumped(postgres_server) == after
+    else:
+        assert dumped(postgres_server) == before
