@@ -8,6 +8,7 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -347,6 +348,59 @@ def test_a_way_back_that_is_killed_at_every_write_goes_on(
     job = home.get("batch/v1:jobs/migration")["spec"]
     assert job.get("suspend") is True or job["parallelism"] == 0
     home.ask("PATCH", apply, {**owned, "data": {"a": "2"}}, "application/apply-patch+yaml")
+
+
+def test_what_is_deleted_between_a_look_and_a_write_is_made_anew(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home.make("configmaps", "a", data={"a": "1"})
+    point = home.take()
+    home.patch("configmaps/a", {"data": {"a": "2"}})
+    with proxied(home, monkeypatch, tmp_path) as proxy:
+
+        def decide(method: str, path: str) -> Fault | None:
+            if method == "PUT" and "dryRun" not in path:
+                home.status("DELETE", "configmaps/a")
+            return None
+
+        proxy.decide = decide
+        home.restore(point)
+        assert home.wrong(point) == []
+
+
+def test_two_ways_back_at_once_do_no_harm(home: Home) -> None:
+    """As when a scheduler takes a living task for dead and starts it again."""
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    for name in "abcdef":
+        home.make("configmaps", name, data={"a": "1"})
+    home.make("configmaps", "fixed", data={"a": "1"}, immutable=True)
+    home.make("services", "shop", spec={"ports": ports})
+    home.make("apps/v1:deployments", "shop", spec=workload())
+    point = home.take()
+    for name in "abc":
+        home.patch(f"configmaps/{name}", {"data": {"a": "2"}})
+    for path in ("configmaps/d", "configmaps/fixed", "services/shop", "apps/v1:deployments/shop"):
+        home.gone(path)
+    home.make("configmaps", "fixed", data={"a": "2"}, immutable=True)
+    home.make("services", "shop", spec={"ports": ports, "clusterIP": "None"})
+    home.make("apps/v1:deployments", "shop", spec=workload({"app": "other"}))
+    for number in range(4):
+        home.make("configmaps", f"added-{number}")
+    together = threading.Barrier(2)
+
+    def restore(_: int) -> str:
+        together.wait()
+        try:
+            home.restore(point)
+        except TemporaryError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(restore, range(2)))
+    assert "" in said, said
+    assert home.wrong(point) == []
+    home.restore(point)
 
 
 def _ended(work: Callable[[], object]) -> None:

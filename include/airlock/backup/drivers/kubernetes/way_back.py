@@ -130,9 +130,12 @@ class WayBack:
         return f".{self._namespace}.svc" in str(error)
 
     def _remove(self, key: str, *, dry_run: bool) -> None:
-        live = self._live(key)
-        if live is not None:
-            self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=dry_run)
+        def once() -> None:
+            live = self._live(key)
+            if live is not None:
+                self._cluster.delete(self._path(key), uid=live["metadata"]["uid"], dry_run=dry_run)
+
+        writing.on_what_is_there(once)
 
     def _put_where_room_is(self, key: str, document: Document, *, wait: bool) -> None:
         """Put *document* back; where something was done before, a quota may count that only some seconds later."""

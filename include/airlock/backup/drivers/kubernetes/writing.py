@@ -69,9 +69,15 @@ def _names_class(sent: Mapping[str, Any]) -> bool:
 def replace(
     cluster: Cluster, resource: ApiResource, namespace: str, sent: Mapping[str, Any], live: Document, *, dry_run: bool
 ) -> Document:  # fmt: skip
-    """Replace *live* by *sent*, with what of *live* is its own."""
+    """Replace *live* by *sent*, with what of *live* is its own.
+
+    :raises Stale: it was changed, or is gone, since it was looked at
+    """
     path = resource.path(namespace, live["metadata"]["name"])
-    return cluster.replace(path, replacement(sent, live), dry_run=dry_run)
+    try:
+        return cluster.replace(path, replacement(sent, live), dry_run=dry_run)
+    except refusals.Absent as error:
+        raise refusals.Stale(str(error)) from error
 
 
 def replacement(sent: Mapping[str, Any], live: Mapping[str, Any]) -> Document:
