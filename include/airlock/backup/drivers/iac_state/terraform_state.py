@@ -24,6 +24,7 @@ from airlock.backup.files import (
     Owners,
     discard_folder,
     fault,
+    present,
     recorded,
     regular,
     replace_file,
@@ -63,8 +64,9 @@ class TerraformStateDriver(StreamDriver):
     options: Options
 
     def inspect(self) -> Inspection:
-        path = self._origin()
-        size = objects.size(path)
+        local = self._local(Place(origin=True))
+        there = local is None or present(local, self.label)
+        size = objects.size(self._origin()) if there else None
         if size is None:
             return Inspection(present=False)
         facts = self._facts(Place(origin=True))
