@@ -305,7 +305,7 @@ def put(*path, value):
             None,
             lambda data: data["proof"]["checks"].pop(),
             "proof configuration.settings",
-            "nothing is on record of 1 document(s)",
+            "none of 1 is on record, such as 'content of ",
         ),
         (
             "promoted",
@@ -411,6 +411,16 @@ def test_a_proof_of_something_else_than_its_recovery_point_states_is_named(fligh
     (proof,) = (one for one in found.differing)
     assert proof.decision == "proof configuration.settings"
     assert "expected: \"hmac-sha256:0\" -> " in proof.differences[0]
+
+
+def test_a_proof_needs_a_check_of_all_that_it_compares_the_names_of():
+    facts = {"tables": {"a": 1, "b c": 2}, "schemas": {"s": 1}, "documents": {"d": "h"}, "size": 3}
+    checks = [{"name": name, "expected": 1, "found": 1, "ok": True} for name in ("names of tables", "tables a", "size")]
+    (said,) = verdicts.unproven(facts, {"ok": True, "checks": checks})
+    assert said == "proof.checks: none of 2 is on record, such as 'content of d'"
+    assert verdicts.unproven(facts, {"ok": False, "checks": checks}) == ()
+    whole = [*checks, *({**checks[0], "name": name} for name in ("tables b c", "content of d"))]
+    assert verdicts.unproven(facts, {"ok": True, "checks": whole}) == ()
 
 
 @pytest.mark.parametrize(

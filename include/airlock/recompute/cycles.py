@@ -53,8 +53,13 @@ def _boarding(history: History, entry: Entry) -> tuple[str, ...]:
 
 def _turn(history: History, entry: Entry) -> tuple[str, ...]:
     before = history.before(entry)
-    whose = course_of(before).next if entry.record.type == "start" else next_back(before)
-    return compared({"turn": entry.record.subject}, {"turn": whose})
+    starts, service = entry.record.type == "start", entry.record.subject
+    whose = course_of(before).next if starts else next_back(before)
+    if starts:
+        said = dict(history.needed("departure", entry).data["releases"][service])
+    else:
+        said = {"release": history.needed("arrived", entry, service).data["release"]}
+    return compared({**entry.data, "turn": service}, {**said, "turn": whose})
 
 
 def _index(history: History, entry: Entry) -> tuple[str, ...]:
@@ -96,8 +101,13 @@ def _drilled(history: History, entry: Entry) -> tuple[str, ...]:
     wanted = history.once("chosen", history.needed("drill", entry), lambda one: frozenset(one.data["chosen"]))
     if proof.recovery_point not in wanted:
         return (f"recovery_point: {proof.recovery_point} -> none, the drill did not choose it",)
-    found = compared({"point": entry.record.subject, "ok": proof.ok},
-                     {"point": proof.recovery_point, "ok": verdicts.proved(entry.data["proof"], entry)})
+    resources = history.once("resources", history.needed("drill", entry),
+                             lambda one: {point["id"]: point["resource"] for point in one.data["points"]})
+    found = compared(
+        {"point": entry.record.subject, "of": f"{proof.kind}.{proof.resource}", "ok": proof.ok},
+        {"point": proof.recovery_point, "of": resources.get(proof.recovery_point),
+         "ok": verdicts.proved(entry.data["proof"], entry)},
+    )  # fmt: skip
     return (*found, *verdicts.contradictions(history, entry))
 
 

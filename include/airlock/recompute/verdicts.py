@@ -16,7 +16,7 @@ from airlock.models import Check
 from airlock.recompute.history import Entry, History, Recomputed, again
 
 _CHECK, _PROOF = {"expected", "found", "ok"}, {"checks", "ok"}
-_NAMES, _CONTENT, _ENDS = "names of ", "content of ", ("least", "most")
+_NAMES, _CONTENT, _DOCUMENTS, _ENDS = "names of ", "content of ", "documents", ("least", "most")
 _DAYS_LEFT = re.compile(r"at least ([0-9.e+]+) day\(s\) left")
 
 
@@ -66,14 +66,16 @@ def unlike(facts: Mapping[str, Any], proof: Mapping[str, Any]) -> tuple[str, ...
 
 
 def unproven(facts: Mapping[str, Any], proof: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the documents that the recovery point states and no check of a good *proof* is about."""
-    documents = facts.get("documents")
-    if not isinstance(documents, dict) or proof.get("ok") is not True:
+    """Return a sentence where the recovery point states things that no check of a good *proof* is about: documents, and
+    whatever else the proof compares the names of."""
+    if proof.get("ok") is not True:
         return ()
     checked = {Check.model_validate(one).name for one in proof["checks"]}
-    missing = sorted(name for name in documents if f"{_CONTENT}{name}" not in checked)
-    return (f"proof.checks: nothing is on record of {len(missing)} document(s), such as {missing[0][:80]!r}",
-            ) if missing else ()
+    held = {part: keys for part, keys in facts.items() if isinstance(keys, dict)
+            and (part == _DOCUMENTS or f"{_NAMES}{part}" in checked)}
+    wanted = {f"{_CONTENT if part == _DOCUMENTS else f'{part} '}{key}" for part, keys in held.items() for key in keys}
+    missing = sorted(wanted - checked)
+    return (f"proof.checks: none of {len(missing)} is on record, such as {missing[0][:120]!r}",) if missing else ()
 
 
 def stated(facts: Mapping[str, Any], name: str) -> Any:
@@ -88,7 +90,7 @@ def stated(facts: Mapping[str, Any], name: str) -> Any:
         if isinstance(held, list):
             held = {one.get("name"): one for one in held if isinstance(one, dict)}
         return sorted(held) if isinstance(held, dict) else None
-    part, _, key = f"documents {name.removeprefix(_CONTENT)}".partition(" ") if name.startswith(_CONTENT) else (
+    part, _, key = f"{_DOCUMENTS} {name.removeprefix(_CONTENT)}".partition(" ") if name.startswith(_CONTENT) else (
         name.partition(" "))
     held = facts.get(part)
     found = held.get(key) if isinstance(held, dict) else None

@@ -18,6 +18,7 @@ from airlock.flow.stages.settle import RunState
 from airlock.flow.stages.watch import end_leftovers
 from airlock.flow.stream import TRAINS, StreamRun
 from airlock.models import ArmSample, Outcome, utc_now
+from airlock.recompute import cycles, history
 from airlock.recompute.release import recompute
 from airlock.registry import Entry
 from airlock.schedule.train import Train
@@ -159,6 +160,15 @@ def test_both_leave_in_order_and_one_pack_ties_them_together(station: Station) -
     assert train.finish(again) == (Outcome.SKIPPED, "nothing new for any service")
 
 
+def _differing(run: StreamRun, kind: str, **changes: object) -> list[str]:
+    """Return what differs when the first record of *kind* said something else."""
+    records = list(run.records())
+    place = next(number for number, one in enumerate(records) if one.type == kind)
+    records[place] = records[place].model_copy(update={"data": {**records[place].data, **changes}})
+    entries = tuple(history.Entry(number, str(number), one) for number, one in enumerate(records, start=1))
+    return [one.decision for one in cycles.decisions(history.History(entries, "", None)) if one.differences]
+
+
 def _one_pack_ties_them_together(run: StreamRun, cafe: Release) -> None:
     pack = Path(run.environment.evidence) / TRAINS / f"{run.id}.zip"
     folders = [find(services_folder(), service, "main").evidence for service in ("cafe", "bakery")]
@@ -200,6 +210,8 @@ def test_a_failure_stops_those_after_it_and_sends_those_before_it_back(station: 
     assert outcome is Outcome.FAILED
     assert "cafe failed: " in why and "to go back: bakery; carried over to the next train: bakery" in why
     evidence(run)
+    assert _differing(run, "start", version="0.9") == ["leaves"]
+    assert _differing(run, "send_back", release="another") == ["goes back"]
     following = station.departure("evening-main-2")
     boarding.board(following, station.train, utc_now())
     assert following.latest("departure")["passengers"] == ["bakery"], "it was not its fault"
