@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,23 @@ def test_what_the_server_shows_of_rows_is_not_told(admin: Any) -> None:
     with pytest.raises(PermanentError) as caught:
         apply(secret)
     assert "lamp" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "up",
+    ["ALTER TABLE orders ALTER item TYPE int USING item::int",
+     "ALTER TABLE orders ALTER item TYPE date USING item::date",
+     "SELECT (item || '99999999999')::int FROM orders", "SELECT item::numeric::int2 FROM (SELECT '123456' item) x",
+     "DO $$ BEGIN RAISE EXCEPTION 'bad: %', (SELECT item FROM orders LIMIT 1); END $$",
+     "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01', MESSAGE = (SELECT item FROM orders LIMIT 1); END $$",
+     "SELECT item::jsonb FROM orders", "SELECT item::int[] FROM orders"],
+)  # fmt: skip
+def test_no_value_of_a_row_is_told(admin: Any, up: str) -> None:
+    with pytest.raises((PermanentError, TemporaryError), match="SQLSTATE|made again") as caught:
+        apply(Migration(name="0001_x", up=up))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "lamp" not in told.replace(up, "")
+    assert "123456" not in told.replace(up, "")
 
 
 def test_a_way_back_that_fails_changes_nothing(admin: Any) -> None:
