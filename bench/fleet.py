@@ -29,7 +29,7 @@ ROUNDS = 5
 def measure() -> list[Figure]:
     """Return the figures of a fleet."""
     with fleet() as folder:
-        variables = {**example_variables(), "AIRLOCK_SERVICES": str(folder)}
+        variables = {**example_variables(folder / "home"), "AIRLOCK_SERVICES": str(folder / "services")}
         whole = child.run("-m", "bench.fleet", "all", environment=variables)
         one = child.run("-m", "bench.fleet", "one", environment=variables)
     return [
@@ -41,12 +41,14 @@ def measure() -> list[Figure]:
 
 @contextmanager
 def fleet() -> Iterator[Path]:
-    """Yield a folder with the service files."""
+    """Yield a folder with the service files in ``services``."""
     shipped = (child.ROOT / "include" / "services" / "shop.yaml").read_text()
     with tempfile.TemporaryDirectory(prefix="airlock-fleet-") as name:
+        services = Path(name) / "services"
+        services.mkdir()
         for number in range(SERVICES):
             own = re.sub(r"^service: shop$", f"service: shop-{number:03d}", shipped, flags=re.MULTILINE)
-            (Path(name) / f"shop-{number:03d}.yaml").write_text(own)
+            (services / f"shop-{number:03d}.yaml").write_text(own)
         yield Path(name)
 
 

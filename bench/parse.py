@@ -13,8 +13,10 @@ import re
 import runpy
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bench import child
 from bench.figure import Figure
@@ -26,9 +28,10 @@ DAG_FILE = child.ROOT / "dags" / "releases.py"
 
 def measure() -> list[Figure]:
     """Return the figures of parsing."""
-    variables = example_variables()
-    build = child.run("-m", "bench.parse", "build", environment=variables)
-    imports = child.run("-m", "bench.parse", "imports", environment=variables)
+    with tempfile.TemporaryDirectory(prefix="airlock-parse-") as home:
+        variables = example_variables(Path(home))
+        build = child.run("-m", "bench.parse", "build", environment=variables)
+        imports = child.run("-m", "bench.parse", "imports", environment=variables)
     loaded = imports["loaded"]
     return [
         Figure("build of one release DAG", build["release_ms"], "ms", note=f"{build['dag']}, {build['tasks']} tasks"),
@@ -39,11 +42,12 @@ def measure() -> list[Figure]:
     ]
 
 
-def example_variables() -> dict[str, str]:
-    """Return a value for every variable that the shipped service files read and the caller has not set."""
+def example_variables(home: Path) -> dict[str, str]:
+    """Return a value for every variable that the shipped service files read and the caller has not set; what is read
+    is kept below *home*."""
     texts = [path.read_text() for path in (child.ROOT / "include/services").glob("*.y*ml")]
     named = {name for text in texts for name in re.findall(r"\$\{(AIRLOCK_[A-Z0-9_]+)\}", text)}
-    return {name: os.environ.get(name, "28000") for name in sorted(named)}
+    return {**{name: os.environ.get(name, "28000") for name in sorted(named)}, "AIRLOCK_HOME": str(home)}
 
 
 def build_times() -> dict[str, object]:
