@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -220,6 +221,15 @@ def test_the_process_sees_the_database_and_nothing_of_airflow(
     seen = json.loads((Path(place.folder) / "artifact" / "environment.txt").read_text())
     assert seen["DATABASE_URL"] == "postgresql://me:p%40ss%2Fword@127.0.0.1:1/shop"
     assert "AIRFLOW_LEAK" not in seen
+
+
+def test_a_proof_in_a_scratch_place_uses_no_other_folder(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = driver_for(artifact(tmp_path / "shop.pyz"), make_store(tmp_path))
+    point = take(driver, "t.1")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert prove(driver, point, place).ok
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path, place: Place) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -120,9 +121,10 @@ class ArtifactFileDriver(StreamDriver):
         ]
         if not checks[-1].ok:
             return tuple(checks)  # never start what is not the file that was backed up
-        with tempfile.TemporaryDirectory(prefix="airlock-trial-") as elsewhere:
-            # in the origin nothing is written beside the artifact
-            health = self._start(path, Path(elsewhere) if place.origin else path.parent)
+        # In the origin nothing is written beside the artifact; what a killed trial leaves in a scratch place goes too.
+        folder = tempfile.TemporaryDirectory(prefix="airlock-trial-") if place.origin else nullcontext(str(path.parent))
+        with folder as beside:
+            health = self._start(path, Path(beside))
         checks.append(
             Check(
                 name=f"starts and answers {self.options.health_path}",
