@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from airlock.flow.dropped_dags import DroppedDags
+from tests.flow import api_call
 
 pytest.importorskip("airflow")
 
@@ -34,21 +33,7 @@ def tables() -> Iterator[None]:
 
 
 def asked(path: str, status: int = 200, method: str = "GET") -> int:
-    async def airflow(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b"{}"})
-
-    said: list[Any] = []
-
-    async def send(message: Any) -> None:
-        said.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b""}
-
-    scope = {"type": "http", "path": path, "method": method, "headers": []}
-    asyncio.run(DroppedDags(airflow)(scope, receive, send))
-    return int(said[0]["status"])
+    return api_call.answered(DroppedDags, path, method, lambda _: status)[0]
 
 
 def test_a_dag_that_airflow_has_dropped_is_not_there(tables: None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 from airlock.flow import early_answers
 from airlock.flow.early_answers import EARLY, LATE, EarlyAnswers
 from airlock.flow.renewed_requests import answer_to, renew
+from tests.flow import api_call
 
 pytest.importorskip("airflow")
 DAG, RUN, TASK = "release.cafe.live", "manual__2026-11-24T09:00:00+00:00", "change.approve"
@@ -69,22 +69,7 @@ def task() -> Iterator[Task]:
 
 def answered(path: str = PATH, may_see: int = 200, method: str = "PATCH") -> tuple[int, str]:
     """Return status and body of the answer; Airflow itself says 299 to whatever reaches it."""
-
-    async def airflow(scope: Any, receive: Any, send: Any) -> None:
-        status = may_see if scope["method"] == "GET" else 299
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b"{}"})
-
-    said: list[Any] = []
-
-    async def send(message: Any) -> None:
-        said.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b""}
-
-    asyncio.run(EarlyAnswers(airflow)({"type": "http", "path": path, "method": method, "headers": []}, receive, send))
-    return int(said[0]["status"]), said[1]["body"].decode()
+    return api_call.answered(EarlyAnswers, path, method, lambda asked: may_see if asked == "GET" else 299)
 
 
 @pytest.mark.parametrize("state", ["awaiting_input", "deferred"])

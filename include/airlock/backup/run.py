@@ -146,16 +146,7 @@ def prove(driver: Driver, point: RecoveryPoint, place: Place) -> Proof:
             restore_seconds,
             len(checks),
         )
-    return Proof(
-        recovery_point=point.id,
-        kind=driver.resource.kind,
-        resource=driver.resource.name,
-        place=place.name,
-        checks=checks,
-        restore_seconds=restore_seconds,
-        ok=not reason,
-        reason=reason,
-    )
+    return _proof(driver, point, place.name, checks, restore_seconds, reason)
 
 
 def restore_origin(driver: Driver, point: RecoveryPoint) -> Proof:
@@ -210,14 +201,21 @@ def _proven_origin(driver: Driver, point: RecoveryPoint, checks: tuple[Check, ..
         seconds,
         len(checks),
     )
+    return _proof(driver, point, ORIGIN, checks, seconds)
+
+
+def _proof(
+    driver: Driver, point: RecoveryPoint, place: str, checks: tuple[Check, ...], seconds: float, reason: str = ""
+) -> Proof:
     return Proof(
         recovery_point=point.id,
         kind=driver.resource.kind,
         resource=driver.resource.name,
-        place=ORIGIN,
+        place=place,
         checks=checks,
         restore_seconds=seconds,
-        ok=True,
+        ok=not reason,
+        reason=reason,
     )
 
 

@@ -7,7 +7,7 @@ that may be theirs, people who are away, and people who are neither members nor 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -157,9 +157,8 @@ def tally(rules: Sequence[ApprovalRule], votes: Sequence[Vote], requester: str) 
     members = _others(rules, requester)
     counted = sorted((vote for vote in votes if _counts(rules, vote, requester, members)),
                      key=lambda vote: (vote.at, vote.person, vote.reason))
-    for vote in counted:
-        if vote.choice == "reject" and vote.reason.strip():
-            return Tally("rejected", f"{vote.person} rejected it: {vote.reason.strip()}")
+    if no := rejection(counted):
+        return Tally("rejected", no)
     silent = sorted({vote.person for vote in counted if vote.choice == "reject"})
     agreed: dict[str, tuple[str, ...]] = {}
     for vote in counted:
@@ -176,6 +175,12 @@ def tally(rules: Sequence[ApprovalRule], votes: Sequence[Vote], requester: str) 
         return Tally("waiting", missing, seats)
     said = "; ".join(f"{rule.group}: {', '.join(map(_shown, filled[index]))}" for index, rule in enumerate(rules))
     return Tally("approved", f"every seat is filled: {said}", seats)
+
+
+def rejection(votes: Iterable[Vote]) -> str:
+    """Return who rejected it first, and why, for people; empty if nobody did who gave a reason."""
+    return next((f"{vote.person} rejected it: {vote.reason.strip()}" for vote in votes
+                 if vote.choice == "reject" and vote.reason.strip()), "")
 
 
 def seated(rules: Sequence[ApprovalRule], voters: Mapping[str, tuple[str, ...]]) -> list[tuple[Seat, ...]]:

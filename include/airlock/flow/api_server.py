@@ -76,9 +76,13 @@ def keeping() -> tuple[Send, list[Message]]:
 def with_body(first: Message, said: Any) -> list[Message]:
     """Return the answer that begins with *first*, with *said* as its body."""
     body = json.dumps(said).encode()
-    headers = [(name, value) for name, value in first["headers"] if name.lower() != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
-    return [{**first, "headers": headers}, {"type": "http.response.body", "body": body}]
+    return [with_length(first, body), {"type": "http.response.body", "body": body}]
+
+
+def with_length(message: Message, body: bytes) -> Message:
+    """Return *message*, a call or the beginning of an answer, with the length of *body* among its headers."""
+    kept = (one for one in message["headers"] if one[0].lower() != b"content-length")
+    return {**message, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
 
 
 def answer(status: int, detail: Any) -> list[Message]:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from airlock.errors import AirlockError, InvalidInput
-from airlock.flow.api_server import Call, Message, Middleware, answer, send_all
+from airlock.flow.api_server import Call, Message, Middleware, answer, send_all, with_length
 
 log = logging.getLogger(__name__)
 _LARGEST = 1 << 20
@@ -49,8 +49,7 @@ class TriggerRequests(Middleware):
                     await send_all(call.send, answer(HTTPStatus.BAD_REQUEST, refused))
                     return
             heard = [{"type": "http.request", "body": body, "more_body": False}]
-            length = (b"content-length", str(len(body)).encode())
-            scope = {**scope, "headers": [*(one for one in scope["headers"] if one[0].lower() != length[0]), length]}
+            scope = with_length(scope, body)
 
         async def again() -> Message:
             return heard.pop(0) if heard else await receive()

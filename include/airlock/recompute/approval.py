@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from airlock.change.absence import attendance
-from airlock.change.approval import check_vote, eligible, tally
+from airlock.change.approval import check_vote, eligible, rejection, tally
 from airlock.change.asking import Asking, asking
 from airlock.errors import PermanentError
 from airlock.models import ApprovalRule, Plan, Vote
@@ -142,9 +142,7 @@ def cast(history: History, entry: Entry) -> list[Vote]:
 
 def rejected(history: History, entry: Entry) -> str:
     """Return who rejected the release before *entry*, on whatever request: that stays so; empty if nobody did."""
-    votes = (history.once("vote", one, _vote_of) for one in history.earlier("vote", entry))
-    return next((f"{vote.person} rejected it: {vote.reason.strip()}" for vote in votes
-                 if vote.choice == "reject" and vote.reason.strip()), "")
+    return rejection(history.once("vote", one, _vote_of) for one in history.earlier("vote", entry))
 
 
 def _vote_of(entry: Entry) -> Vote:

@@ -13,7 +13,7 @@ from typing import Any
 
 from airlock.assessment import Question
 from airlock.assessment import assess as assess_request
-from airlock.change.approval import retro_rules_for, tally
+from airlock.change.approval import rejection, retro_rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
 from airlock.change.permit import issue
@@ -187,13 +187,15 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
 def votes_of(release: Release, request: str) -> tuple[Vote, ...]:
     """Return the votes that answered one approval *request*, oldest first. A vote that says another plan than the one
     that its request asked about is not counted."""
-    asked = {record.data["request"]: record.data["plan_digest"] for record in release.recorded("approval_request")}
-    records: tuple[Record, ...] = release.recorded("vote")
-    return tuple(
-        Vote.model_validate(record.data["vote"])
-        for record in records
-        if record.data["request"] == request and record.data.get("plan_digest") == asked.get(request)
-    )
+    return tuple(vote for of, vote in _votes(release) if of == request)
+
+
+def _votes(release: Release) -> tuple[tuple[str, Vote], ...]:
+    """Return every vote that counts, oldest first, with its request."""
+    records = release.records()
+    asked = {one.data["request"]: one.data["plan_digest"] for one in records if one.type == "approval_request"}
+    return tuple((one.data["request"], Vote.model_validate(one.data["vote"])) for one in records
+                 if one.type == "vote" and one.data.get("plan_digest") == asked.get(one.data["request"]))
 
 
 def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
@@ -216,10 +218,8 @@ def open_request(release: Release, plan: Plan, now: datetime) -> str | None:
 
 
 def _refuse_rejected(release: Release) -> None:
-    for record in release.recorded("approval_request"):
-        for vote in votes_of(release, str(record.data["request"])):
-            if vote.choice == "reject" and vote.reason.strip():
-                raise GateRefused(f"{vote.person} rejected it: {vote.reason.strip()}; nothing was changed")
+    if no := rejection(vote for _, vote in _votes(release)):
+        raise GateRefused(f"{no}; nothing was changed")
 
 
 def request_record(release: Release, request: str | None = None) -> Record | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hvac
@@ -126,20 +128,29 @@ def test_below_a_path_the_settings_of_the_mount_are_left_alone(kv: Any, store: B
     assert kv.read_configuration(mount)["data"]["max_versions"] == 1
 
 
+@contextmanager
+def refusing(server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch, why: str) -> Iterator[None]:
+    """A server that takes every write but that of the secret ``strict``."""
+    refusal = json.dumps({"errors": [why]}).encode()
+    with faulty_proxy(server.url) as proxy:
+        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=server.token)
+        proxy.decide = lambda method, path: (
+            Fault(status=400, body=refusal, content_type="application/json")
+            if method in ("POST", "PUT") and path.endswith("/data/strict") else None
+        )  # fmt: skip
+        yield
+
+
 def test_another_writer_in_between_is_not_overwritten_and_tried_again(
     kv: Any, store: BackupStore, mount: str, openbao_server: openbao.OpenBao, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point = taken(driver(store, mount))
     kv.create_or_update_secret("strict", {"a": "2"}, cas=1, mount_point=mount)
-    refusal = b'{"errors": ["check-and-set parameter did not match the current version"]}'
-    with faulty_proxy(openbao_server.url) as proxy:
-        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.token)
-        proxy.decide = lambda method, path: (
-            Fault(status=400, body=refusal, content_type="application/json")
-            if method in ("POST", "PUT") and path.endswith("/data/strict") else None
-        )  # fmt: skip
-        with pytest.raises(TemporaryError, match="somebody else wrote it"):
-            restore_origin(driver(store, mount), point)
+    with (
+        refusing(openbao_server, monkeypatch, "check-and-set parameter did not match the current version"),
+        pytest.raises(TemporaryError, match="somebody else wrote it"),
+    ):
+        restore_origin(driver(store, mount), point)
 
 
 def client_of(kv: Any) -> hvac.Client:
@@ -308,13 +319,10 @@ def test_a_number_that_a_server_cannot_read_is_not_quoted(
     """Servers differ in what numbers they keep, and name the one that they refuse."""
     point = taken(driver(store, mount))
     kv.create_or_update_secret("strict", {"a": "2"}, cas=1, mount_point=mount)
-    refusal = b'{"errors": ["failed to decode JSON input: json: cannot unmarshal number 4929e999 into Go value"]}'
-    with faulty_proxy(openbao_server.url) as proxy:
-        set_connection(monkeypatch, "test_vault", conn_type="vault", host=proxy.url, password=openbao_server.token)
-        proxy.decide = lambda method, path: (
-            Fault(status=400, body=refusal, content_type="application/json")
-            if method in ("POST", "PUT") and path.endswith("/data/strict") else None
-        )  # fmt: skip
-        with pytest.raises(PermanentError, match="cannot unmarshal number into Go value") as caught:
-            restore_origin(driver(store, mount), point)
+    said = "failed to decode JSON input: json: cannot unmarshal number 4929e999 into Go value"
+    with (
+        refusing(openbao_server, monkeypatch, said),
+        pytest.raises(PermanentError, match="cannot unmarshal number into Go value") as caught,
+    ):
+        restore_origin(driver(store, mount), point)
     assert "4929" not in str(caught.value)
