@@ -107,10 +107,10 @@ def conflicts_and_approvals(chance: random.Random) -> dict[str, dict[str, float]
 def calendars() -> dict[str, dict[str, float]]:
     """Measure the calendars of all services: windows and freezes of their own, holidays, maintenance, and a file of
     1,000 events that ten of them share."""
-    from airlock.calendar_model import Calendar
     from airlock.schedule.asking import Opened, open_calendar
     from airlock.schedule.calendar import decide, next_slots
-    from airlock.service_values import DAYS
+    from airlock.service.calendar import Calendar
+    from airlock.service.values import DAYS
 
     chance, opened = random.Random(7), []
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def measure() -> list[Figure]:
 
 @contextmanager
 def fleet() -> Iterator[Path]:
-    """Yield a folder with the service files in ``services``."""
+    """Yield a folder with the service files in ``service.find``."""
     shipped = (child.ROOT / "include" / "services" / "shop.yaml").read_text()
     with tempfile.TemporaryDirectory(prefix="airlock-fleet-") as name:
         services = Path(name) / "services"
@@ -75,7 +75,7 @@ def read_one() -> dict[str, object]:
 
 def _import() -> None:
     """Import what ``plugins/preloaded.py`` imports in the processes that fork."""
-    importlib.import_module("airlock.flow.release_dag")
+    importlib.import_module("airlock.flow.dags.release")
     importlib.import_module("airflow.dag_processing.dagbag")
 
 

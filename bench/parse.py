@@ -52,8 +52,8 @@ def example_variables(home: Path) -> dict[str, str]:
 
 def build_times() -> dict[str, object]:
     """Build both DAGs in turn, many times, and return the medians; turns, so that a busy machine slows both."""
-    from airlock.flow.release_dag import build
-    from airlock.services import load_services, services_folder
+    from airlock.flow.dags.release import build
+    from airlock.service.find import load_services, services_folder
 
     environment = max(load_services(services_folder()), key=lambda found: len(found.resources))
     dag = build(environment)

@@ -1,9 +1,9 @@
-"""One Airflow DAG per service environment with restore drills (see ``airlock.flow.drill_dag``)."""
+"""One Airflow DAG per service environment with restore drills (see ``airlock.flow.dags.drill``)."""
 
 from __future__ import annotations
 
-from airlock.flow.drill_dag import build, dag_id
-from airlock.flow.parsing import environments
+from airlock.flow.dags.drill import build, dag_id
+from airlock.flow.dags.parsing import environments
 
 for environment in environments(dag_id):
     if environment.backup.drills is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airlock.flow.parsing import environments
-from airlock.flow.release_dag import build, dag_id
+from airlock.flow.dags.parsing import environments
+from airlock.flow.dags.release import build, dag_id
 
 for environment in environments(dag_id):
     build(environment)

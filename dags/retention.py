@@ -1,9 +1,9 @@
-"""One Airflow DAG per service environment whose recovery points expire (see ``airlock.flow.retention_dag``)."""
+"""One Airflow DAG per service environment whose recovery points expire (see ``airlock.flow.dags.retention``)."""
 
 from __future__ import annotations
 
-from airlock.flow.parsing import environments
-from airlock.flow.retention_dag import build, dag_id
+from airlock.flow.dags.parsing import environments
+from airlock.flow.dags.retention import build, dag_id
 
 for environment in environments(dag_id, stand_ins=False):  # nothing is removed by a file that may be being changed
     if environment.backup.retention is not None:

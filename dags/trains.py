@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airlock.flow.parsing import trains
-from airlock.flow.train_dag import build, dag_id
+from airlock.flow.dags.parsing import trains
+from airlock.flow.dags.train import build, dag_id
 
 for train in trains(dag_id):
     build(train)

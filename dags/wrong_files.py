@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from airlock.flow.parsing import refuse_wrong_files
+from airlock.flow.dags.parsing import refuse_wrong_files
 
 refuse_wrong_files()

@@ -6,12 +6,12 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airlock.flow.dropped_dags import DroppedDags
-from airlock.flow.early_answers import EarlyAnswers
-from airlock.flow.renewed_requests import RenewedRequests
-from airlock.flow.run_notes import RunNotes
-from airlock.flow.timetables import CycleTimetable
-from airlock.flow.trigger_requests import TriggerRequests
+from airlock.flow.api_server.dropped_dags import DroppedDags
+from airlock.flow.api_server.early_answers import EarlyAnswers
+from airlock.flow.api_server.renewed_requests import RenewedRequests
+from airlock.flow.api_server.run_notes import RunNotes
+from airlock.flow.api_server.trigger_requests import TriggerRequests
+from airlock.flow.dags.timetables import CycleTimetable
 
 
 class AirlockPlugin(AirflowPlugin):

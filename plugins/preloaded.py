@@ -8,11 +8,13 @@ after that of any plugin.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
+from airlock.flow import dags
 from airlock.registry import DRIVERS, METRIC_SOURCES, TARGETS
 
-for name in ("backup", "drill", "follow_up", "release", "retention", "rollback", "settle", "train", "watch"):
-    importlib.import_module(f"airlock.flow.{name}_dag")
+for builder in pkgutil.iter_modules(dags.__path__, "airlock.flow.dags."):
+    importlib.import_module(builder.name)
 for entry in (*DRIVERS.values(), *METRIC_SOURCES.values(), *TARGETS.values()):
     importlib.import_module(entry.path.partition(":")[0])
 # What every task needs to read or sign a record; it imports the clients of all key services that it could use.

@@ -12,8 +12,8 @@ import pytest
 from airlock.deploy.strategy import CanaryProgress, Move
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
-from airlock.flow.release import Attempt, Release
 from airlock.flow.stages import backup, change, deploy
+from airlock.flow.stages.release import Attempt, Release
 from airlock.signing import generate_pem
 from tests.real_servers import set_connection
 from tests.service_data import environment

@@ -103,9 +103,9 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 def test_the_calendar_and_the_cycles_of_the_page_are_right() -> None:
     import yaml
 
-    from airlock.calendar_model import Calendar, Cycle, cycle_from
-    from airlock.calendar_rules import calendar_faults
     from airlock.registry import SIGNALS, resolve
+    from airlock.service.calendar import Calendar, Cycle, cycle_from
+    from airlock.service.calendar_rules import calendar_faults
 
     page = (ROOT / "docs/cycles.md").read_text()
     blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

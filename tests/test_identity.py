@@ -10,8 +10,8 @@ from airlock import registry
 from airlock.backup.drivers.databases.postgres import PostgresOptions
 from airlock.errors import UnknownName
 from airlock.identity import address_identity, aws_identity, file_identity, kubernetes_identity, server_identity
-from airlock.touched import touched
-from tests.flow.test_approval_requests import FORM
+from airlock.service.touched import touched
+from tests.flow.operators.test_approval import FORM
 from tests.real_servers import set_connection
 from tests.recompute.flown import ENVOY
 from tests.service_data import environment

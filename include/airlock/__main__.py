@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from airlock.cli import main
+    from airlock.commands.main import main
 
     code = main()
 except KeyboardInterrupt:

@@ -20,9 +20,9 @@ from rich.console import Console
 from airlock.errors import AirlockError, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import pack_path, verify
-from airlock.flow.release import release_id
+from airlock.flow.stages.release import release_id
 from airlock.models import Outcome, Record, RecoveryPoint
-from airlock.services import ServiceEnvironment, find
+from airlock.service.find import ServiceEnvironment, find
 from sandbox import credentials, stack, trusted_keys
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo_view import DemoView

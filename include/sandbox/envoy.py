@@ -1,7 +1,7 @@
 """Envoy in front of the shop: one listener per environment, two slots behind each, weights set at run time.
 
 Knows no release. The weights' defaults come from a disk layer below ``slots/stable`` (see
-``airlock.deploy.targets.slots``), so an Envoy that restarts gives all traffic to the stable version.
+``airlock.deploy.targets.version_slots``), so an Envoy that restarts gives all traffic to the stable version.
 """
 
 from __future__ import annotations

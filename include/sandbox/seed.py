@@ -191,7 +191,7 @@ def repository(layout: Layout) -> None:
 
 def install(layout: Layout, environment: str) -> None:
     """Build the versions and put 1.0 into slot a of *environment*, unless something is installed there."""
-    from airlock.deploy.targets.slots import Slot, mark_stable
+    from airlock.deploy.targets.version_slots import Slot, mark_stable
     from sandbox import envoy, shop
 
     digests = shop.build(layout.artifacts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airlock.change.content import CONTENT, Appearance, ContentPast, comes_from, refusal, worse
 from airlock.models import Outcome, Risk, RiskFactor
-from airlock.standard_change import StandardChange
+from airlock.service.standard_changes import StandardChange
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = f"sha256:{1:064}"

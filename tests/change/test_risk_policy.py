@@ -5,7 +5,7 @@ import pytest
 from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import InvalidInput
 from airlock.models import digest_of
-from airlock.validated import policies_folder
+from airlock.service.validated import policies_folder
 
 SHIPPED = (policies_folder() / "risk.yaml").read_text()
 

@@ -10,7 +10,7 @@ from airlock.change.rfc import rfc_from_form
 from airlock.change.templates import Restoration, Use, refusal, suspension, template_of, variations, version_step
 from airlock.errors import GateRefused, InvalidInput, UnknownName
 from airlock.models import Category, Outcome, Rfc
-from airlock.standard_change import StandardChange
+from airlock.service.standard_changes import StandardChange
 from tests.service_data import TEXT, environment
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

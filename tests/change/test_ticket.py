@@ -11,7 +11,7 @@ from airlock.change.ticket import TicketAnswer, doubt_in, form_with_ticket, said
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import ApprovalRule, utc_now
 from airlock.plain_text import LOGIN_NAME
-from airlock.service_model import Tickets
+from airlock.service.model import Tickets
 
 TICKETS = Tickets(
     system="jira", connection="tickets", fields={"title": "summary", "impact": "impact", "change_type": "type"},

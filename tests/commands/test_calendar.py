@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from airlock.cli import main
+from airlock.commands.main import main
 from tests.commands.test_services_and_plan import WHOLE
 from tests.service_data import write
 

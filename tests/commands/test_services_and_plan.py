@@ -8,16 +8,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from airlock import last_good, registry
+from airlock import registry
 from airlock.change.conflicts import WAITS, OpenChange
-from airlock.cli import main
+from airlock.commands.main import main
 from airlock.deploy.migration_database import MigrationDatabase
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.models import Plan, Record, utc_now
-from airlock.services import find
+from airlock.service import last_good
+from airlock.service.find import find
 from tests.flow import kept_targets
 from tests.service_data import TEXT, write
 

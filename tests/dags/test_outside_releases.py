@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.services import ServiceEnvironment, load_services
+from airlock.service.find import ServiceEnvironment, load_services
 from sandbox import credentials
 from sandbox.environment import Seeded, airlock
 from sandbox.layout import Layout
@@ -40,7 +40,8 @@ def test_they_are_there_where_a_policy_asks_for_them(prod: ServiceEnvironment) -
 
 
 def test_each_resource_is_a_task_of_its_own(prod: ServiceEnvironment) -> None:
-    from airlock.flow import backup_dag, drill_dag
+    from airlock.flow.dags import backup as backup_dag
+    from airlock.flow.dags import drill as drill_dag
 
     names = {f"{resource.kind}.{resource.name}" for resource in prod.resources}
     backups = backup_dag.build(prod, prod.backup.schedule)

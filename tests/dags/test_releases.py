@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from airlock.models import Kind
-from airlock.services import ServiceEnvironment, load_services
+from airlock.service.find import ServiceEnvironment, load_services
 from sandbox import credentials
 from sandbox.environment import Seeded, airlock
 from sandbox.layout import Layout
@@ -38,7 +38,7 @@ def test_each_environment_has_one_dag_and_no_import_error(shop: dict[str, Servic
 
 
 def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow.release_dag import build
+    from airlock.flow.dags.release import build
 
     dag = build(shop["prod"])
     groups = dag.task_group.get_task_group_dict()
@@ -57,7 +57,8 @@ def test_structure_follows_the_design(shop: dict[str, ServiceEnvironment]) -> No
 
 
 def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow import release_dag, rollback_dag
+    from airlock.flow.dags import release as release_dag
+    from airlock.flow.dags import rollback as rollback_dag
 
     release, back = release_dag.build(shop["prod"]), rollback_dag.build(shop["prod"])
     assert set(release.task_ids) - set(back.task_ids) == {"deploy.migrate", "change.inspect"}
@@ -72,7 +73,8 @@ def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, Se
 
 @pytest.mark.parametrize("kind", ["release", "rollback"])
 def test_policy_of_every_task(shop: dict[str, ServiceEnvironment], kind: str) -> None:
-    from airlock.flow import release_dag, rollback_dag
+    from airlock.flow.dags import release as release_dag
+    from airlock.flow.dags import rollback as rollback_dag
 
     for environment in shop.values():
         dag = (release_dag if kind == "release" else rollback_dag).build(environment)
@@ -89,7 +91,7 @@ def test_policy_of_every_task(shop: dict[str, ServiceEnvironment], kind: str) ->
 
 
 def test_nothing_that_a_person_typed_meets_a_template(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow.release_dag import build
+    from airlock.flow.dags.release import build
 
     dag = build(shop["prod"])
     for task in dag.tasks:
@@ -101,15 +103,15 @@ def test_nothing_that_a_person_typed_meets_a_template(shop: dict[str, ServiceEnv
 
 
 def test_the_approval_gate_never_answers_by_itself(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.flow.release_dag import build
+    from airlock.flow.dags.release import build
 
     approve = build(shop["prod"]).get_task("change.approve")
     assert approve.defaults is None
 
 
 def test_a_scheduled_cycle_can_start_without_a_form(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.calendar_model import Cycle
-    from airlock.flow.release_dag import build
+    from airlock.flow.dags.release import build
+    from airlock.service.calendar import Cycle
 
     cycle = Cycle(cron="0 6 * * 2", timezone="Europe/Berlin")
     dag = build(shop["prod"].model_copy(update={"cycle": cycle}))
@@ -135,9 +137,9 @@ def test_reading_the_dag_files_loads_no_cloud_client_and_no_provider_but_standar
 
 
 def test_a_promotion_is_announced_and_wakes_the_continuous_cycle_after_it(shop: dict[str, ServiceEnvironment]) -> None:
-    from airlock.calendar_model import Cycle
-    from airlock.flow import rollback_dag
-    from airlock.flow.release_dag import build
+    from airlock.flow.dags import rollback as rollback_dag
+    from airlock.flow.dags.release import build
+    from airlock.service.calendar import Cycle
 
     staging = build(shop["staging"])
     assert [asset.uri for asset in staging.get_task("close.outcome").outlets] == ["x-airlock://shop/staging"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airlock.errors import InvalidInput
-from airlock.flow.settle_dag import INTERVAL, build, interval_seconds
+from airlock.flow.dags.settle import INTERVAL, build, interval_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from airlock.flow import release_dag, rollback_dag
-from airlock.flow.approval import ApproveOperator
-from airlock.flow.ticket_approval import TicketApproveOperator
-from airlock.service_model import Tickets
-from airlock.services import ServiceEnvironment
+from airlock.flow.dags import release as release_dag
+from airlock.flow.dags import rollback as rollback_dag
+from airlock.flow.operators.approval import ApproveOperator
+from airlock.flow.operators.ticket_approval import TicketApproveOperator
+from airlock.service.find import ServiceEnvironment
+from airlock.service.model import Tickets
 from tests.itsm.ticketed import setting
 from tests.service_data import environment
 

@@ -25,7 +25,7 @@ def test_the_shipped_trains_are_right(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.mark.parametrize("on_failure", ["stop", "roll_back"])
 def test_one_leaves_after_the_other_and_they_go_back_in_reverse(tmp_path: Path, on_failure: str) -> None:
-    from airlock.flow.train_dag import build
+    from airlock.flow.dags.train import build
 
     (tmp_path / "weekly.yaml").write_text(f"{FILE}  - {{name: till, after: [shop]}}\non_failure: {on_failure}\n")
     dag = build(load_train(tmp_path / "weekly.yaml"))

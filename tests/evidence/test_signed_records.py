@@ -17,8 +17,8 @@ from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify
 from airlock.evidence.seal import seal
 from airlock.evidence.stored import SEEN, parse_stored, record_name, stored_bytes
-from airlock.flow.release import Release
 from airlock.flow.stages import change
+from airlock.flow.stages.release import Release
 from airlock.models import Record, Vote, canonical_json
 from airlock.signing import Keyring, Signer, generate_pem
 from tests import service_data

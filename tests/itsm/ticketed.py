@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from airlock.flow.release import Release
 from airlock.flow.stages import change, tickets
+from airlock.flow.stages.release import Release
 from airlock.models import ArmSample, Plan
-from airlock.services import load_file
+from airlock.service.find import load_file
 from sandbox.demo import EASY
 from tests.itsm.jira_server import JiraServer
 from tests.itsm.servicenow_server import ServiceNowServer

@@ -13,14 +13,14 @@ from airlock.change.content import CONTENT
 from airlock.change.planning import resolve_artifact
 from airlock.change.text import approval_text
 from airlock.errors import EvidenceInvalid, GateRefused
-from airlock.flow.release import Release
 from airlock.flow.stages import change, undo
 from airlock.flow.stages.content import look_again
+from airlock.flow.stages.release import Release
 from airlock.models import Record, utc_now
 from airlock.past import ledgers
 from airlock.past.content import content_past
 from airlock.recompute.release import recompute
-from airlock.services import load_file
+from airlock.service.find import load_file
 from tests.recompute import flown
 from tests.recompute.test_release import BAD, FORM, GOOD, SIGNER, YES, explained, forged, put
 

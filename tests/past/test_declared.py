@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.cli import main
+from airlock.commands.main import main
 from airlock.errors import InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.models import Record, utc_now

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from airlock import last_good, service_file
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases
 from airlock.models import Record, utc_now
 from airlock.past.open_changes import open_changes
-from airlock.services import ServiceEnvironment, find, load_file
+from airlock.service import file as service_file
+from airlock.service import last_good
+from airlock.service.find import ServiceEnvironment, find, load_file
 from tests.service_data import TEXT, write
 
 NUMBERS = range(40)

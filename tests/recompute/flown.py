@@ -22,9 +22,9 @@ from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal
 from airlock.evidence.stored import record_name, stored_bytes, tags
-from airlock.flow.opening import ask
-from airlock.flow.release import Release
 from airlock.flow.stages import approval, backup, change, close, conflicts, content, deploy, migrate, observe, rollback
+from airlock.flow.stages.calendar_gate import ask
+from airlock.flow.stages.release import Release
 from airlock.models import (
     ArmSample,
     Artifact,

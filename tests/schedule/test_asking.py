@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.calendar_model import Calendar, ClosureName, PlannedCalendar
 from airlock.change.difference import differences
 from airlock.errors import AirlockError, InvalidInput
 from airlock.schedule import icalendar_file
 from airlock.schedule.asking import Basis, again, ask, planned, slots
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar, ClosureName, PlannedCalendar
+from airlock.service.values import DAYS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WHOLE_WEEK = [{"days": list(DAYS), "from": "00:00", "to": "24:00"}]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.calendar_model import Calendar
 from airlock.schedule.calendar import decide
 from airlock.schedule.calendar import next_slots as slots_with_reasons
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar
+from airlock.service.values import DAYS
 
 
 def next_slots(calendar, now, count):

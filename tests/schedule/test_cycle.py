@@ -5,12 +5,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airlock.calendar_model import Calendar, Cycle
 from airlock.change.rfc import rfc_from_form
 from airlock.errors import InvalidInput
 from airlock.schedule.cycle import due_times, standard_form
 from airlock.schedule.promotion import Candidate, NothingNew, Promotion, candidate
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar, Cycle
+from airlock.service.values import DAYS
 from tests.service_data import TEXT, environment
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.calendar_model import Calendar, Cycle, cycle_from
 from airlock.schedule.calendar import decide
 from airlock.schedule.cycle import described, due_times, next_run, too_late
-from airlock.service_model import Schedule
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar, Cycle, cycle_from
+from airlock.service.model import Schedule
+from airlock.service.values import DAYS
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Havana"]
 START = datetime(2026, 11, 1, tzinfo=UTC)

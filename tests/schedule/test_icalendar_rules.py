@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airlock.calendar_model import Calendar
 from airlock.errors import InvalidInput
 from airlock.schedule import icalendar_file
 from airlock.schedule.asking import ask, planned
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar
+from airlock.service.values import DAYS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WHOLE_WEEK = [{"days": list(DAYS), "from": "00:00", "to": "24:00"}]

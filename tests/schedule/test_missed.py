@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.schedule.missed import due_between, unmet
-from airlock.service_model import Schedule
+from airlock.service.model import Schedule
 
 DAILY = Schedule(cron="0 3 * * *", late_after_minutes=60)
 SINCE = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.schedule.retention import KeptPoint, fates
-from airlock.service_model import RetentionPolicy
+from airlock.service.model import RetentionPolicy
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 

@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator
 import pyrage
 from upath import UPath
 
-from airlock.backup import objects, points
+from airlock.backup import objects
+from airlock.backup import recovery_point as points
 from airlock.backup.streams import Measured, SealFailed, Undecipherable, seal
 from airlock.backup.unsealing import Unsealing
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from airlock.approval_model import PolicyRule
 from airlock.change.basis import Ground
 from airlock.change.matching import Seat, largest_matching
 from airlock.change.override import override_seats
@@ -20,6 +19,7 @@ from airlock.change.templates import template_of
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Absence, ApprovalRule, Rfc, Risk, Vote
 from airlock.same_person import among, may_be_same, people_of
+from airlock.service.approvals import PolicyRule
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from airlock.approval_model import ApprovalPolicy
-from airlock.calendar_model import Calendar, PlannedCalendar
 from airlock.change.risk_policy import RiskPolicy
 from airlock.models import Frozen, Name, Plan, Resource
-from airlock.service_model import RollbackPolicy
-from airlock.service_values import Person
-from airlock.standard_change import StandardChange
+from airlock.service.approvals import ApprovalPolicy
+from airlock.service.calendar import Calendar, PlannedCalendar
+from airlock.service.model import RollbackPolicy
+from airlock.service.standard_changes import StandardChange
+from airlock.service.values import Person
 
 
 class Ground(Protocol):

@@ -12,7 +12,7 @@ from datetime import UTC
 from pydantic import AwareDatetime
 
 from airlock.models import Digest, Frozen, Outcome, Risk
-from airlock.standard_change import StandardChange
+from airlock.service.standard_changes import StandardChange
 
 CONTENT = "this content"
 """Name of the risk factor that says what is known of it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airlock.models import Category
-from airlock.service_values import CHANGE_TYPES as CHANGE_TYPES  # noqa: PLC0414 - part of the form
+from airlock.service.values import CHANGE_TYPES as CHANGE_TYPES  # noqa: PLC0414 - part of the form
 
 WHAT = "What"
 WHY = "Why and risk"

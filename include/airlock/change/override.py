@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airlock.calendar_model import Calendar
 from airlock.errors import GateRefused
 from airlock.models import Rfc
+from airlock.service.calendar import Calendar
 
 
 def override_seats(rfc: Rfc, calendar: Calendar) -> Mapping[str, int]:

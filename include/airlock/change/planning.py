@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airlock.calendar_model import Calendar, PlannedCalendar, Window
 from airlock.change.authors import authors_of, metadata_of
 from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, RollbackSafety, Rollout, RolloutStep
-from airlock.service_values import DAYS
-from airlock.services import ServiceEnvironment
+from airlock.service.calendar import Calendar, PlannedCalendar, Window
+from airlock.service.find import ServiceEnvironment
+from airlock.service.values import DAYS
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from airlock.approval_model import Condition, PolicyRule
 from airlock.change.authors import names_of
 from airlock.change.basis import Ground
 from airlock.change.override import override_seats
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import ApprovalRule, ApprovalTerms, Rfc, Risk, digest_of
 from airlock.same_person import among, log_ins_of
+from airlock.service.approvals import Condition, PolicyRule
 
 STANDARD = "the pre-approved template of a standard change"
 

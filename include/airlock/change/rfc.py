@@ -20,8 +20,8 @@ from airlock.change.templates import template_of, variations
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Category, Rfc
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE, fault_in, visible_length
-from airlock.services import ServiceEnvironment
-from airlock.standard_change import Varying
+from airlock.service.find import ServiceEnvironment
+from airlock.service.standard_changes import Varying
 
 _SHOWN_UNKNOWN = 20
 _MOST_LINES = 60

@@ -20,7 +20,7 @@ from airlock.change.policy import suits
 from airlock.change.risk_policy import RiskCondition, RiskPolicy, Rule
 from airlock.change.templates import version_step
 from airlock.models import Rfc, Risk, RiskFactor, digest_of
-from airlock.service_values import DAYS
+from airlock.service.values import DAYS
 
 _IMPACT = re.compile(r"(low|medium|high)\b")
 _LIMIT = 300

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from airlock.approval_model import Condition
 from airlock.change.form import IMPACTS, QUESTIONS
 from airlock.models import Category, Frozen
-from airlock.service_values import Between, Clock, Day, Text
-from airlock.validated import load_policy, policies_folder
+from airlock.service.approvals import Condition
+from airlock.service.validated import load_policy, policies_folder
+from airlock.service.values import Between, Clock, Day, Text
 
 Points = Annotated[int, Field(ge=0, le=100)]
 ChangeType = Literal["standard", "normal", "emergency", "rollback"]

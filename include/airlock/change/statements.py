@@ -10,27 +10,24 @@ Which statement takes which lock is from PostgreSQL's documentation: "Explicit L
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from airlock.change.judgement import (
+    BREAKS,
+    FIX_FORWARD,
+    GONE,
+    LIVES_WITH,
+    NEEDS_RESTORE,
+    REVERSIBLE,
+    UNKNOWN,
+    Judgement,
+    held_rows,
+)
 from airlock.change.kept_code import NOT_CARRIED_OUT, Kept, run_by
 from airlock.change.sql_expressions import unknown_functions
 from airlock.change.sql_tree import Thing, dropped, identity, is_cascade, is_part, name_of, nodes, object_word, shown
+from airlock.change.table_changes import judge_alter_table
 from airlock.models import Reversal
-
-REVERSIBLE, FIX_FORWARD, NEEDS_RESTORE = Reversal.REVERSIBLE, Reversal.FIX_FORWARD, Reversal.NEEDS_RESTORE
-LIVES_WITH = "the version before can live with it"
-BREAKS = "the version before may not be able to live with it"
-GONE = "what it held is gone, and only a restore brings it back"
-UNKNOWN = "what it does to data cannot be told"
-
-
-class Judgement(NamedTuple):
-    """One effect of a statement. ``warning`` tells of a lock that keeps others waiting; empty: of none worth a word."""
-
-    verdict: Reversal
-    does: str
-    why: str
-    warning: str = ""
 
 
 def judge(statement: Any, new: frozenset[Thing], kept: Kept) -> tuple[Judgement, ...]:
@@ -80,15 +77,6 @@ def _create_table(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
     sure = "" if not tree.if_not_exists else " unless there is one already, of whatever form"
     kept = [held_rows(node, name, new) for node in nodes(tree) if type(node).__name__ == "Constraint"]
     yield Judgement(REVERSIBLE, f"makes table {name}{sure}", LIVES_WITH, "; ".join(filter(None, kept)))
-
-
-def held_rows(constraint: Any, table: str, new: frozenset[Thing]) -> str:
-    """Return a warning where a *constraint* of a new *table* keeps others from removing rows of an old one."""
-    old = constraint.pktable
-    if not old.relname or ("table", *identity(old)) in new or constraint.fk_del_action not in ("a", "r"):
-        return ""
-    return (f"rows of {table} keep everyone, the version before too, from removing the rows of {name_of(old)} that "
-            "they refer to; ON DELETE CASCADE or SET NULL does not")
 
 
 def _schema(tree: Any, new: frozenset[Thing]) -> Iterator[Judgement]:
@@ -192,12 +180,6 @@ def _lock(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
                     f"LOCK TABLE keeps others from {names[:200]} until the migration ends")
 
 
-def _alter_table(tree: Any, new: frozenset[Thing]) -> Iterable[Judgement]:
-    from airlock.change.table_changes import judge_alter_table
-
-    return judge_alter_table(tree, new)
-
-
 def _analyze(tree: Any, _: frozenset[Thing]) -> Iterator[Judgement]:
     if tree.is_vacuumcmd:
         yield Judgement(NEEDS_RESTORE, "vacuums", UNKNOWN)
@@ -217,7 +199,7 @@ _RULES: dict[str, Rule] = {
     "comment_stmt": _always(REVERSIBLE, "writes a comment", LIVES_WITH),
     "alter_enum_stmt": _always(FIX_FORWARD, "adds or renames a value of an enum type", _ENUM),
     "index_stmt": _index,
-    "alter_table_stmt": _alter_table,
+    "alter_table_stmt": judge_alter_table,
     "drop_stmt": _drop,
     "rename_stmt": _always(FIX_FORWARD, "renames something", "the version before asks for the old name"),
     "alter_object_schema_stmt": _always(FIX_FORWARD, "moves something to another schema", BREAKS),

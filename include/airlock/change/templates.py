@@ -18,7 +18,7 @@ from pydantic import AwareDatetime
 from airlock.change.basis import Ground
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import Frozen, Outcome, Rfc
-from airlock.standard_change import StandardChange, Variation
+from airlock.service.standard_changes import StandardChange, Variation
 
 STEPS = ("patch", "minor", "major")
 

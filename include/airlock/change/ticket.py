@@ -15,7 +15,7 @@ from pydantic import AwareDatetime
 from airlock.change.form import FIELD_OF
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Frozen, Plan, Vote
-from airlock.service_model import Tickets
+from airlock.service.model import Tickets
 
 _LONGEST = 5000
 """More than any field of the form may have, so that what was cut is refused there."""

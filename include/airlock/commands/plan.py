@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from airlock import registry
-from airlock.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.change.absence import attendance, relevant
 from airlock.change.conflicts import conflicts
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
@@ -23,11 +22,12 @@ from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import visible
 from airlock.deploy.migration_database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
+from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import ask
-from airlock.services import ServiceEnvironment, check_deep, find, services_folder
-from airlock.unknown_connections import unknown_connections
+from airlock.service.find import ServiceEnvironment, check_deep, find, services_folder
+from airlock.service.unknown_connections import unknown_connections
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

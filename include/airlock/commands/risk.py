@@ -11,7 +11,7 @@ from rich.table import Table
 from airlock.change.history import PastChange
 from airlock.change.reliability import Reliability, reliability
 from airlock.past import changes, debts, ledgers
-from airlock.services import find, load_services, services_folder
+from airlock.service.find import find, load_services, services_folder
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from airlock import last_good
+from airlock.change.overlap import Overlap, overlaps
 from airlock.errors import InvalidInput
-from airlock.overlap import Overlap, overlaps
 from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
-from airlock.services import (
+from airlock.service import last_good
+from airlock.service.find import (
     ServiceEnvironment,
     check_deep,
     faults_at,
@@ -23,8 +23,8 @@ from airlock.services import (
     service_files,
     services_folder,
 )
-from airlock.stand_ins import read_standing
-from airlock.unknown_connections import unknown_connections
+from airlock.service.stand_ins import read_standing
+from airlock.service.unknown_connections import unknown_connections
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

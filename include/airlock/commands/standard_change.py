@@ -15,7 +15,7 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Record, utc_now
 from airlock.past import changes, ledgers
 from airlock.plain_text import fault_in, visible_length
-from airlock.services import ServiceEnvironment, find, load_services, services_folder
+from airlock.service.find import ServiceEnvironment, find, load_services, services_folder
 
 _SHORTEST_REASON = 10
 

@@ -16,13 +16,14 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from airlock.deploy import concurrent_index, held, migration_records
+from airlock.deploy import concurrent_index, migration_records
+from airlock.deploy import schema_inventory as held
 from airlock.deploy.database_session import open_session
-from airlock.deploy.held import Traces
 from airlock.deploy.migration_records import Applied, Before
+from airlock.deploy.schema_inventory import Traces
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
-from airlock.service_model import Migrations
+from airlock.service.model import Migrations
 
 log = logging.getLogger(__name__)
 _LOCK = int.from_bytes(hashlib.sha256(b"airlock.migrations").digest()[:8], "big", signed=True)

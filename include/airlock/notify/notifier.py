@@ -16,6 +16,9 @@ from pydantic import Field
 
 from airlock.models import Frozen
 
+KIND = "notification"
+"""The type of the records of what people were told."""
+
 
 class Message(Frozen):
     """One event of one release. ``thread`` is what ``send`` returned for the release's first message, if it did."""

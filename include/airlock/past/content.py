@@ -10,7 +10,7 @@ from airlock.deploy.landing import acted
 from airlock.evidence.ledger import Ledger
 from airlock.models import Artifact, Outcome, Plan, Record, Rfc
 from airlock.past import debts, ledgers
-from airlock.services import ServiceEnvironment, find
+from airlock.service.find import ServiceEnvironment, find
 
 
 def content_past(

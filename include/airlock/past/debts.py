@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-from airlock import service_file
 from airlock.change.debt import Debt
 from airlock.change.review import BLAMED
 from airlock.errors import GateRefused, InvalidInput
@@ -15,7 +14,8 @@ from airlock.evidence.ledger import Ledger
 from airlock.models import ApprovalRule, Outcome
 from airlock.past import ledgers
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.services import ServiceEnvironment, load_file, service_files
+from airlock.service import file as service_file
+from airlock.service.find import ServiceEnvironment, load_file, service_files
 
 PAID = "retro_approved"
 """Type of the record in the ledger of follow-ups that pays a debt."""

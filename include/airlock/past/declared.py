@@ -9,7 +9,7 @@ from upath import UPath
 
 from airlock.errors import InvalidInput
 from airlock.past.ledgers import root_of
-from airlock.services import read_services
+from airlock.service.find import read_services
 
 
 def ledgers_at(path: str | Path, services: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from airlock.errors import AirlockError
 from airlock.models import Artifact
 from airlock.past import changes, debts, ledgers
 from airlock.past.content import content_past
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ of their own, signed, chained and sealed alike. Their folders begin with ``_``, 
 from __future__ import annotations
 
 from airlock.evidence.ledger import Ledger
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
 from airlock.signing import keyring_from_connection, signer_from_connection
 
 BACKUPS, DRILLS, FOLLOW_UP, STANDARD_CHANGES = "backups", "drills", "follow_up", "standard_changes"

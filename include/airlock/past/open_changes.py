@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from airlock import last_good, service_file
 from airlock.change.conflicts import UNDER_WAY, OpenChange
 from airlock.errors import AirlockError, EvidenceInvalid, InvalidInput
 from airlock.evidence.open_releases import Holder, OpenReleases
-from airlock.services import ServiceEnvironment, find, service_files
+from airlock.service import file as service_file
+from airlock.service import last_good
+from airlock.service.find import ServiceEnvironment, find, service_files
 from airlock.signing import Keyring, keyring_from_connection
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from airlock.change.templates import template_of
 from airlock.models import Rfc
 from airlock.past import changes, debts, ledgers
 from airlock.past.content import content_past
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
 
 
 def standing(

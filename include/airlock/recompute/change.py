@@ -20,8 +20,8 @@ from airlock.errors import InvalidInput, PermitInvalid
 from airlock.models import Permit, Plan, Rfc, Vote
 from airlock.recompute import approval
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
+from airlock.service.standard_changes import StandardChange
 from airlock.signing import Keyring
-from airlock.standard_change import StandardChange
 
 # An act is announced a moment after its permit was checked; a slow server may lie between.
 ACT_LEEWAY = timedelta(minutes=2)

@@ -12,7 +12,7 @@ from airlock.schedule.drill import DrillPoint, chosen
 from airlock.schedule.promotion import Hint, Promotion, candidate, version_before
 from airlock.schedule.retention import KeptPoint, fates
 from airlock.schedule.train import Readiness, Train, board, course_of, next_back
-from airlock.service_model import RetentionPolicy
+from airlock.service.model import RetentionPolicy
 
 
 def decisions(history: History) -> Iterator[Recomputed]:

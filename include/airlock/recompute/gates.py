@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airlock.backup.run import restore_set
-from airlock.calendar_model import PlannedCalendar
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
 from airlock.deploy.landing import WAY_BACK, answered, choose, outcome_of, reason_of, unproven_restores
@@ -17,6 +16,7 @@ from airlock.recompute.history import Entry, History, Recomputed, again, compare
 from airlock.schedule.asking import Asked, Basis
 from airlock.schedule.asking import again as decision_again
 from airlock.schedule.ending import ended
+from airlock.service.calendar import PlannedCalendar
 
 _ON_WHAT_GOES = ("retire", WAY_BACK)
 """Acts on the version before; the others are on the new one."""

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airlock import registry
-from airlock.calendar_model import Calendar, CalendarFile, ClosureName, PlannedCalendar, PlannedFile
 from airlock.errors import AirlockError
 from airlock.models import Frozen
 from airlock.schedule import icalendar_file
@@ -19,6 +18,7 @@ from airlock.schedule.calendar import HORIZON_DAYS, Decision, Slot, decide, next
 from airlock.schedule.entries import Entry, holiday_entries, holidays_version
 from airlock.schedule.icalendar_file import ReadFile
 from airlock.schedule.signal import Answer, Signal
+from airlock.service.calendar import Calendar, CalendarFile, ClosureName, PlannedCalendar, PlannedFile
 
 _MOMENT = timedelta(seconds=1)
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from airlock.calendar_model import Calendar, ClosureName
 from airlock.schedule.entries import Entry, Spelled, own_entries
 from airlock.schedule.local_time import shown
 from airlock.schedule.signal import Answer
+from airlock.service.calendar import Calendar, ClosureName
 
 HORIZON_DAYS = 800
 LOOK_AGAIN = timedelta(seconds=60)

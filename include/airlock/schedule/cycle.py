@@ -12,14 +12,14 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airlock.calendar_model import BiWeekly, Calendar, Cycle
 from airlock.errors import InvalidInput
 from airlock.schedule.calendar import HORIZON_DAYS, decide, nothing_else
 from airlock.schedule.entries import Spelled
 from airlock.schedule.local_time import moment_of
 from airlock.schedule.promotion import Candidate
-from airlock.service_model import ServiceEnvironment
-from airlock.service_values import DAYS
+from airlock.service.calendar import BiWeekly, Calendar, Cycle
+from airlock.service.model import ServiceEnvironment
+from airlock.service.values import DAYS
 
 _MOST_LEFT_OUT = 400
 """So many times in a row may be closed before a cycle counts as one that never runs."""

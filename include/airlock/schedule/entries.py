@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime
 
-from airlock.calendar_model import Calendar, Window
-from airlock.calendar_rules import freeze_bounds
 from airlock.models import Frozen
 from airlock.schedule.local_time import clock_on, day_bounds, days_between
-from airlock.service_values import DAYS
+from airlock.service.calendar import Calendar, Window
+from airlock.service.calendar_rules import freeze_bounds
+from airlock.service.values import DAYS
 
 EntryCode = Literal["window", "frozen", "blackout", "holiday", "maintenance"]
 

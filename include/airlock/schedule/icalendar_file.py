@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from airlock.calendar_model import CalendarFile, Meaning
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.schedule import event_length, icalendar_rules
 from airlock.schedule.entries import Entry, EntryCode
@@ -23,6 +22,7 @@ from airlock.schedule.icalendar_series import Occurrence, Series, length_of, ser
 from airlock.schedule.icalendar_text import text_of, title_of
 from airlock.schedule.icalendar_zones import Definitions, zone_of_file
 from airlock.schedule.local_time import clock_on, moment_of
+from airlock.service.calendar import CalendarFile, Meaning
 
 _LARGEST = 4 << 20
 _LINES_UP_TO = 200

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from airlock.errors import InvalidInput
 from airlock.schedule.icalendar_text import text_of, title_of
-from airlock.service_values import zone_named
+from airlock.service.values import zone_named
 
 _CONTRADICTIONS_FROM = 2010
 """Zones of older files often hold today's rules only, which differ from what was in force then."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from airlock.service_model import Schedule
+from airlock.service.model import Schedule
 
 _MOST = 1000
 

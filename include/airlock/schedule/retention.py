@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime
 
 from airlock.models import Frozen
-from airlock.service_model import RetentionPolicy
+from airlock.service.model import RetentionPolicy
 
 
 class KeptPoint(Frozen):

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from airlock.errors import InvalidInput
 from airlock.models import Frozen, Name, Outcome, Record
-from airlock.service_model import Schedule
-from airlock.service_values import Text
+from airlock.service.model import Schedule
+from airlock.service.values import Text
 
 
 class TrainService(Frozen):

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from airlock import last_good
 from airlock.errors import InvalidInput, UnknownName
 from airlock.schedule.train import Train, order
-from airlock.validated import Reading, load_policy
+from airlock.service import last_good
+from airlock.service.validated import Reading, load_policy
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import psutil
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.evidence.pack import pack_path, verify
 from airlock.models import Outcome, Record
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
 from sandbox import credentials, postgres, reach, trusted_keys
 from sandbox.layout import ENVIRONMENTS, Layout
 

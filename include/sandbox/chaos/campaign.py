@@ -23,9 +23,9 @@ from rich.table import Table
 from airlock.deploy.targets.envoy import EnvoyTarget
 from airlock.errors import AirlockError, PermanentError, TemporaryError
 from airlock.evidence.ledger import Ledger
-from airlock.flow.release import release_id
+from airlock.flow.stages.release import release_id
 from airlock.models import Record, utc_now
-from airlock.services import find
+from airlock.service.find import find
 from sandbox import credentials, shop, stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.chaos import aftermath, disk, files, servers

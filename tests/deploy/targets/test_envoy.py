@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from airlock.deploy.targets.envoy import EnvoyTarget
-from airlock.deploy.targets.slots import Slot
 from airlock.deploy.targets.supervisor import Supervisor
+from airlock.deploy.targets.version_slots import Slot
 from airlock.errors import PermanentError, TemporaryError
 from airlock.fetch import fetch
 from airlock.models import Artifact, digest_of

@@ -14,12 +14,12 @@ from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import EvidenceInvalid, GateRefused
-from airlock.flow.release import Release
 from airlock.flow.stages import approval
 from airlock.flow.stages.change import permit
+from airlock.flow.stages.release import Release
 from airlock.models import Absence, Plan, Vote, utc_now
 from tests import service_data
-from tests.flow.test_approval_requests import FORM
+from tests.flow.operators.test_approval import FORM
 
 OWNER_ONLY = ("high: {service_owner: 1, board: 2}", "high: {service_owner: 1}")
 TERMS = ("    approvals:\n", "    approvals:\n      timeout_hours: 10\n      reminder_hours: [1, 4]\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from airlock.errors import GateRefused, PermitInvalid, ProofFailed
-from airlock.flow.release import Release
 from airlock.flow.stages import backup, deploy
+from airlock.flow.stages.release import Release
 from airlock.models import Handle, Resource
 from tests.release_front import ReleaseFront
 from tests.shop_front import Front, front, running_front

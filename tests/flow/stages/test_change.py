@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airlock.cli import main
+from airlock.commands.main import main
 from airlock.errors import GateRefused
 from airlock.flow.stages import change
 from airlock.models import Outcome, Record, utc_now

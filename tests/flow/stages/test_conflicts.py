@@ -18,13 +18,13 @@ from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
 from airlock.evidence.ledger import SEAL
 from airlock.evidence.pack import verify
 from airlock.evidence.stored import parse_stored, record_name, stored_bytes
-from airlock.flow.release import Release
 from airlock.flow.stages import conflicts
+from airlock.flow.stages.release import Release
 from airlock.models import Plan, utc_now
 from airlock.recompute import conflicts as recomputed
 from airlock.recompute.history import Entry, History
-from airlock.services import load_file
-from tests.flow.test_approval_requests import FORM
+from airlock.service.find import load_file
+from tests.flow.operators.test_approval import FORM
 from tests.service_data import TEXT, write
 
 ALWAYS = ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"')

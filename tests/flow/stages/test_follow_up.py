@@ -13,11 +13,11 @@ import pytest
 
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence.pack import verify
-from airlock.flow.follow_up_dag import RELEASE_DAG_ID, next_run
+from airlock.flow.dags.follow_up import RELEASE_DAG_ID, next_run
 from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
+from airlock.flow.stages.outside_releases import StreamRun
 from airlock.flow.stages.settle import RunState
-from airlock.flow.stream import StreamRun
 from airlock.models import Absence, Vote, utc_now
 from airlock.past import changes, debts, ledgers
 from airlock.recompute.release import recompute

@@ -11,10 +11,10 @@ import pytest
 
 from airlock.change.text import approval_text
 from airlock.errors import GateRefused, TemporaryError
-from airlock.flow.release import Release
 from airlock.flow.stages import approval, change, inspect
+from airlock.flow.stages.release import Release
 from airlock.models import utc_now
-from airlock.services import load_file
+from airlock.service.find import load_file
 from tests.recompute import flown
 from tests.recompute.test_release import FORM
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from airlock.calendar_model import Cycle
 from airlock.errors import GateRefused, ProofFailed
 from airlock.evidence.pack import verify
-from airlock.flow.points import points_on_record
-from airlock.flow.release import Attempt, Release
 from airlock.flow.stages import keeping, watch
+from airlock.flow.stages.outside_releases import BACKUPS, DRILLS, RETENTION, StreamRun
+from airlock.flow.stages.recovery_points import points_on_record
+from airlock.flow.stages.release import Attempt, Release
 from airlock.flow.stages.settle import RunState
-from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, StreamRun
 from airlock.models import Outcome, utc_now
 from airlock.recompute.release import recompute
-from airlock.service_model import DrillPolicy, RetentionPolicy, Schedule
-from airlock.services import ServiceEnvironment
+from airlock.service.calendar import Cycle
+from airlock.service.find import ServiceEnvironment
+from airlock.service.model import DrillPolicy, RetentionPolicy, Schedule
 from airlock.signing import Signer
 from tests.recompute import flown
 

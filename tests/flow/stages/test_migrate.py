@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from airlock.errors import AirlockError, EffectMissing, GateRefused, InvalidInput, PermitInvalid, TemporaryError
-from airlock.flow.acting import backward, forward
-from airlock.flow.release import Release
 from airlock.flow.stages import backup, change, close, conflicts, deploy, migrate, rollback, settle
+from airlock.flow.stages.permitted_act import backward, forward
+from airlock.flow.stages.release import Release
 from airlock.models import Record, utc_now
 from airlock.recompute.release import recompute
 from airlock.signing import Signer

@@ -16,11 +16,11 @@ import pytest
 
 from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
-from airlock.flow.release import Release
 from airlock.flow.stages import change, close, deploy, rollback
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import QUIET_LIMIT, STRANDED_LIMIT, RunState, settle
 from airlock.models import utc_now
-from airlock.services import load_file
+from airlock.service.find import load_file
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, baked, first_step, promoted, stage
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -284,11 +284,11 @@ def test_the_plan_of_a_release_that_has_begun_stands(house: ReleaseFront) -> Non
 
 SETTLE = f"""
 import sys
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import utc_now
-from airlock.services import load_file
-from airlock.services import load_file
+from airlock.service.find import load_file
+from airlock.service.find import load_file
 
 release = Release(load_file(sys.argv[1])[0], sys.argv[2], "a test")
 settle(release, "{AIRFLOW}", lambda dag, run: RunState.FAILED, utc_now())

@@ -11,6 +11,7 @@ from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal
 from airlock.flow.stages import approval, change, close, deploy, ticket_votes, tickets
+from airlock.flow.stages.notices import notify
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import utc_now
 from airlock.recompute.release import recompute
@@ -310,12 +311,12 @@ def test_an_outage_delays_no_release_and_the_end_catches_up(house):
     change.permit(house.release)
     now = utc_now()
     house.release.record("window", sentence="open", code="open", at=now.isoformat())
-    house.release.notify("begun", "The release begins", "open")
+    notify(house.release, "begun", "The release begins", "open")
     assert house.site.status(key) == "approval"
     with pytest.raises(TemporaryError):
         tickets.in_step(house.release, "x", "y")
     house.site.down = False
-    house.release.notify("verdict", "Canary 1.1: pass", "fine")
+    notify(house.release, "verdict", "Canary 1.1: pass", "fine")
     assert house.site.status(key) == "implement"
     assert [one.data.get("state") for one in house.release.recorded("notification") if one.subject == "ticket"] == [
         "scheduled", "implement",

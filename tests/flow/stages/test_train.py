@@ -12,18 +12,18 @@ from airlock import registry
 from airlock.errors import GateRefused, InvalidInput
 from airlock.evidence.joined import verify_joined
 from airlock.evidence.pack import verify
-from airlock.flow.release import Attempt, Release, release_id
 from airlock.flow.stages import boarding, change, train, undo
+from airlock.flow.stages.outside_releases import TRAINS, StreamRun
+from airlock.flow.stages.release import Attempt, Release, release_id
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stages.watch import end_leftovers
-from airlock.flow.stream import TRAINS, StreamRun
 from airlock.models import ArmSample, Outcome, utc_now
 from airlock.recompute import cycles, history
 from airlock.recompute.release import recompute
 from airlock.registry import Entry
 from airlock.schedule.train import Train
 from airlock.schedule.train_file import find_train
-from airlock.services import find, services_folder
+from airlock.service.find import find, services_folder
 from airlock.signing import Signer
 from tests.flow import kept_targets
 from tests.recompute import flown

@@ -9,19 +9,19 @@ from typing import NoReturn
 
 import pytest
 
-from airlock import last_good
 from airlock.change.return_text import return_text
 from airlock.change.way_back import refuses
 from airlock.errors import GateRefused, InvalidInput, ProofFailed
 from airlock.evidence.pack import verify
-from airlock.flow.approval import question
-from airlock.flow.cycle import past_of
-from airlock.flow.release import Release
+from airlock.flow.operators.approval import question
 from airlock.flow.stages import change, undo
+from airlock.flow.stages.cycle import past_of
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import ArmSample, PlannedMigration, Reversal, Rfc, RollbackSafety, utc_now
 from airlock.recompute.release import recompute
-from airlock.service_model import RollbackPolicy
+from airlock.service import last_good
+from airlock.service.model import RollbackPolicy
 from airlock.signing import Signer
 from tests.recompute import flown
 

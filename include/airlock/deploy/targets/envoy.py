@@ -1,8 +1,9 @@
 """Target ``envoy``: version slots on one host, started by supervisord, behind weighted clusters of Envoy.
 
 What is where is always read from the host: a version from what the slot's address says of itself, a digest from the
-installed bytes, a weight from Envoy's runtime, the stable version from one link (see ``slots``). Nothing is remembered,
-so a crash between any two acts leaves a state that every method can go on from. Knows no approval and no metrics.
+installed bytes, a weight from Envoy's runtime, the stable version from one link (see ``version_slots``). Nothing is
+remembered, so a crash between any two acts leaves a state that every method can go on from. Knows no approval and no
+metrics.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 from airlock.deploy.target import Target
 from airlock.deploy.targets.envoy_options import EnvoyOptions
 from airlock.deploy.targets.envoy_runtime import Weights
-from airlock.deploy.targets.slots import Slot, mark_stable, stable_slot
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
+from airlock.deploy.targets.version_slots import Slot, mark_stable, stable_slot
 from airlock.errors import EffectMissing, NotReady, PermanentError, TemporaryError
 from airlock.fetch import fetch
 from airlock.models import Artifact, TargetState, VersionState

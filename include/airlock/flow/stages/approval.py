@@ -20,10 +20,11 @@ from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.asking import Asking, asking
 from airlock.change.text import Section
 from airlock.errors import GateRefused, PermanentError
-from airlock.flow.opening import calendar_section
-from airlock.flow.release import Release
 from airlock.flow.stages import inspect
+from airlock.flow.stages.calendar_gate import calendar_section
 from airlock.flow.stages.change import escalated_at, open_request, request_record, votes_of
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release
 from airlock.models import Absence, ApprovalRule, Plan, Vote
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _give_up(release: Release, plan: Plan, request: str, state: Asking, now: dat
     also = ", also not whom it was escalated to" if terms.escalation else ""
     sentence = f"{who}{also}; silence is not consent: clear this task to ask again"
     release.record("approval_over", request=request, at=now.isoformat(), stage=state.stage, sentence=sentence)
-    release.notify("approval_over", f"Approval of {plan.service} {plan.artifact.version}: time is up", sentence)
+    notify(release, "approval_over", f"Approval of {plan.service} {plan.artifact.version}: time is up", sentence)
     raise GateRefused(sentence)
 
 
@@ -184,7 +185,7 @@ def _escalate(release: Release, plan: Plan, request: str, state: Asking, now: da
     log.warning("nobody decided until %s (%s): escalated to %s, who have %g h", _at(state.ends_at), missing, seats,
                 plan.terms.escalation_hours)
     title = f"Escalated: approval of {plan.service} {plan.artifact.version} to {plan.environment}"
-    release.notify("approval_escalated", title, f"plan {plan.digest}: {missing}; asked now: {seats}", seats=seats)
+    notify(release, "approval_escalated", title, f"plan {plan.digest}: {missing}; asked now: {seats}", seats=seats)
 
 
 def _remind(release: Release, plan: Plan, request: str, state: Asking, now: datetime, missing: str) -> None:
@@ -198,7 +199,7 @@ def _remind(release: Release, plan: Plan, request: str, state: Asking, now: date
     log.info("reminder: %s; time is up at %s", missing, _at(state.ends_at))
     title = (f"Reminder: approval of {plan.service} {plan.artifact.version} to {plan.environment} is wanted until "
              f"{_at(state.ends_at)}")
-    release.notify("approval_reminder", title, f"plan {plan.digest}: {missing}")
+    notify(release, "approval_reminder", title, f"plan {plan.digest}: {missing}")
 
 
 def _attend(
@@ -215,7 +216,7 @@ def _attend(
         release.record("attendance", request=request, at=now.isoformat(), code=present.code, sentence=present.sentence,
                        back=[moment.isoformat() for moment in present.back], absences=plain(known))
         log.warning("%s: %s", present.code, present.sentence)
-        release.notify("approver_absent", f"Too few approvers for {plan.service} {plan.artifact.version}",
+        notify(release, "approver_absent", f"Too few approvers for {plan.service} {plan.artifact.version}",
                        present.sentence)
     if why := absence_refuses(plan.terms, present):
         raise GateRefused(why)

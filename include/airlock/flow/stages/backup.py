@@ -8,7 +8,7 @@ from airlock.backup.run import prove as run_proof
 from airlock.backup.run import restore_set as measure
 from airlock.backup.run import token_for
 from airlock.errors import GateRefused, ProofFailed
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.models import Handle, Progress, Proof, RecoveryPoint, Resource
 
 log = logging.getLogger(__name__)

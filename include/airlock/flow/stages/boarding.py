@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from airlock.assessment import Question, assess, verdict
 from airlock.change.planning import check_content, resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
 from airlock.errors import AirlockError
-from airlock.flow.cycle import next_version
-from airlock.flow.release import Release
+from airlock.flow.stages.assessment import Question, assess, verdict
+from airlock.flow.stages.cycle import next_version
+from airlock.flow.stages.outside_releases import StreamRun
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.train import SCHEDULER
-from airlock.flow.stream import StreamRun
 from airlock.models import Rfc
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import NothingNew
 from airlock.schedule.train import Readiness, Train
 from airlock.schedule.train import board as rule_of_boarding
-from airlock.services import ServiceEnvironment, find, services_folder
+from airlock.service.find import ServiceEnvironment, find, services_folder
 
 log = logging.getLogger(__name__)
 

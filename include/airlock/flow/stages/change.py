@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from airlock.assessment import Question
-from airlock.assessment import assess as assess_request
 from airlock.change.approval import rejection, retro_rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
@@ -23,14 +21,17 @@ from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
 from airlock.deploy.landing import acted
 from airlock.errors import GateRefused, InvalidInput
-from airlock.flow.acting import await_earlier
-from airlock.flow.cycle import way_back
-from airlock.flow.release import Release
 from airlock.flow.stages import conflicts, migrate
+from airlock.flow.stages.assessment import Question
+from airlock.flow.stages.assessment import assess as assess_request
 from airlock.flow.stages.content import replaced_artifact, stood
+from airlock.flow.stages.cycle import way_back
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.permitted_act import await_earlier
+from airlock.flow.stages.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
-from airlock.services import check_deep
-from airlock.stand_ins import require_declared
+from airlock.service.find import check_deep
+from airlock.service.stand_ins import require_declared
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ def accept(release: Release, rfc: Rfc) -> Rfc:
         rfc.title,
     )
     log.info("artifact %s has digest %s; next: assess the risk and freeze the plan", artifact.path, artifact.digest)
-    release.notify(
-        "start",
+    notify(
+        release, "start",
         (f"Return of {rfc.service} in {rfc.environment} to {rfc.version}" if rfc.change_type == "rollback" else
          f"Release of {rfc.service} {rfc.version} to {rfc.environment}"),
         rfc.title,
@@ -264,4 +265,4 @@ def permit(release: Release) -> None:
         plan.terms.valid_hours,
         ", ".join(dict.fromkeys(vote.person for vote in votes)) or f"the written policy: {plan.terms.rule}",
     )
-    release.notify("permitted", "Permit signed", f"plan {plan.digest}, valid for {plan.terms.valid_hours:g} h")
+    notify(release, "permitted", "Permit signed", f"plan {plan.digest}, valid for {plan.terms.valid_hours:g} h")

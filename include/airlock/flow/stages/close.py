@@ -9,7 +9,8 @@ from airlock.deploy.landing import outcome_of
 from airlock.errors import PermanentError
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal as sign_seal
-from airlock.flow.release import Release
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release
 from airlock.models import Outcome, utc_now
 from airlock.signing import public_key_file
 
@@ -30,7 +31,7 @@ def seal(release: Release) -> Path:
                 "complete; clear the task deploy.rollback.traffic, with downstream"
             )
         outcome, why = landed
-        release.notify("end", f"Release {release.id}: {outcome}", why)
+        notify(release, "end", f"Release {release.id}: {outcome}", why)
         release.record("outcome", outcome=outcome, why=why)
         sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)
     pack = Path(write_pack(release.ledger, release.id, Path(environment.evidence)))

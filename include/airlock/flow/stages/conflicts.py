@@ -24,7 +24,8 @@ from airlock.change.conflicts import (
 from airlock.change.text import Section
 from airlock.errors import GateRefused, TemporaryError
 from airlock.evidence.open_releases import HOLD, Holder, OpenReleases
-from airlock.flow.release import Release, calendar_of
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release, calendar_of
 from airlock.models import Plan, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import slots as calendar_slots
@@ -106,7 +107,7 @@ def _notice_what_is_free(release: Release, plan: Plan) -> None:
     log.error("%s", sentence)
     if release.latest("hold_removed") is None:
         release.record("hold_removed", touches=list(free))
-        release.notify("alarm", f"A hold of {release.id} was removed", sentence)
+        notify(release, "alarm", f"A hold of {release.id} was removed", sentence)
 
 
 def begin(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
@@ -126,7 +127,7 @@ def begin(release: Release, plan: Plan, now: datetime) -> tuple[Conflict, ...]:
     before = release.latest("conflict")
     if before is None or [one["release"] for one in before["found"]] != [one.release for one in found]:
         slots = _record(release, plan, "conflict", found, now)
-        release.notify("conflict", f"{release.id} meets another release", sentence)
+        notify(release, "conflict", f"{release.id} meets another release", sentence)
     else:
         slots = tuple(before["slots"])
     times = "; ".join(slots) or "none is known"

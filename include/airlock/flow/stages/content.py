@@ -12,7 +12,7 @@ from typing import Any
 
 from airlock.change.content import comes_from, unseen, worse
 from airlock.errors import GateRefused
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.models import Artifact, Plan, Rfc, utc_now
 from airlock.past.content import content_past
 from airlock.past.standing import standing

@@ -11,9 +11,9 @@ import logging
 from airlock.deploy.landing import answered, choose
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
-from airlock.flow.acting import forward
-from airlock.flow.release import Release
 from airlock.flow.stages import backup, migrate
+from airlock.flow.stages.permitted_act import forward
+from airlock.flow.stages.release import Release
 from airlock.models import TargetState, utc_now
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,12 @@ from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.debt import Debt
 from airlock.change.review import BLAMED
 from airlock.errors import InvalidInput, PermanentError
-from airlock.flow.release import Release
-from airlock.flow.stream import StreamRun
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.outside_releases import StreamRun
+from airlock.flow.stages.release import Release
 from airlock.models import Absence, Frozen, Outcome, Plan, Rfc, Vote
 from airlock.past import debts, ledgers
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
 
 log = logging.getLogger(__name__)
 NEWEST = 200
@@ -146,7 +147,7 @@ def standing(run: StreamRun, debt: Debt) -> str:
                    sentence=result.sentence, late=run.recorded("retro_vote")[-1].at > debt.due_at)
     elif result.decided == "rejected":
         run.record("retro_rejected", request, why=result.sentence)
-        run.notify("alarm", f"{run.id}: the emergency change was rejected afterwards",
+        notify(run, "alarm", f"{run.id}: the emergency change was rejected afterwards",
                    f"{result.sentence}; next: undo it by a normal change; the debt stays until the seats approve")
     return result.decided
 

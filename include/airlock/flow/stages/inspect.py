@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from airlock.change.text import Section
 from airlock.errors import AirlockError, GateRefused, PermanentError, TemporaryError
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.models import Inspection, Resource
 
 log = logging.getLogger(__name__)

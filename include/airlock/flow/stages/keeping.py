@@ -13,14 +13,14 @@ from datetime import datetime
 from airlock.backup.run import open_driver, scratch_place, token_for
 from airlock.backup.run import prove as run_proof
 from airlock.errors import AirlockError, GateRefused, PermanentError, ProofFailed
-from airlock.flow.points import PointOnRecord, points_on_record
 from airlock.flow.stages.backup import label
-from airlock.flow.stream import StreamRun
+from airlock.flow.stages.outside_releases import StreamRun
+from airlock.flow.stages.recovery_points import PointOnRecord, points_on_record
 from airlock.models import Handle, Outcome, Progress, Proof, RecoveryPoint, Resource
 from airlock.schedule.drill import DrillPoint, chosen
 from airlock.schedule.ending import ended
 from airlock.schedule.retention import KeptPoint, fates
-from airlock.service_model import DrillPolicy, RetentionPolicy
+from airlock.service.model import DrillPolicy, RetentionPolicy
 
 log = logging.getLogger(__name__)
 CHOICE, DRILLED, BACKUP = "drill", "drilled", "backup"

@@ -11,14 +11,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from airlock.assessment import applied
 from airlock.change.migrations import pending, read_migrations
 from airlock.change.way_back import judge
 from airlock.deploy.landing import DataWayBack, data_way_back
 from airlock.errors import GateRefused, InvalidInput, PermanentError, PermitInvalid
-from airlock.flow.acting import backward, forward
-from airlock.flow.release import Release
 from airlock.flow.stages import backup
+from airlock.flow.stages.assessment import applied
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.permitted_act import backward, forward
+from airlock.flow.stages.release import Release
 from airlock.models import Artifact, Migration, PlannedMigration, RollbackSafety
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def take_back(release: Release) -> DataWayBack:
     if choice is DataWayBack.HUMAN:
         point = _recovery_point(release)
         log.error("%s; recovery point: %s; traffic is back; next: decide with the owner of the data", why, point)
-        release.notify("fault", f"{release.id}: a human decides about the data", why)
+        notify(release, "fault", f"{release.id}: a human decides about the data", why)
     else:
         log.info("data: %s: %s", choice, why)
     return choice

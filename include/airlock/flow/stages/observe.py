@@ -20,8 +20,9 @@ from airlock.deploy.strategy import (
 )
 from airlock.deploy.watching import compared
 from airlock.errors import CountsLost, NoData, NotReady, TemporaryError
-from airlock.flow.release import Release
 from airlock.flow.stages.deploy import shift
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def canary(release: Release, progress: CanaryProgress, now: datetime) -> Decisio
     _record(release, f"step-{progress.step + 1}", percent, progress, found, decision)
     if decision.move in (Move.PASS, Move.ROLL_BACK):
         release.record("canary", move=decision.move, why=decision.why)
-        release.notify("verdict", f"{_titled(release.plan.trial)}: {decision.move}", decision.why)
+        notify(release, "verdict", f"{_titled(release.plan.trial)}: {decision.move}", decision.why)
     return decision
 
 
@@ -141,8 +142,8 @@ def _record(
     )
     if decision.move is Move.HOLD:
         log.warning("%s of %s is held: %s; repair what is missing", subject, plan.artifact.version, decision.why)
-        release.notify(
-            "held",
+        notify(
+            release, "held",
             f"{plan.artifact.version} held in {subject} at {percent} %",
             f"{decision.why} It goes on by itself when data flow again. To go back at once, mark the task as failed.",
         )

@@ -10,11 +10,11 @@ import logging
 from airlock.backup.run import restore_origin
 from airlock.deploy.landing import WAY_BACK, DataWayBack, reason_of, unproven_restores, way_back_needed
 from airlock.errors import EffectMissing, PermanentError
-from airlock.flow.acting import backward
-from airlock.flow.release import Release
 from airlock.flow.stages import migrate
 from airlock.flow.stages.backup import label
 from airlock.flow.stages.deploy import show
+from airlock.flow.stages.permitted_act import backward
+from airlock.flow.stages.release import Release
 from airlock.models import TargetState
 
 log = logging.getLogger(__name__)

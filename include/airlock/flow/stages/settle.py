@@ -15,8 +15,9 @@ from airlock.deploy.landing import acted, landed, way_back_needed
 from airlock.errors import AirlockError, PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import pack_path
-from airlock.flow.release import Release
 from airlock.flow.stages import backup, close, rollback, tickets
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release
 
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
@@ -94,7 +95,7 @@ def _land(release: Release, state: RunState, run_id: str) -> str:
     _record_why(release, state, run_id)
     why = rollback.needed(release)
     if why:
-        release.notify("fault", f"{release.id} is brought back", why)
+        notify(release, "fault", f"{release.id} is brought back", why)
         rollback.traffic(release, why)
         rollback.data(release)
         rollback.verify(release)
@@ -160,4 +161,4 @@ def _ask_for_help_if_quiet(release: Release, now: datetime) -> None:
         "look whether its DAG is paused or its scheduler stands still; to bring it back, mark the run as failed"
     )
     log.warning("%s has split traffic and is quiet: %s", release.id, text)
-    release.notify("quiet", f"{release.id} is quiet in mid-release", text)
+    notify(release, "quiet", f"{release.id} is quiet in mid-release", text)

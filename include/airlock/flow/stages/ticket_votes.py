@@ -16,10 +16,11 @@ from airlock.change.conflicts import WAITS
 from airlock.change.difference import difference
 from airlock.change.ticket import TicketAnswer, doubt_in, tickets_of, vote_in_ticket
 from airlock.errors import GateRefused, PermanentError, TemporaryError, TicketGone
-from airlock.flow.again import approved_before
-from airlock.flow.release import Release
 from airlock.flow.stages import approval, conflicts
 from airlock.flow.stages.change import escalated_at, open_request, votes_of
+from airlock.flow.stages.following_release import approved_before
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.tickets import open_ticket, plan_text, system_of
 from airlock.itsm.ticket_system import Decision, TicketState, TicketSystem, fingerprint
 from airlock.models import Plan, Vote, utc_now
@@ -127,7 +128,7 @@ def _cast(release: Release, plan: Plan, request: str, key: str, decision: Decisi
         return doubt
     refused = approval.cast(release, plan, vote, via=f"ticket {key}", ticket=source)
     if not refused:
-        release.notify("vote", f"{vote.person} answered {vote.choice} in {key}", vote.reason)
+        notify(release, "vote", f"{vote.person} answered {vote.choice} in {key}", vote.reason)
     return refused
 
 

@@ -16,13 +16,13 @@ from airlock.change.text import Section, approval_text, without_marks
 from airlock.change.ticket import form_with_ticket, said_by_ticket
 from airlock.connections import connection
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
-from airlock.flow.notices import KIND
-from airlock.flow.release import Release
+from airlock.flow.stages.release import Release
 from airlock.itsm.account import account_of
 from airlock.itsm.ticket_system import Draft, Ticket, TicketState, TicketSystem
 from airlock.models import Outcome, Plan, utc_now
-from airlock.service_model import Tickets
-from airlock.services import ServiceEnvironment
+from airlock.notify.notifier import KIND
+from airlock.service.find import ServiceEnvironment
+from airlock.service.model import Tickets
 
 log = logging.getLogger(__name__)
 INDEX_SECONDS = 90.0

@@ -15,9 +15,10 @@ from typing import Any
 
 from airlock.errors import GateRefused
 from airlock.evidence.ledger import SEAL, Ledger
-from airlock.flow.release import Release
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.outside_releases import TRAINS, StreamRun
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState
-from airlock.flow.stream import TRAINS, StreamRun
 from airlock.models import Outcome
 from airlock.schedule.asking import ask
 from airlock.schedule.cycle import standard_form
@@ -25,8 +26,8 @@ from airlock.schedule.promotion import Candidate
 from airlock.schedule.train import Train, course_of, next_back
 from airlock.schedule.train import ended as rule_of_ending
 from airlock.schedule.train_file import find_standing_train, trains_folder
-from airlock.services import ServiceEnvironment, services_folder
-from airlock.stand_ins import find_standing
+from airlock.service.find import ServiceEnvironment, services_folder
+from airlock.service.stand_ins import find_standing
 
 log = logging.getLogger(__name__)
 SCHEDULER = "scheduler"
@@ -90,12 +91,12 @@ def held_until(run: StreamRun, train: Train, now: datetime) -> datetime | None:
     if train.on_freeze == "wait" and until <= limit:
         if (run.latest("held") or {}).get("until") != until.isoformat():
             run.record("held", until=until.isoformat(), why=why)
-            run.notify("held", f"Train {train.train} waits until {until:%d %b %H:%M} UTC", why)
+            notify(run, "held", f"Train {train.train} waits until {until:%d %b %H:%M} UTC", why)
         log.warning("the train waits until %s UTC: %s", f"{until:%a %d %b %H:%M}", why)
         return until
     patience = "" if train.on_freeze == "carry_over" else f", and it does not open within {train.wait_hours:g} h"
     run.record("carried_over", why=f"the calendar is closed{patience}: {why}", at=now.isoformat())
-    run.notify("held", f"Train {train.train} is carried over", why)
+    notify(run, "held", f"Train {train.train} is carried over", why)
     log.warning("nobody leaves, everybody is carried over to the next train: %s", why)
     return None
 

@@ -10,12 +10,12 @@ import logging
 
 from airlock.change.rfc import rfc_from_form
 from airlock.errors import GateRefused
-from airlock.flow.acting import await_earlier
-from airlock.flow.cycle import way_back
-from airlock.flow.release import Release
 from airlock.flow.stages.change import accept
+from airlock.flow.stages.cycle import way_back
+from airlock.flow.stages.permitted_act import await_earlier
+from airlock.flow.stages.release import Release
 from airlock.models import Rfc
-from airlock.services import check_deep
+from airlock.service.find import check_deep
 
 log = logging.getLogger(__name__)
 IMPACT = "high"

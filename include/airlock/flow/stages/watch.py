@@ -14,19 +14,20 @@ from functools import partial
 from typing import Any
 
 from airlock.evidence.ledger import Ledger
-from airlock.flow.release import Release
 from airlock.flow.stages import keeping
+from airlock.flow.stages.notices import notify
+from airlock.flow.stages.outside_releases import BACKUPS, DRILLS, RETENTION, TRAINS, WATCH, StreamRun
+from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState
 from airlock.flow.stages.train import finish as finish_train
 from airlock.flow.stages.train import home_of
-from airlock.flow.stream import BACKUPS, DRILLS, RETENTION, TRAINS, WATCH, StreamRun
 from airlock.past import ledgers
 from airlock.schedule.asking import open_calendar
 from airlock.schedule.cycle import next_run
 from airlock.schedule.missed import due_between, unmet
 from airlock.schedule.train import Train
-from airlock.service_model import Schedule
-from airlock.services import ServiceEnvironment
+from airlock.service.find import ServiceEnvironment
+from airlock.service.model import Schedule
 
 log = logging.getLogger(__name__)
 CYCLE = "cycle"
@@ -147,7 +148,7 @@ def _tell(watch: Release, watched: Watched, tick: datetime, now: datetime) -> No
     why = (f"{watched.what}: due on {tick:%a %d %b %Y %H:%M} UTC, and not begun {watched.late_after_minutes} min "
            "later: look whether the scheduler runs and the DAG is not paused, then trigger it by hand")
     log.error("missed: %s", why)
-    watch.notify("alarm", f"Missed: {watched.what}, {tick:%d %b %H:%M} UTC", why)
+    notify(watch, "alarm", f"Missed: {watched.what}, {tick:%d %b %H:%M} UTC", why)
     watch.record("missed", moment, noticed=now.isoformat(), why=why)
 
 
@@ -174,7 +175,7 @@ def look_at_open(
 
 def _alarm(release: Release, title: str, text: str) -> str:
     log.error("%s: %s", title, text)
-    release.notify("alarm", title, text)
+    notify(release, "alarm", title, text)
     return f"{title}: {text}"
 
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from airlock.errors import PermanentError, TemporaryError
 from airlock.options import Options as BaseOptions
 from airlock.schedule.signal import Signal, Stop
-from airlock.service_values import Folder
+from airlock.service.values import Folder
 
 _LARGEST = 1 << 20
 _CLOCKS_DIFFER = timedelta(minutes=5)

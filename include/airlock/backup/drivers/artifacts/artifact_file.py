@@ -18,7 +18,7 @@ from pydantic import Field
 
 from airlock.backup import driver as contract
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.artifacts.trial import Health, free_port, try_out
+from airlock.backup.drivers.artifacts.smoke_start import Health, free_port, try_out
 from airlock.backup.files import (
     FILE_LEAVES_OUT,
     Owners,

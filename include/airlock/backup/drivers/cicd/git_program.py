@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from airlock.backup.leash import leash, leashed
+from airlock.backup.child_program import lifeline, tied_to_this_process
 from airlock.errors import PermanentError, TemporaryError
 
 CHUNK = 1 << 20
@@ -62,13 +62,13 @@ def git(
     :raises TemporaryError: it took more than an hour
     """
     try:
-        with leash() as held, tempfile.TemporaryFile() as asked:
+        with lifeline() as held, tempfile.TemporaryFile() as asked:
             # a clone that goes on would fill a scratch folder after it was discarded
             command = _command(arguments, folder)
             asked.write(given.encode())
             asked.seek(0)
             done = subprocess.run(
-                leashed(command) if arguments[0] in _LONG else command,
+                tied_to_this_process(command) if arguments[0] in _LONG else command,
                 env=_environment(),
                 check=False,
                 capture_output=True,

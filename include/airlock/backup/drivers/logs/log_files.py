@@ -17,7 +17,7 @@ from airlock.backup import archive
 from airlock.backup import driver as contract
 from airlock.backup.attributes import LEFT_OUT, RIGHTS, Attributes, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
-from airlock.backup.drivers.logs.held import (
+from airlock.backup.drivers.logs.rotated import (
     Tally,
     begins_as,
     holder,

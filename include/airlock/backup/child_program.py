@@ -1,0 +1,31 @@
+"""Programs that a backup starts and that must not outlive the process that started them, even when it is killed.
+
+Knows processes; knows no driver. What holds the program lies in the script beside this module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SCRIPT = str(Path(__file__).with_name("child_program_runner.py"))
+
+
+def tied_to_this_process(command: list[str]) -> list[str]:
+    """Return the command that runs *command* on a lifeline; its input must be a ``lifeline``."""
+    return [sys.executable, "-I", "-S", _SCRIPT, *command]
+
+
+@contextmanager
+def lifeline() -> Iterator[int]:
+    """Give the file descriptor to pass as the program's input. At the end of the block, or of this process, the
+    program ends with all that it started."""
+    held, let_go = os.pipe()
+    try:
+        yield held
+    finally:
+        os.close(let_go)
+        os.close(held)

@@ -1,0 +1,116 @@
+"""What files may say of who approves: the approval policy, its short form, and people who are away. Frozen data; knows
+no vote and no file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+
+from airlock.models import Category, Frozen, Name
+from airlock.service.values import (
+    CHANGE_TYPES,
+    LEVELS,
+    Between,
+    Folder,
+    Person,
+    Seats,
+    TimeZone,
+    known,
+    moment,
+)
+
+Hours = Annotated[float, Field(gt=0, le=24 * 31)]
+Choice = Annotated[str, StringConstraints(pattern="^(wait|refuse)$")]
+
+
+class Escalation(Frozen):
+    """Who is asked, for how long, when time ran out."""
+
+    seats: Seats
+    timeout_hours: Hours = 24
+
+
+class Waiting(Frozen):
+    """How long an approval is waited for and is good for, and what happens meanwhile.
+
+    ``reminder_hours`` are before the end of the time. ``absent`` and ``conflicts``: whether a release waits or is
+    refused while too many approvers are away, or while another release works on the same real resource.
+    """
+
+    valid_hours: Hours = 24
+    timeout_hours: Hours = 48
+    reminder_hours: tuple[Hours, ...] = ()
+    escalation: Escalation | None = None
+    absent: Choice = "wait"
+    conflicts: Choice = "wait"
+
+
+class Condition(Frozen):
+    """What a change must be for a rule to fit it; what is left out does not matter."""
+
+    levels: tuple[Annotated[str, known(LEVELS, "risk level")], ...] = ()
+    change_types: tuple[Annotated[str, known((*CHANGE_TYPES, "rollback"), "change type")], ...] = ()
+    categories: tuple[Category, ...] = ()
+    tiers: tuple[Annotated[int, Field(ge=1, le=4)], ...] = ()
+    environments: tuple[Name, ...] = ()
+    production: bool | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Return whether every change fits."""
+        return self == Condition()
+
+
+class PolicyRule(Waiting):
+    """One rule: whom to ask about the changes that fit ``when``; with ``evidence`` nobody, the proofs decide."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    when: Condition = Condition()
+    evidence: bool = False
+    seats: Seats | None = None
+
+
+class ApprovalPolicy(Frozen):
+    """Who must approve what. The first rule that fits decides; the last one fits everything."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    rules: tuple[PolicyRule, ...] = Field(min_length=1)
+
+
+class Approvals(Waiting):
+    """What a service file says: the name of a policy file, or, the short way, the seats of each risk level."""
+
+    policy: Folder | None = None
+    low: Seats | None = None
+    medium: Seats | None = None
+    high: Seats | None = None
+    emergency: Seats | None = None
+
+    def short_form(self) -> ApprovalPolicy:
+        """Return the seats per level as the policy that they are short for; those of emergencies come first."""
+        waiting = {name: getattr(self, name) for name in Waiting.model_fields}
+        urgent = Condition(change_types=("emergency",))
+        when = {"emergency": urgent, "low": Condition(levels=("low",)), "medium": Condition(levels=("medium",)),
+                "high": Condition()}
+        rules = [PolicyRule(name=f"{name} risk" if name in LEVELS else name, seats=seats, when=condition, **waiting)
+                 for name, condition in when.items() if (seats := getattr(self, name)) is not None]
+        return ApprovalPolicy(name="the service file", rules=tuple(rules))
+
+
+class DeclaredAbsence(Between):
+    """A person is away; ``delegate`` decides meanwhile. Times without an offset are local; ``end`` is exclusive."""
+
+    person: Person
+    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
+    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
+    delegate: Person | None = None
+
+
+class People(Frozen):
+    """A people file: who is away and who decides instead, and which log-in names authors of commits have."""
+
+    timezone: TimeZone = "UTC"
+    absences: tuple[DeclaredAbsence, ...] = ()
+    authors: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], Person] = Field(default_factory=dict)

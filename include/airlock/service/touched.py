@@ -1,0 +1,37 @@
+"""What a release of a service environment really works on, by address. Asks no server; reads connections for their
+addresses alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airlock import registry
+from airlock.models import Rfc, canonical_json
+from airlock.options import validated
+from airlock.service.find import ServiceEnvironment
+
+
+def touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
+    """Return the identities of the target and of every resource, sorted; of a rollback of its target alone: it moves
+    traffic, and nothing else.
+
+    :raises InvalidInput: options are wrong
+    :raises UnknownName: a driver, the target or an Airflow connection is not known
+    """
+    target = environment.target
+    found = set(identities(registry.TARGETS, "target", target.name, "target", target.options))
+    for resource in environment.resources if rfc.change_type != "rollback" else ():
+        label = f"{resource.kind}.{resource.name}"
+        found.update(identities(registry.DRIVERS, "driver", resource.driver, label, resource.options))
+    return tuple(sorted(found))
+
+
+def identities(table: Any, what: str, name: str, label: str, options: dict[str, Any]) -> tuple[str, ...]:
+    """Return what the *options* of one driver or target lead to.
+
+    :raises InvalidInput: options are wrong
+    :raises UnknownName: the driver, the target or an Airflow connection is not known
+    """
+    model = registry.resolve(table, what, name).Options
+    same = f"{what}:{name}:{canonical_json(options).decode()}"
+    return validated(model, options, f"{label}: {what} {name!r}").identities() or (same,)

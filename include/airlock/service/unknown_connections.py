@@ -1,0 +1,39 @@
+"""The Airflow connections that a service environment names and that are not known where this runs. Reads no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from airlock import registry
+from airlock.connections import connection, named, visible
+from airlock.errors import UnknownConnection
+from airlock.service.file import Place
+from airlock.service.model import ServiceEnvironment
+
+
+def unknown_connections(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+    """Yield the place in the environment, and a sentence, for each; none where connections cannot be seen at all."""
+    if not visible():
+        return
+    for place, name in _named(environment):
+        try:
+            connection(name)
+        except UnknownConnection as error:
+            yield place, str(error)
+
+
+def _named(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+    yield from named(environment)
+    target = environment.target
+    yield from named(_options(registry.TARGETS, "target", target.name, target.options), ("target", "options"))
+    for index, one in enumerate(environment.resources):
+        options = _options(registry.DRIVERS, "driver", one.driver, one.options)
+        yield from named(options, ("resources", index, "options"))
+
+
+def _options(table: Mapping[str, registry.Entry], what: str, name: str, options: dict[str, Any]) -> BaseModel:
+    model: BaseModel = registry.resolve(table, what, name).Options.model_validate(options)
+    return model

@@ -1,0 +1,163 @@
+"""Plain data of a YAML document -> a frozen model, with every fault noted at its line. Knows no model of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from airlock.errors import InvalidInput
+from airlock.service import file as service_file
+from airlock.service.file import Document, Place
+
+_PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
+Model = TypeVar("Model", bound=BaseModel)
+Declared = TypeVar("Declared")
+
+
+@dataclass(frozen=True)
+class Reading(Generic[Declared]):
+    """What the files of a folder say: all that those without a fault declare, and the faults, a line each."""
+
+    declared: tuple[Declared, ...]
+    faults: tuple[str, ...]
+
+    def of(self, source: str) -> tuple[str, ...]:
+        """Return the faults of the file *source*."""
+        return tuple(fault for fault in self.faults if fault.startswith(f"{source}:"))
+
+    def complete(self) -> tuple[Declared, ...]:
+        """Return what is declared.
+
+        :raises InvalidInput: some file is wrong; one line for each fault of all files
+        """
+        if self.faults:
+            raise InvalidInput("\n".join(self.faults))
+        return self.declared
+
+
+def policies_folder() -> Path:
+    """Return the folder of policy files: ``AIRLOCK_POLICIES``, else ``include/policies``."""
+    return Path(os.environ.get("AIRLOCK_POLICIES") or Path(__file__).resolve().parents[2] / "policies")
+
+
+def load_policy(path: Path, model: type[Model]) -> Model:
+    """Return the policy file at *path* as *model*.
+
+    :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault
+    """
+    document = service_file.read(path, os.environ)
+    found = validated(model, document.data, (), document) if not document.faults else None
+    if document.faults or found is None:
+        raise InvalidInput("\n".join(document.report()))
+    return found
+
+
+def validated(
+    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = ()
+) -> Model | None:
+    """Return *data*, which stands at *place* of *document*, as *model*, with unknown fields reported and left out;
+    ``None`` when something else is wrong. *also* are further fields at the top of *model*, which others read."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        unknown = []
+        found = error.errors(include_url=False)
+        for fault in found:
+            where = tuple(fault["loc"])
+            if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
+                                                    for one in found):
+                continue  # it is short only because its items are wrong, which is reported already
+            if fault["type"] == "extra_forbidden":
+                unknown.append(where)
+                document.fault((*place, *where), unknown_field(model, where, also))
+            else:
+                document.fault((*place, *where), sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
+        if len(unknown) < error.error_count():
+            return None
+    return model.model_validate(_without(data, unknown))
+
+
+def _without(data: Any, places: list[Place]) -> Any:
+    if not places:
+        return data
+    inner = {place[0] for place in places if len(place) > 1}
+    gone = {place[0] for place in places if len(place) == 1}
+
+    def below(key: str | int) -> list[Place]:
+        return [place[1:] for place in places if place[0] == key and len(place) > 1]
+
+    if isinstance(data, dict):
+        return {key: _without(value, below(key)) if key in inner else value
+                for key, value in data.items() if key not in gone}
+    return [_without(value, below(index)) for index, value in enumerate(data)]
+
+
+def unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -> str:
+    """Return the sentence for the unknown field of *model* at *where*; *also* are further fields at its top."""
+    known = [*_fields_at(model, where[:-1]), *(also if len(where) == 1 else ())]
+    near = get_close_matches(str(where[-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown field; {hint}known are {', '.join(sorted(known))}"
+
+
+def _fields_at(model: type[BaseModel], where: Place) -> list[str]:
+    for step in where:
+        if isinstance(step, str) and (step_field := _field(model, step)) is not None:
+            model = step_field
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    info = model.model_fields.get(name)
+    candidates: list[Any] = [info.annotation] if info else []
+    while candidates:
+        candidate = candidates.pop()
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+        candidates.extend(get_args(candidate))
+    return None
+
+
+class Hidden:
+    """Stands for a value that no message shows."""
+
+
+def given_at(where: Place, fault: Mapping[str, Any]) -> Any:
+    """Return the value that a *fault* of pydantic was found in; nothing of one that names a connection, because who
+    writes a password there must not read it in a log."""
+    if any(str(step).endswith("connection") for step in where):
+        return Hidden()
+    return None if fault["type"] == "missing" else fault.get("input")
+
+
+def sentence_of(sort: str, message: str, given: Any) -> str:
+    """Return pydantic's fault of *sort* as a sentence of ours; *given* is the value that was found."""
+    if sort == "missing":
+        return "is missing; add it"
+    if sort in ("model_type", "dict_type"):
+        return f"must be a mapping of fields, found {type(given).__name__}; write 'field: value' lines below it"
+    text = message.removeprefix("Value error, ")
+    if sort == "value_error":
+        return text
+    shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
+    return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
+
+
+def passwords(data: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Yield each text of a service file that has a password in an address, without saying it."""
+    if isinstance(data, str) and _PASSWORD.search(data):
+        yield place, ("has a password in an address; keep log-in and password in an Airflow connection, and write the "
+                      "address without them")
+    elif isinstance(data, dict):
+        for name, value in data.items():
+            yield from passwords(value, (*place, str(name)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from passwords(value, (*place, index))
