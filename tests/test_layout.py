@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from airlock import registry
 from airlock.models import Kind
+from airlock.models.needs import Needs
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("bench", "dags", "include", "plugins", "tests")
@@ -95,6 +96,27 @@ def test_a_driver_lives_in_the_folder_of_its_kind_and_can_prove(name: str) -> No
 def test_each_of_the_ten_kinds_has_a_driver() -> None:
     kinds = {entry.path.partition(":")[0].split(".")[-2] for entry in registry.DRIVERS.values()}
     assert kinds == {kind.value for kind in Kind}
+
+
+def tables() -> Iterator[tuple[str, str, str]]:
+    """Every name of every table of the registry, also of tables that nothing else here knows."""
+    for table, entries in vars(registry).items():
+        if table.isupper() and isinstance(entries, Mapping):
+            yield from ((table, what, name) for what, name in ((table.lower(), name) for name in entries))
+
+
+@pytest.mark.parametrize(("table", "what", "name"), list(tables()))
+def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
+    table: str, what: str, name: str
+) -> None:
+    found = registry.resolve(getattr(registry, table), what, name)
+    declared = [vars(one)["needs"] for one in found.__mro__ if "needs" in vars(one)]
+    assert declared, f"{name} declares no needs; see airlock.models.needs"
+    assert isinstance(declared[0], Needs)
+    # Tickets and notices have their connection and channel beside their options.
+    known = {"connection", "channel"} if not hasattr(found, "Options") else {"connection", *found.Options.model_fields}
+    assert set(declared[0].options) <= known
+    assert all(need.stages for need in declared[0].all)
 
 
 def test_every_implementation_is_registered() -> None:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from airlock.models import Sample
+from airlock.models.needs import Needs
 from airlock.options import Options, validated
 
 
@@ -19,6 +20,7 @@ class MetricSource(ABC):
     """Counts of requests, errors and latencies per version."""
 
     Options: ClassVar[type[Options]]
+    needs: ClassVar[Needs]
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Validate the options.

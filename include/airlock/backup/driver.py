@@ -52,6 +52,7 @@ from airlock.models import (
     digest_of,
     utc_now,
 )
+from airlock.models.needs import Needs
 from airlock.options import Options, validated
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,6 @@ class Capabilities(Frozen):
     restore_proof: bool = True
     restores_origin: bool = True
     consistent: str = "the moment of reading"
-    needs_programs: tuple[str, ...] = ()
     leaves_out: tuple[str, ...] = ()
 
 
@@ -88,6 +88,7 @@ class Driver(ABC):
     kind: ClassVar[Kind]
     Options: ClassVar[type[Options]]
     capabilities: ClassVar[Capabilities] = Capabilities()
+    needs: ClassVar[Needs]
 
     def __init__(self, resource: Resource, store: BackupStore) -> None:
         """Validate the resource's options.

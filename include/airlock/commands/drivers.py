@@ -58,7 +58,7 @@ def _row(name: str) -> dict[str, Any]:
     return row | {"kind": str(driver.kind), "restore_proof": able.restore_proof,
                   "restores_origin": able.restores_origin, "consistent": able.consistent,
                   "leaves_out": list(able.leaves_out),
-                  "needs": [*needs, *(f"program {program}" for program in able.needs_programs)]}
+                  "needs": [*needs, *(f"program {one.name}" for one in driver.needs.programs)]}
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from airlock.models import Artifact, TargetState
+from airlock.models.needs import Needs
 from airlock.options import Options, validated
 
 
@@ -22,6 +23,7 @@ class Target(ABC):
     """Where a version runs."""
 
     Options: ClassVar[type[Options]]
+    needs: ClassVar[Needs]
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Validate the options.

@@ -17,6 +17,7 @@ from pydantic import Field
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.itsm.site import Site, listed, mapping, plain
 from airlock.itsm.ticket_system import Account, Decision, Draft, Ticket, TicketState, TicketSystem
+from airlock.models.needs import CONNECTION, ConnectionNeed, Needs, Permission, Stage, System
 from airlock.options import Options, validated
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,9}")
@@ -43,6 +44,15 @@ class JiraServiceManagement(TicketSystem):
         create_fields: dict[str, Any] = Field(default_factory=dict)
 
     found_at_once: ClassVar[bool] = False
+    needs = Needs(
+        connections=(ConnectionNeed(sort="Jira Service Management", stages=(Stage.TICKET,)),),
+        permissions=(Permission(
+            system=System.JIRA, on="project {project}", connection=CONNECTION, stages=(Stage.TICKET,),
+            actions=("BROWSE_PROJECTS", "CREATE_ISSUES", "EDIT_ISSUES", "ADD_COMMENTS", "TRANSITION_ISSUES",
+                     "SERVICEDESK_AGENT"),
+            why="an agent sees approvals and writes internal comments",
+        ),),
+    )  # fmt: skip
 
     def __init__(self, options: Mapping[str, Any], account: Account) -> None:
         self.options = validated(self.Options, options, "jira")

@@ -17,6 +17,7 @@ from pydantic import Field
 from airlock.errors import InvalidInput, PermanentError, TemporaryError, TicketGone
 from airlock.itsm.site import Site, listed, mapping, plain
 from airlock.itsm.ticket_system import Account, Decision, Draft, Ticket, TicketState, TicketSystem
+from airlock.models.needs import CONNECTION, ConnectionNeed, Needs, Permission, Stage, System
 from airlock.options import Options, validated
 
 _NUMBER = re.compile(r"[A-Z]{2,8}[0-9]{4,12}")
@@ -50,6 +51,16 @@ class ServiceNow(TicketSystem):
         closed_states: tuple[str, ...] = ("3", "4")
         create_fields: dict[str, str] = Field(default_factory=dict)
         only_own_answers: bool = True
+
+    needs = Needs(
+        connections=(ConnectionNeed(sort="ServiceNow", stages=(Stage.TICKET,)),),
+        permissions=(
+            Permission(system=System.SERVICENOW, actions=("read", "create", "write"), on="change_request",
+                       connection=CONNECTION, stages=(Stage.TICKET,)),
+            Permission(system=System.SERVICENOW, actions=("read",), on="sysapproval_approver",
+                       connection=CONNECTION, stages=(Stage.TICKET,)),
+        ),
+    )  # fmt: skip
 
     def __init__(self, options: Mapping[str, Any], account: Account) -> None:
         self.options = validated(self.Options, options, "servicenow")

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from airlock.models import Frozen, digest_of
+from airlock.models.needs import Needs
 from airlock.options import Options
 
 
@@ -85,6 +86,7 @@ class TicketSystem(ABC):
     """One ticket system; see the module's docstring for what each implementation promises."""
 
     Options: ClassVar[type[Options]]
+    needs: ClassVar[Needs]
     found_at_once: ClassVar[bool] = True
     """Whether ``find`` sees a ticket as soon as it was created; otherwise a search index needs its time."""
 

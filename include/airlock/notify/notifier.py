@@ -10,11 +10,12 @@ A notification never decides anything. Notifiers
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from airlock.models import Frozen
+from airlock.models.needs import Needs
 
 KIND = "notification"
 """The type of the records of what people were told."""
@@ -36,6 +37,8 @@ class Message(Frozen):
 
 class Notifier(ABC):
     """Sends messages; see the module's docstring for what each implementation promises."""
+
+    needs: ClassVar[Needs]
 
     @abstractmethod
     def configured(self) -> bool:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from airlock.connections import connection
 from airlock.errors import TemporaryError, Throttled, UnknownName
+from airlock.models.needs import CONNECTION, ConnectionNeed, Needs, Permission, Stage, System
 from airlock.notify.notifier import Message, Notifier
 from airlock.plain_text import harmless
 
@@ -56,6 +57,17 @@ _said_missing: set[str] = set()
 
 class SlackNotifier(Notifier):
     """Posts to one channel; all messages of a release form one thread."""
+
+    needs = Needs(
+        connections=(ConnectionNeed(sort="Slack", stages=(Stage.NOTICE,)),),
+        permissions=(
+            Permission(system=System.SLACK, actions=("chat:write",), on="{channel}", connection=CONNECTION,
+                       stages=(Stage.NOTICE,), why="or chat:write.public for a channel that the bot is not in"),
+            Permission(system=System.SLACK, actions=("channels:history",), on="{channel}", connection=CONNECTION,
+                       stages=(Stage.NOTICE,), why="to find the thread again after a crash (groups:history of a "
+                       "private channel); the channel must then be given by its id"),
+        ),
+    )  # fmt: skip
 
     def __init__(self, connection_id: str = "airlock_slack", channel: str = "") -> None:
         """*channel* wins over the one in the connection's extra."""

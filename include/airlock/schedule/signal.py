@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator
 
 from airlock.models import Frozen
+from airlock.models.needs import Needs
 from airlock.options import Options, validated
 from airlock.plain_text import harmless
 
@@ -45,6 +46,7 @@ class Signal(ABC):
     """Says what stops releases of a service environment now."""
 
     Options: ClassVar[type[Options]]
+    needs: ClassVar[Needs]
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Validate the options.

@@ -20,6 +20,8 @@ from airlock.analysis.statistics import quantile
 from airlock.errors import CountsLost, NoData, TemporaryError
 from airlock.fetch import Address, decoded, fetch, fetch_json
 from airlock.models import ArmSample, Frozen, Name, Sample, utc_now
+from airlock.models.needs import Address as Reached
+from airlock.models.needs import Needs, Stage
 from airlock.options import Options
 
 # Longer than Envoy's default stats_flush_interval of 5 s.
@@ -64,6 +66,7 @@ class EnvoySource(MetricSource):
 
     Options = EnvoyOptions
     options: EnvoyOptions
+    needs = Needs(addresses=(Reached(url="{admin}", stages=(Stage.ANALYSIS,), why="counters are read here (/stats)"),))
 
     def online(self) -> str:
         """As ``MetricSource.online``."""

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from airlock.deploy.target import Target
-from airlock.deploy.targets.envoy_options import EnvoyOptions
+from airlock.deploy.targets.envoy_options import NEEDS, EnvoyOptions
 from airlock.deploy.targets.envoy_runtime import Weights
 from airlock.deploy.targets.supervisor import GIVEN_UP, RUNNING, Supervisor
 from airlock.deploy.targets.version_slots import Slot, mark_stable, stable_slot
@@ -48,6 +48,7 @@ class EnvoyTarget(Target):
 
     Options = EnvoyOptions
     options: EnvoyOptions
+    needs = NEEDS
 
     def inspect(self) -> TargetState:
         """As ``Target.inspect``. ``canary`` is any version beside the stable one, also one that is only kept warm."""

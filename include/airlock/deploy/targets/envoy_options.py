@@ -1,4 +1,5 @@
-"""Options of the target ``envoy``: where Envoy, the slots and the process manager are found. Contacts nothing."""
+"""Options of the target ``envoy``: where Envoy, the slots and the process manager are found, and what is needed
+of them. Contacts nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from airlock.connections import ConnectionId
 from airlock.fetch import Address
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
+from airlock.models.needs import Address as Reached
+from airlock.models.needs import ConnectionNeed, Needs, Permission, Stage, System
 from airlock.options import Options
 
 
@@ -39,3 +42,19 @@ class EnvoyOptions(Options):
         slots = self.slots.values()
         return (file_identity(self.folder), *(f"{envoy}/{slot.runtime_key}" for slot in slots),
                 *(f"http://{address_identity(slot.address)}/" for slot in slots))
+
+
+_ACTING = (Stage.INSPECT, Stage.DELIVERY, Stage.RESTORE)
+NEEDS = Needs(
+    connections=(ConnectionNeed(id="{supervisor_connection}", sort="supervisord", stages=_ACTING),),
+    permissions=(
+        Permission(system=System.SUPERVISORD, connection="{supervisor_connection}", on="{slots.*.program}",
+                   actions=("getProcessInfo", "startProcess", "stopProcess"), stages=_ACTING),
+        Permission(system=System.FILES, actions=("read", "search", "write"), on="{folder}", stages=_ACTING,
+                   why="versions are installed into it, and its link 'stable' says which one has the traffic"),
+    ),
+    addresses=(
+        Reached(url="{admin}", stages=_ACTING, why="weights are read and set here (/runtime, /runtime_modify)"),
+        Reached(url="{listener}", stages=(Stage.DELIVERY, Stage.CHECK)),
+    ),
+)  # fmt: skip

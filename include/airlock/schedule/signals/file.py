@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from airlock.errors import PermanentError, TemporaryError
+from airlock.models.needs import Needs, Permission, Stage, System
 from airlock.options import Options as BaseOptions
 from airlock.schedule.signal import Signal, Stop
 from airlock.service.values import Folder
@@ -55,6 +56,8 @@ class FileSignal(Signal):
 
     Options = _Options
     options: _Options
+    needs = Needs(permissions=(Permission(system=System.FILES, actions=("read",), on="{path}",
+                                          stages=(Stage.CALENDAR,)),))  # fmt: skip
 
     def where(self) -> str:
         return self.options.path

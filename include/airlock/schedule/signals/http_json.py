@@ -13,6 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from airlock.errors import TemporaryError
 from airlock.fetch import Address, fetch_json
+from airlock.models.needs import Address as Reached
+from airlock.models.needs import Needs, Stage
 from airlock.options import Options as BaseOptions
 from airlock.schedule.signal import Signal, Stop
 
@@ -46,6 +48,7 @@ class HttpJsonSignal(Signal):
 
     Options = _Options
     options: _Options
+    needs = Needs(addresses=(Reached(url="{address}", stages=(Stage.CALENDAR,)),))
 
     def where(self) -> str:
         return f"{self.options.address}{self.options.path.partition('?')[0]} ({self.options.field})"

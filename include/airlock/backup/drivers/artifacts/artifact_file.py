@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from airlock.backup import driver as contract
+from airlock.backup import file_needs
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.artifacts.smoke_start import Health, free_port, try_out
 from airlock.backup.files import (
@@ -38,6 +39,7 @@ from airlock.connections import ConnectionId, connection
 from airlock.errors import InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
+from airlock.models.needs import ConnectionNeed, Needs, Program, Stage
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,11 @@ class ArtifactFileDriver(StreamDriver):
 
     kind = Kind.ARTIFACTS
     capabilities = contract.Capabilities(consistent="one reading of the file", leaves_out=FILE_LEAVES_OUT)
+    needs = file_needs.of_file("{path}") + Needs(
+        programs=(Program(name="{command.0}", stages=(Stage.PROOF,), why="the restored artifact is started with it"),),
+        connections=(ConnectionNeed(id="{database_connection}", sort="PostgreSQL", stages=(Stage.PROOF,),
+                                    when="database_connection", why="the artifact is given it as DATABASE_URL"),),
+    )
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the installed artifact; links are followed")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airlock.backup import archive
+from airlock.backup import archive, file_needs
 from airlock.backup import driver as contract
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
@@ -24,6 +24,7 @@ from airlock.backup.files import beside, discard_folder, end_of, fault, remove_t
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
+from airlock.models.needs import Needs, Program, Stage
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,13 @@ class GitDriver(StreamDriver):
     kind = Kind.CICD
     capabilities = contract.Capabilities(
         consistent="all refs at one moment",
-        needs_programs=("git",),
         leaves_out=(
             "reflogs (and so stashes but the newest), objects that no ref reaches, uncommitted work and the index",
             "submodules, which are repositories of their own, and what further worktrees have checked out",
         ),
+    )
+    needs = file_needs.of_folder("{path}") + Needs(
+        programs=(Program(name="git", least="2.29", stages=(Stage.INSPECT, Stage.BACKUP, Stage.PROOF, Stage.RESTORE)),),
     )
 
     class Options(DriverOptions):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup import driver as contract
+from airlock.backup import file_needs
 from airlock.backup.driver import Place
 from airlock.backup.files import (
     FILE_LEAVES_OUT,
@@ -119,6 +120,7 @@ class EnvFileDriver(SecretDocumentDriver):
 
     kind = Kind.CONFIGURATION
     capabilities = contract.Capabilities(consistent="one reading of the file", leaves_out=FILE_LEAVES_OUT)
+    needs = file_needs.of_file("{path}")
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the file")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from airlock.backup.driver import Capabilities, Place
+from airlock.backup.drivers.configuration import vault_needs
 from airlock.backup.drivers.configuration.vault_server import VaultServer
 from airlock.backup.secret_documents import SecretDocumentDriver
 from airlock.connections import ConnectionId
@@ -65,6 +66,7 @@ class VaultKvDriver(SecretDocumentDriver):
             "digits of a number beyond the precision of 64 bits",
         ),
     )
+    needs = vault_needs.NEEDS
 
     def export(self, place: Place) -> Mapping[str, Any]:
         mount = self._mount_of(place)

@@ -24,6 +24,7 @@ from airlock.backup.driver import Capabilities, Place, StreamDriver, Write
 from airlock.backup.drivers.databases import postgres_database as whole
 from airlock.backup.drivers.databases import postgres_errors as errors
 from airlock.backup.drivers.databases import postgres_facts as measure
+from airlock.backup.drivers.databases import postgres_needs
 from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.backup.drivers.databases import postgres_schema as schema
 from airlock.connections import ConnectionId, postgres_parameters
@@ -66,8 +67,8 @@ class PostgresDriver(StreamDriver):
             "what was changed in what an extension made, but for the rows of tables that it declares as settings",
             "what somebody put into pg_catalog or information_schema",
         ),
-        needs_programs=("pg_dump", "pg_restore", "pg_dumpall", "psql"),
     )
+    needs = postgres_needs.NEEDS
 
     def inspect(self) -> Inspection:
         """Look at size and content. The server reads every table to hash it; no row leaves the server."""

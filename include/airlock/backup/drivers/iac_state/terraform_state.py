@@ -15,7 +15,7 @@ from pydantic import Field
 from upath import UPath
 
 from airlock.backup import driver as contract
-from airlock.backup import objects
+from airlock.backup import file_needs, objects
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.iac_state.state_format import facts_of
@@ -35,6 +35,7 @@ from airlock.connections import ConnectionId
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
+from airlock.models.needs import ConnectionNeed, Needs, Stage
 from airlock.options import Options as DriverOptions
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,10 @@ class TerraformStateDriver(StreamDriver):
     capabilities = contract.Capabilities(
         consistent="one reading of the state file, under the lock of Terraform where it is local",
         leaves_out=("other workspaces and the .backup beside the state", *FILE_LEAVES_OUT),
+    )
+    needs = file_needs.of_file("{path}") + Needs(
+        connections=(ConnectionNeed(sort="object storage", when="connection",
+                                    stages=(Stage.INSPECT, Stage.BACKUP, Stage.RESTORE)),),
     )
 
     class Options(DriverOptions):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from airlock.backup.driver import Capabilities, Place, Write
-from airlock.backup.drivers.kubernetes import cleaning, rights, sameness, taken
+from airlock.backup.drivers.kubernetes import cleaning, least_rights, rights, sameness, taken
 from airlock.backup.drivers.kubernetes.cluster import Cluster
 from airlock.backup.drivers.kubernetes.comparison import differences
 from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource, Served, by_name, group_of
@@ -71,6 +71,7 @@ class ManifestsDriver(SecretDocumentDriver):
         "all else by a server-side dry run",
         leaves_out=("what is in volumes", "bare pods, tokens of the cluster, finished Jobs and what else runs once"),
     )
+    needs = least_rights.NEEDS
 
     # --- looking and taking -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from airlock.backup import archive
+from airlock.backup import archive, file_needs
 from airlock.backup import driver as contract
 from airlock.backup.attributes import LEFT_OUT, RIGHTS, Attributes, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
@@ -62,6 +62,7 @@ class LogFilesDriver(StreamDriver):
             "links to files", "attributes of folders", f"{FRESH} at its top, where a restore works", LEFT_OUT,
         ),
     )
+    needs = file_needs.of_folder("{path}")
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")

@@ -17,6 +17,7 @@ from pydantic import Field
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place, Write
 from airlock.backup.drivers.network import elbv2_documents as forms
+from airlock.backup.drivers.network import elbv2_needs
 from airlock.backup.drivers.network import elbv2_writing as writing
 from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
 from airlock.identity import aws_identity
@@ -54,6 +55,7 @@ class AwsElbv2Driver(aws.AwsDriver):
             "targets, but of a target group that has to be made anew",
         ),
     )
+    needs = elbv2_needs.NEEDS
 
     def inspect(self) -> Inspection:
         self._refuse_missing_names()

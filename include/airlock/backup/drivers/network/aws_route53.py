@@ -18,6 +18,7 @@ from pydantic import Field
 
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place, Write
+from airlock.backup.drivers.network import route53_needs
 from airlock.backup.drivers.network import route53_records as records
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError, TemporaryError
 from airlock.identity import aws_identity
@@ -56,6 +57,7 @@ class AwsRoute53Driver(aws.AwsDriver):
             "records of traffic policies, DNSSEC keys, query logs, sets of CIDR blocks and alarms of health checks",
         ),
     )
+    needs = route53_needs.NEEDS
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with self._answers(f"read hosted zone {self.options.zone}"):

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from airlock.backup import aws
 from airlock.backup.driver import Capabilities, Place
+from airlock.backup.drivers.security import iam_needs
 from airlock.backup.drivers.security.iam_writing import (
     DENY_ALL,
     NOBODY,
@@ -70,6 +71,7 @@ class AwsIamDriver(aws.AwsDriver):
             "principals that are gone, whose ids a trust still shows: AWS takes no such trust again",
         ),
     )
+    needs = iam_needs.NEEDS
 
     def export(self, place: Place) -> Mapping[str, Any]:
         with self._answers("read roles and policies"):

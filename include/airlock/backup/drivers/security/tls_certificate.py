@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from airlock.backup import driver as contract
+from airlock.backup import file_needs
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.security.tls_pair import parse, refusal
 from airlock.backup.files import (
@@ -48,6 +49,7 @@ class TlsCertificateDriver(StreamDriver):
     capabilities = contract.Capabilities(
         consistent="both files, which must match each other", leaves_out=FILE_LEAVES_OUT
     )
+    needs = file_needs.of_file("{certificate}") + file_needs.of_file("{key}")
 
     class Options(DriverOptions):
         certificate: str = Field(min_length=1, description="PEM file: the certificate, then its chain")

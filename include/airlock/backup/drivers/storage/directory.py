@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from pydantic import Field
 
-from airlock.backup import archive
+from airlock.backup import archive, file_needs
 from airlock.backup import driver as contract
 from airlock.backup.attributes import LEFT_OUT, attributes_of, give
 from airlock.backup.driver import Place, StreamDriver, Write
@@ -59,6 +59,7 @@ class DirectoryDriver(StreamDriver):
             LEFT_OUT,
         ),
     )
+    needs = file_needs.of_folder("{path}")
 
     class Options(DriverOptions):
         path: str = Field(min_length=1, description="the folder")
