@@ -11,11 +11,12 @@ AirlockError
  |   |- GateRefused           a gate said no: risk, approval, calendar, permit, proof
  |   |   `- PermitInvalid     no permit, stale, expired, or signed by an unknown key
  |   |- ProofFailed           a restored backup differs from its origin, or cannot be used
- |   |- BackupDamaged         stored bytes are missing, cut off, altered or cannot be decrypted
+ |   |- Damaged               what is stored is missing, or is not what was stored
+ |   |   |- BackupDamaged     stored bytes are missing, cut off, altered or cannot be decrypted
+ |   |   `- EvidenceInvalid   records or seals were altered, removed, reordered or cut off
  |   |- AccessRefused         a server does not accept who asks, or does not let them do it
  |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
- |   |- TicketGone            a ticket was deleted, or is hidden from Airlock's account
- |   `- EvidenceInvalid       records or seals were altered, removed, reordered or cut off
+ |   `- TicketGone            a ticket was deleted, or is hidden from Airlock's account
  `- TemporaryError            a server is down, slow or throttles; try again
      |- Throttled             a server asks to wait; it says how long
      |- NotReady              a version that should get traffic is not healthy now
@@ -58,7 +59,11 @@ class ProofFailed(PermanentError):
     """A restored backup differs from its origin, or cannot be used."""
 
 
-class BackupDamaged(PermanentError):
+class Damaged(PermanentError):
+    """What is stored is missing, or is not what was stored."""
+
+
+class BackupDamaged(Damaged):
     """Stored bytes are missing, cut off, altered, or cannot be decrypted."""
 
 
@@ -74,7 +79,7 @@ class TicketGone(PermanentError):
     """A ticket was deleted, or is hidden from Airlock's account."""
 
 
-class EvidenceInvalid(PermanentError):
+class EvidenceInvalid(Damaged):
     """Records or seals were altered, removed, reordered or cut off."""
 
 

@@ -335,7 +335,7 @@ print(list(Path({str(tmp_path)!r}, "backups", "p.1").iterdir()))
 
 def test_a_place_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "backups").write_text("not a folder")
-    with pytest.raises(PermanentError, match="cannot write"):
+    with pytest.raises(PermanentError, match="cannot be written"):
         make_store(tmp_path).write("p.1", "data", [b"x"])
 
 

@@ -17,11 +17,11 @@ import pytest
 from airlock.errors import EvidenceInvalid, InvalidInput
 from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import Ledger
-from airlock.evidence.objects import root_path
 from airlock.evidence.pack import verify, write_pack
 from airlock.evidence.seal import seal
 from airlock.evidence.stored import record_name, stored_bytes
 from airlock.models import Record
+from airlock.places.paths import root_path
 from airlock.signing import Keyring, Signer, generate_pem
 
 NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from airlock.backup.driver import Driver, Place
 from airlock.backup.store import BackupStore
-from airlock.errors import AccessRefused, BackupDamaged, InvalidInput, PermanentError, ProofFailed
+from airlock.errors import AccessRefused, BackupDamaged, Damaged, InvalidInput, PermanentError, ProofFailed
 from airlock.models import Check, Frozen, Progress, Proof, RecoveryPoint, Resource
 from airlock.registry import DRIVERS, resolve
 
@@ -171,7 +171,7 @@ def restore_origin(driver: Driver, point: RecoveryPoint) -> Proof:
             left = "restored in part"
             seconds = round(time.monotonic() - begun, 3)
             checks = one.prove(point, Place(origin=True))
-        except BackupDamaged as error:
+        except Damaged as error:
             log.error("%s: the copy of %s in %s cannot be restored: %s", driver.label, point.id, store.location, error)
             reasons.append(str(error))
         else:

@@ -21,12 +21,12 @@ from collections.abc import Iterable, Iterator
 import pyrage
 from upath import UPath
 
-from airlock.backup import objects
 from airlock.backup import recovery_point as points
 from airlock.backup.streams import Measured, SealFailed, Undecipherable, seal
 from airlock.backup.unsealing import Unsealing
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError
 from airlock.models import RecoveryPoint, StoredObject
+from airlock.places import objects, paths, streams
 
 log = logging.getLogger(__name__)
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -81,7 +81,7 @@ class BackupStore:
         file = name + (f".{attempt}" if attempt else "") + _SUFFIX
         path = self._path(self.root, point_id, file)
         _safe("name of a stream", name)
-        with objects.created(path) as put:
+        with streams.created(path) as put:
             try:
                 measured = seal(chunks, put, self._recipients)
             except SealFailed as error:
@@ -89,7 +89,7 @@ class BackupStore:
         replicas: tuple[str, ...] = ()
         if self.replica is not None:
             second = self._path(self.replica, point_id, file)
-            objects.replicate(path, second, measured.cipher_sha256)
+            streams.replicate(path, second, measured.cipher_sha256)
             replicas = (str(second),)
         log.debug(
             "wrote %s: %d bytes plain, %d bytes stored, %d replica(s), %.1f s",
@@ -116,7 +116,7 @@ class BackupStore:
         _check_size(path, stored, hint)
         begun = time.monotonic()
         try:
-            with objects.opened(path) as source:
+            with streams.opened(path) as source:
                 unsealing = Unsealing(source, self._identities, stored.header_sha256)
                 yield from unsealing
         except Undecipherable as error:
@@ -144,9 +144,9 @@ class BackupStore:
         kept = point
         for root in reversed(self._roots()):  # the first place last: what it holds is whole in both
             path = self._path(root, point.id, _POINT)
-            if not objects.put_once(path, points.sealed(kept, self._identities[0])):
+            if not objects.create(path, points.sealed(kept, self._identities[0])):
                 kept = points.opened(self._content(path), point.id, self._identities, path)
-            objects.put(self._path(root, point.id, _README), points.readme(kept).encode())
+            objects.replace(self._path(root, point.id, _README), points.readme(kept).encode())
         if kept != point:
             log.info("recovery point %s was finished by another attempt, which is kept", point.id)
         self.clear_beside(kept)
@@ -159,7 +159,7 @@ class BackupStore:
         for stored in point.objects if self.replica is not None else ():
             first, second = (self._stored_path(stored, replica=replica) for replica in (False, True))
             if objects.size(first) is None and objects.size(second) is not None:
-                objects.replicate(second, first, stored.cipher_sha256)
+                streams.replicate(second, first, stored.cipher_sha256)
         for root in self._roots():
             objects.remove_others(self._path(root, point.id), known)
 
@@ -177,7 +177,7 @@ class BackupStore:
         found = objects.size(path) or 0
         if found > _POINT_LIMIT:
             raise BackupDamaged(f"{path} is altered: it has {found} bytes; no recovery point is as large")
-        with objects.opened(path) as source:
+        with streams.opened(path) as source:
             return source.read()
 
     def confirm(self, point: RecoveryPoint) -> None:
@@ -209,7 +209,7 @@ class BackupStore:
             path = self._stored_path(stored, replica=True)
             hint = f"the first copy, {stored.path}, can still be restored; next: take the backup again"
             _check_size(path, stored, hint)
-            if objects.sha256(path) != stored.cipher_sha256:
+            if streams.sha256(path) != stored.cipher_sha256:
                 raise BackupDamaged(f"{path} is altered: its bytes are not those that were written; {hint}")
 
     def from_replica(self) -> BackupStore:
@@ -232,7 +232,7 @@ class BackupStore:
             except FileNotFoundError:  # removed by somebody else meanwhile
                 continue
             except OSError as error:
-                raise objects.named(error, folder, "remove") from error
+                raise paths.fault(error, folder, "removed") from error
 
     def list_points(self) -> tuple[str, ...]:
         """Return the ids of all finished recovery points, sorted."""
@@ -242,7 +242,7 @@ class BackupStore:
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise objects.named(error, self.root, "list") from error
+            raise paths.fault(error, self.root, "listed") from error
         return tuple(sorted(str(path).rsplit("/", 2)[-2] for path in found))
 
     def _roots(self) -> tuple[UPath, ...]:
@@ -288,7 +288,7 @@ def _check_size(path: UPath, stored: StoredObject, hint: str) -> None:
 
 def _why(path: UPath, stored: StoredObject, error: Undecipherable) -> str:
     """Return what is wrong with an object of the right size: its bytes, or the key."""
-    if objects.sha256(path) != stored.cipher_sha256:
+    if streams.sha256(path) != stored.cipher_sha256:
         return f"is altered: its bytes are not those that were written ({error})"
     return f"cannot be decrypted: wrong key: its bytes are those that were written, but no identity fits ({error})"
 

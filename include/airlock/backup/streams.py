@@ -10,21 +10,15 @@ import queue
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyrage
 import zstandard
 
-CHUNK = 1 << 20
+from airlock.places.streams import CHUNK
+
 _LEVEL = 3
 READ_AHEAD = 4
 HEADER_LIMIT = 1 << 16
-
-
-class Readable(Protocol):
-    """Whatever has a binary ``read``."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pyrage
 import zstandard
 
-from airlock.backup.streams import (
-    CHUNK,
-    HEADER_LIMIT,
-    READ_AHEAD,
-    Measured,
-    Readable,
-    Tally,
-    Undecipherable,
-    header_sha256,
-)
+from airlock.backup.streams import HEADER_LIMIT, READ_AHEAD, Measured, Tally, Undecipherable, header_sha256
+from airlock.places.streams import CHUNK, Readable
 
 
 class _Abandoned(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from airlock.change.difference import difference
-from airlock.errors import EvidenceInvalid, InvalidInput, PermitInvalid
+from airlock.errors import Damaged, EvidenceInvalid, InvalidInput, PermitInvalid
 from airlock.models import Permit, Plan, Vote, canonical_json
 from airlock.signing import Keyring, Signer
 
@@ -78,7 +78,7 @@ def check(envelope: Mapping[str, Any] | None, plan: Plan, now: datetime, keyring
         raise PermitInvalid(f"{plan.release}: there is no permit, so nothing may be changed; {_ASK_AGAIN}")
     try:
         permit = opened(envelope, keyring)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         raise PermitInvalid(f"{plan.release}: the permit cannot be trusted: {error}; {_ASK_AGAIN}") from error
     if permit.release != plan.release:
         raise PermitInvalid(f"{plan.release}: the permit is for the release {permit.release}; {_ASK_AGAIN}")

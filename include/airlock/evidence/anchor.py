@@ -18,10 +18,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import objects
+from airlock.errors import Damaged, EvidenceInvalid
+from airlock.evidence import untrusted
 from airlock.evidence.statement import PreviousSeal
 from airlock.models import canonical_json
+from airlock.places import objects, paths
 
 _SEAL = "seal.json"
 _PART = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -32,8 +33,8 @@ class Anchor:
 
     def __init__(self, root: str | Path | UPath, service: str, environment: str) -> None:
         """Point to it; nothing is created before the first record."""
-        self._newest = objects.root_path(root) / service / f"{environment}.json"
-        self._folder = objects.root_path(root) / service / environment
+        self._newest = paths.root_path(root) / service / f"{environment}.json"
+        self._folder = paths.root_path(root) / service / environment
 
     def newest(self) -> PreviousSeal | None:
         """Return the newest seal, or ``None``.
@@ -81,17 +82,17 @@ class Anchor:
             if data is None:
                 return []
             known = _seal(data, path)
-        except EvidenceInvalid as error:
+        except Damaged as error:
             return [str(error)]
         if (known.release, known.digest) == (release, digest):
             return []
-        return [f"replaced: the anchor knows another seal of the release {objects.shown(release)}, number "
+        return [f"replaced: the anchor knows another seal of the release {untrusted.shown(release)}, number "
                 f"{known.sequence}, with the digest {known.digest}"]
 
 
 def _seal(data: bytes, path: UPath) -> PreviousSeal:
     try:
-        return PreviousSeal.model_validate(objects.parse_json(data, str(path)))
+        return PreviousSeal.model_validate(untrusted.parse_json(data, str(path)))
     except ValidationError as error:
         raise EvidenceInvalid(f"the anchor {path} was altered: it is not a seal's digest") from error
 
@@ -99,7 +100,7 @@ def _seal(data: bytes, path: UPath) -> PreviousSeal:
 def _entries(folder: UPath) -> tuple[str, ...]:
     found = objects.names(folder)
     if not found and objects.exists(folder) and not objects.is_folder(folder):
-        raise EvidenceInvalid(f"the anchor was altered: {objects.shown(str(folder))} is no folder")
+        raise EvidenceInvalid(f"the anchor was altered: {untrusted.shown(str(folder))} is no folder")
     return found
 
 
@@ -113,7 +114,7 @@ def anchored(root: str | Path | UPath, service: str, environment: str) -> Previo
 
 def known(root: str | Path | UPath) -> frozenset[tuple[str, str]]:
     """Return every service and environment that the anchor folder *root* knows something of."""
-    folder = objects.root_path(root)
+    folder = paths.root_path(root)
     return frozenset(
         (service, name.removesuffix(".json"))
         for service in objects.names(folder) if _PART.fullmatch(service)

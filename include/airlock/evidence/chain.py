@@ -7,10 +7,11 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import objects
+from airlock.errors import Damaged
+from airlock.evidence import untrusted
 from airlock.evidence.anchor import anchored
 from airlock.evidence.statement import OpenSeal
+from airlock.places import objects
 
 
 def is_release(folder: UPath) -> bool:
@@ -39,7 +40,7 @@ def _link(before: OpenSeal | None, seal: OpenSeal) -> list[str]:
     if before and said.sequence == last:
         return [f"duplicated: the seals of {before.predicate.release} and {said.release} both have the number {last}"]
     if said.sequence > last + 1:
-        named = f"; the one before it was that of {objects.shown(said.previous.release)}" if said.previous else ""
+        named = f"; the one before it was that of {untrusted.shown(said.previous.release)}" if said.previous else ""
         return [f"removed: {said.sequence - last - 1} seal(s) are missing before number {said.sequence}, "
                 f"that of the release {said.release}{named}"]
     if (before.digest if before else None) != (said.previous.digest if said.previous else None):
@@ -50,16 +51,16 @@ def _link(before: OpenSeal | None, seal: OpenSeal) -> list[str]:
 def _check_anchor(seals: Sequence[OpenSeal], service: str, environment: str, anchor: str | Path | UPath) -> list[str]:
     try:
         known = anchored(anchor, service, environment)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         return [str(error)]
     if known is None:
-        return [f"the anchor {objects.shown(str(anchor))} knows no seal of {service}/{environment}"] if seals else []
+        return [f"the anchor {untrusted.shown(str(anchor))} knows no seal of {service}/{environment}"] if seals else []
     if all(seal.digest != known.digest for seal in seals):
         return [f"cut off: the anchor knows seal number {known.sequence}, that of the release "
-                f"{objects.shown(known.release)}, which is not in the ledger"]
+                f"{untrusted.shown(known.release)}, which is not in the ledger"]
     newest = max(seals, key=lambda seal: seal.predicate.sequence).predicate
     if newest.sequence > known.sequence:
         return [f"the anchor is behind: it knows seal number {known.sequence}, that of the release "
-                f"{objects.shown(known.release)}, and the ledger holds number {newest.sequence}, that of "
+                f"{untrusted.shown(known.release)}, and the ledger holds number {newest.sequence}, that of "
                 f"{newest.release}: it was moved back, or the task that sealed was killed before it moved the anchor"]
     return []

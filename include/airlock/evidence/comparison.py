@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import objects
+from airlock.errors import Damaged
+from airlock.evidence import untrusted
 from airlock.evidence.statement import Predicate, SealedRecord, sha256
 from airlock.evidence.stored import Missing, check_signature, parse_content
 from airlock.models import Record
@@ -27,7 +27,7 @@ class Expected:
     @property
     def label(self) -> str:
         """Return how the record is called in a message."""
-        return f"record {self.record.position} ({objects.shown(self.record.name)})"
+        return f"record {self.record.position} ({untrusted.shown(self.record.name)})"
 
 
 def pack_file(record: SealedRecord) -> str:
@@ -68,14 +68,15 @@ def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: st
         own = names[file][1]
         try:
             stored, written = parse_content(files[file] or b"", own, release)
-        except EvidenceInvalid as error:
+        except Damaged as error:
             faults[file] = str(error)
             continue
         gone.saw(own, stored)
         if keep:
             records.append((own, stored.record))
         if home and stored.ledger not in ("", home):
-            problems.append(f"moved: the record {objects.shown(own)} was written for {objects.shown(stored.ledger)}")
+            there = untrusted.shown(stored.ledger)
+            problems.append(f"moved: the record {untrusted.shown(own)} was written for {there}")
         if stored.signature is None and not (home and trusted):
             unsigned.append(own)
             continue
@@ -83,10 +84,10 @@ def read(files: Mapping[str, bytes | None], trusted: Keyring | None, release: st
         try:
             if trusted is not None:
                 check_signature(written, stored, own, trusted)
-        except EvidenceInvalid as error:
+        except Damaged as error:
             problems.append(f"altered: {error}")
     if signed:
-        problems += [f"added: the record {objects.shown(name)} is not signed, as the others are" for name in unsigned]
+        problems += [f"added: the record {untrusted.shown(name)} is not signed, as the others are" for name in unsigned]
     return Readings(tuple(records), faults, (*problems, *gone.sentences()))
 
 
@@ -117,7 +118,7 @@ def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: boo
         other_places = elsewhere.get(item.record.digest, [])
         if other_places:
             moved.add(other_places[0])
-            problems.append(f"reordered: {item.label} is found as {objects.shown(other_places[0])}")
+            problems.append(f"reordered: {item.label} is found as {untrusted.shown(other_places[0])}")
         if item.file in found:
             other = by_digest.get(found[item.file])
             if other is None:
@@ -129,7 +130,7 @@ def compare(predicate: Predicate, files: Mapping[str, bytes | None], packed: boo
             problems.append(f"{word}: {item.label} is missing; the seal counts {predicate.count} records")
     for name in sorted(set(found) - set(by_file) - moved):
         original = by_digest.get(found[name])
-        what = f"duplicated: {objects.shown(name)} repeats {original.label}" if original else \
-            f"added: {objects.shown(name)} is not among the sealed records"
+        what = f"duplicated: {untrusted.shown(name)} repeats {original.label}" if original else \
+            f"added: {untrusted.shown(name)} is not among the sealed records"
         problems.append(what)
     return problems

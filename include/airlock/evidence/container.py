@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import objects
+from airlock.errors import Damaged
+from airlock.evidence import untrusted
+from airlock.places import objects
 
 MAXIMUM_FILES = 20_000
 MAXIMUM_TOTAL = 256 * 1024 * 1024
@@ -49,7 +50,7 @@ def read_folder(folder: UPath, subfolders: tuple[str, ...] = ()) -> Contents:
 
 
 def _read_file(path: UPath, name: str, contents: Contents) -> None:
-    shown = objects.shown(name)
+    shown = untrusted.shown(name)
     if len(contents.files) >= MAXIMUM_FILES or contents.total > MAXIMUM_TOTAL:
         contents.problems.append(f"added: {shown} is beyond what a release may hold")
         return
@@ -58,7 +59,7 @@ def _read_file(path: UPath, name: str, contents: Contents) -> None:
         return
     try:
         data = objects.read(path)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         contents.problems.append(f"altered: {error}")
         data = None
     contents.add(name, data)

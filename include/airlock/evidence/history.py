@@ -13,8 +13,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import chain, comparison, container, objects, tree
+from airlock.errors import Damaged, InvalidInput
+from airlock.evidence import chain, comparison, container, tree, untrusted
 from airlock.evidence.anchor import Anchor, known
 from airlock.evidence.container import Contents
 from airlock.evidence.ledger import SEAL, place_of, unmarked
@@ -23,6 +23,7 @@ from airlock.evidence.release_check import UNTRUSTED, check_release
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal
 from airlock.evidence.tree import Name
+from airlock.places import objects, paths
 from airlock.signing import Keyring
 
 UNANCHORED = ("its end was not checked: without --anchor FOLDER nothing shows that its newest records, a rejection "
@@ -93,13 +94,13 @@ def _name(text: str) -> Name:
 def _known(anchor: str | Path | UPath | None) -> set[Name]:
     if anchor is None:
         return set()
-    root = objects.root_path(anchor)
+    root = paths.root_path(anchor)
     streams = ["", *(name[1:] for name in objects.names(root) if name.startswith("_"))]
     return {Name(stream, *pair) for stream in streams for pair in known(_stream_of(root, stream))}
 
 
 def _stream_of(anchor: str | Path | UPath, stream: str) -> UPath:
-    root = objects.root_path(anchor)
+    root = paths.root_path(anchor)
     return root / f"_{stream}" if stream else root
 
 
@@ -136,8 +137,8 @@ def _check_environment(
     findings.wrong(str(name), broken)
     for release in sorted(set(began) - {place.name for place in places}):
         if anchor is not None and not (anchor.sealed(release) and broken):  # then the chain's gap tells
-            findings.problems.append(f"{name}: removed: the release {objects.shown(release)} is not in the ledger, and "
-                                     "the anchor knows that it began")
+            findings.problems.append(f"{name}: removed: the release {untrusted.shown(release)} is not in the ledger, "
+                                     "and the anchor knows that it began")
 
 
 def _check_open(name: Name, place: UPath, contents: Contents, trusted: Keyring | None, marked: Collection[str],
@@ -164,9 +165,9 @@ def _free(name: Name, place: UPath, read: comparison.Readings) -> list[str]:
     index, holder = OpenReleases(place.parent.parent.parent), Holder(name.service, name.environment, place.name)
     try:
         found = index.holders(map(str, held[-1]))
-    except EvidenceInvalid as error:
+    except Damaged as error:
         return [f"altered: {error}"]
-    return [f"removed: it holds {objects.shown(one)} by its own record, and the index of holds says "
+    return [f"removed: it holds {untrusted.shown(one)} by its own record, and the index of holds says "
             f"{found[one].release if one in found else 'nobody'}"
             for one in map(str, held[-1]) if found.get(one) != holder]
 
@@ -175,7 +176,7 @@ def _told(label: str, ask: Callable[[], tuple[str, ...]], findings: Findings) ->
     """Return what the anchor tells; nothing, and a problem, where it was altered."""
     try:
         return ask()
-    except EvidenceInvalid as error:
+    except Damaged as error:
         findings.wrong(label, [str(error)])
         return ()
 
@@ -186,7 +187,7 @@ def _compare_open(name: Name, release: str, anchor: Anchor, unknown: Collection[
     try:
         sealed, began = anchor.sealed(release), bool(anchor.records(release))
         others = began or bool(anchor.releases()) or anchor.newest() is None
-    except EvidenceInvalid as error:
+    except Damaged as error:
         findings.wrong(label, [str(error)])
         return
     if sealed:
@@ -198,5 +199,5 @@ def _compare_open(name: Name, release: str, anchor: Anchor, unknown: Collection[
             findings.notes.append(f"{label}: the anchor knows only ends of releases here: it is of a former version")
     elif unknown:
         findings.notes.append(f"{label}: the anchor does not know {len(unknown)} of its records, such as "
-                              f"{objects.shown(min(unknown))}: it was away when they were written, their writer was "
+                              f"{untrusted.shown(min(unknown))}: it was away when they were written, their writer was "
                               "killed, or the anchor was altered")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from airlock.errors import InvalidInput
-from airlock.evidence import objects
 from airlock.evidence.pack import open_release, pack_path
 from airlock.evidence.report import Report, make_report
 from airlock.models import Record
+from airlock.places import objects
 from airlock.signing import Keyring
 
 

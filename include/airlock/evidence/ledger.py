@@ -14,8 +14,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import AirlockError, EvidenceInvalid, GateRefused, InvalidInput
-from airlock.evidence import objects
+from airlock.errors import AirlockError, Damaged, EvidenceInvalid, GateRefused, InvalidInput
+from airlock.evidence import untrusted
 from airlock.evidence.anchor import Anchor
 from airlock.evidence.links import links
 from airlock.evidence.stored import (
@@ -28,6 +28,7 @@ from airlock.evidence.stored import (
     stored_bytes,
 )
 from airlock.models import Record
+from airlock.places import lock, objects, paths
 from airlock.signing import Keyring, Signer
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Ledger:
         self.service = service
         self.environment = environment
         self.place = place_of(root, service, environment)
-        self.folder = objects.root_path(root) / service / environment
+        self.folder = paths.root_path(root) / service / environment
         self._anchor = None if anchor is None else Anchor(anchor, service, environment)
         self._signer = signer
         self._keyring = keyring
@@ -79,7 +80,7 @@ class Ledger:
         path = folder / name
         # Writers share the lock: they never wait for each other, only for a seal. An object store has no locks, so a
         # seal may be set there between the look and the write: such a late record is taken back.
-        with objects.locked(self.folder, shared=True):
+        with lock.locked(self.folder, shared=True):
             sealed = self.sealed(record.release)
             if sealed or not objects.create(path, data):
                 self._check_repeated(record, path, sealed)
@@ -119,7 +120,7 @@ class Ledger:
         for name in self.record_names(release):
             try:
                 found[name] = self._stored(release, name)
-            except EvidenceInvalid as error:
+            except Damaged as error:
                 damaged.append(str(error))
         names = self.record_names(release)
         gone = missing(found, names) + unmarked(marked, names)
@@ -166,12 +167,12 @@ class Ledger:
 
     @contextmanager
     def acting(self, patience: float) -> Iterator[None]:
-        """Let one process at a time act on what the service environment releases; see ``objects.locked``.
+        """Let one process at a time act on what the service environment releases; see ``lock.locked``.
 
         :param patience: seconds to wait for another process
         :raises TemporaryError: another process did not leave in that time
         """
-        with objects.locked(self.folder, "act", patience):
+        with lock.locked(self.folder, "act", patience):
             yield
 
     def record_names(self, release: str) -> tuple[str, ...]:
@@ -200,7 +201,7 @@ class Ledger:
     def _undamaged(self, release: str, name: str) -> StoredRecord | None:
         try:
             return self._stored(release, name)
-        except EvidenceInvalid:
+        except Damaged:
             return None
 
     def _mark(self, release: str, name: str) -> None:
@@ -233,8 +234,8 @@ class Ledger:
             return kept[1]
         found = parse_stored(self._bytes(path), name, release, self._keyring() if self._keyring else None)
         if found.ledger not in ("", self.place):
-            raise EvidenceInvalid(f"record {objects.shown(name)} was moved here: it was written for "
-                                  f"{objects.shown(found.ledger)}, not for {self.place}")
+            raise EvidenceInvalid(f"record {untrusted.shown(name)} was moved here: it was written for "
+                                  f"{untrusted.shown(found.ledger)}, not for {self.place}")
         if state is not None:
             self._checked[release, name] = (state, found)
         return found
@@ -248,14 +249,14 @@ class Ledger:
 
 def place_of(root: str | Path | UPath, service: str, environment: str) -> str:
     """Return what a record says of where it was written: service and environment, and the stream that *root* is of."""
-    name = objects.root_path(root).name
+    name = paths.root_path(root).name
     return "/".join((*((name,) if name.startswith("_") else ()), service, environment))
 
 
 def unmarked(marked: Iterable[str], names: Iterable[str]) -> list[str]:
     """Return a sentence for every record that the anchor has *marked* and that is not among *names*."""
     there = frozenset(names)
-    return [f"removed: the record {objects.shown(name)} is missing, which the anchor knows"
+    return [f"removed: the record {untrusted.shown(name)} is missing, which the anchor knows"
             for name in marked if name not in there]
 
 
@@ -267,7 +268,7 @@ def is_release_id(name: str) -> bool:
 def _payload(seal: bytes | None) -> bytes:
     from base64 import b64decode
 
-    envelope = objects.parse_json(seal or b"{}", SEAL)
+    envelope = untrusted.parse_json(seal or b"{}", SEAL)
     return b64decode(str(envelope.get("payload", ""))) if isinstance(envelope, dict) else b""
 
 

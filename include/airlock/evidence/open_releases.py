@@ -25,9 +25,10 @@ from typing import Any
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, GateRefused, InvalidInput
-from airlock.evidence import objects
+from airlock.evidence import untrusted
 from airlock.evidence.ledger import Ledger
 from airlock.models import Record
+from airlock.places import objects, paths
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class OpenReleases:
 
     def __init__(self, root: str | UPath) -> None:
         """Point to the index; nothing is created before the first entry."""
-        self._root = objects.root_path(root)
+        self._root = paths.root_path(root)
 
     def put(self, holder: Holder, data: Mapping[str, Any]) -> None:
         """Say that the release of *holder* is open, and what is to be known of it, over what was said before.
@@ -77,7 +78,7 @@ class OpenReleases:
             data = objects.read(path)
             if data is None:
                 continue  # its release ended in this moment
-            said = objects.parse_json(data, f"{path}")
+            said = untrusted.parse_json(data, f"{path}")
             holder = _holder(said, str(path))
             if self._is_over(holder):
                 objects.withdraw(path)
@@ -171,7 +172,7 @@ class OpenReleases:
         data = objects.read(path)
         if data is None:
             return newest, None
-        holder = _holder(objects.parse_json(data, f"{path}"), str(path))
+        holder = _holder(untrusted.parse_json(data, f"{path}"), str(path))
         return newest, None if not holder.release or self._is_over(holder) else holder
 
     @staticmethod

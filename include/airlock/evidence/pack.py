@@ -13,13 +13,14 @@ from pathlib import Path
 from upath import UPath
 
 from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import chain, comparison, container, objects, sequence, tree, zipped
+from airlock.evidence import chain, comparison, container, sequence, tree, untrusted, zipped
 from airlock.evidence.history import verify_history
 from airlock.evidence.ledger import SEAL, Ledger
 from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, CheckedRelease, check_release
 from airlock.evidence.report import Report
 from airlock.evidence.statement import OpenSeal, open_seal
 from airlock.models import Record
+from airlock.places import objects, paths
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def pack_path(folder: str | Path | UPath, release: str) -> UPath:
     """Return where the pack of *release* lies in *folder*: ``<folder>/<release>.zip``."""
-    return objects.root_path(folder) / f"{release}.zip"
+    return paths.root_path(folder) / f"{release}.zip"
 
 
 def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
@@ -80,7 +81,7 @@ def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
                                "ledger only; leave that out")
         report = _placed(path, checked, anchor)
     else:
-        report = verify_history(objects.root_path(path), trusted, anchor, expected, declared)
+        report = verify_history(paths.root_path(path), trusted, anchor, expected, declared)
         if anchor is None:
             report = report.model_copy(update={"notes": (*report.notes, sequence.UNANCHORED)})
     return report.judged(trusted, any_signer=any_signer, anchored=anchor is not None)
@@ -150,11 +151,11 @@ def _contents(path: str | Path | UPath) -> _Found | None:
 
     :raises InvalidInput: there is nothing at *path*, or something else than evidence
     """
-    place = objects.root_path(path)
+    place = paths.root_path(path)
     if not objects.exists(place):
         raise InvalidInput(f"{path} does not exist: give a pack, an unpacked pack, or a folder of the ledger")
     if not objects.is_folder(place):
-        here = objects.local(place)
+        here = paths.local(place)
         if here is None or not here.is_file():
             raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
         if not zipped.is_zip(here):
@@ -174,4 +175,4 @@ def _named(path: str | Path | UPath, release: str, packed: bool) -> list[str]:
     name = Path(str(path)).name
     if not packed or not release or name in (f"{release}.zip", release):
         return []
-    return [f"{objects.shown(name)} holds the evidence of the release {release}: is this the one you asked for?"]
+    return [f"{untrusted.shown(name)} holds the evidence of the release {release}: is this the one you asked for?"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import comparison, container, objects
+from airlock.errors import Damaged
+from airlock.evidence import comparison, container, untrusted
 from airlock.evidence.ledger import SEAL
 from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal, open_seal
@@ -52,7 +52,7 @@ def check_release(contents: container.Contents, packed: bool, trusted: Keyring |
     else:
         try:
             opened = open_seal(files[SEAL] or b"", SEAL, trusted)
-        except EvidenceInvalid as error:
+        except Damaged as error:
             problems.append(str(error))
     readings = comparison.read(records, trusted, opened.predicate.release if opened else "", keep=keep)
     if opened is None:
@@ -80,7 +80,7 @@ def _check_extras(files: Mapping[str, bytes | None], opened: OpenSeal) -> list[s
             problems.append(f"altered: {name} is not what was sealed")
     for name in sorted(files):
         if name not in texts and name != SEAL and not name.startswith(f"{RECORDS}/"):
-            problems.append(f"added: {objects.shown(name)} is no part of a pack")
+            problems.append(f"added: {untrusted.shown(name)} is no part of a pack")
     return problems
 
 

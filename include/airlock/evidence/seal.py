@@ -12,8 +12,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid, InvalidInput, UnknownName
-from airlock.evidence import objects
+from airlock.errors import Damaged, EvidenceInvalid, InvalidInput, UnknownName
 from airlock.evidence.anchor import Anchor, anchored
 from airlock.evidence.ledger import OUTCOME, SEAL, Ledger
 from airlock.evidence.statement import (
@@ -27,6 +26,7 @@ from airlock.evidence.statement import (
     sha256,
 )
 from airlock.models import Outcome, canonical_json
+from airlock.places import lock, objects
 from airlock.signing import Signer
 
 __all__ = ["anchored", "seal"]
@@ -58,7 +58,7 @@ def seal(ledger: Ledger, release: str, signer: Signer, now: datetime, anchor: st
     :raises EvidenceInvalid: a record was altered
     :raises TemporaryError: the disk is full or the store cannot be reached
     """
-    with objects.locked(ledger.folder):
+    with lock.locked(ledger.folder):
         path = ledger.release_folder(release) / SEAL
         present = objects.read(path)
         if present is None:
@@ -103,13 +103,13 @@ def _previous(ledger: Ledger, anchor: str | Path | UPath | None) -> PreviousSeal
     newest: PreviousSeal | None = None
     try:
         newest = anchored(anchor, ledger.service, ledger.environment) if anchor is not None else None
-    except EvidenceInvalid as error:
+    except Damaged as error:
         log.error("%s; the newest seal in the ledger is used instead, and the anchor is left for the auditor", error)
     for release in ledger.releases():
         try:
             data = objects.read(ledger.release_folder(release) / SEAL)
             candidate = _as_previous(open_seal(data, f"the seal of {release}", None)) if data is not None else None
-        except EvidenceInvalid as error:
+        except Damaged as error:
             # A damaged old seal must not keep this release open; verifying the ledger names it.
             log.error("%s; it is left out of the chain", error)
             continue
@@ -121,7 +121,7 @@ def _previous(ledger: Ledger, anchor: str | Path | UPath | None) -> PreviousSeal
 def _move_anchor(anchor: str | Path | UPath, ledger: Ledger, newest: OpenSeal) -> None:
     try:
         Anchor(anchor, ledger.service, ledger.environment).move(_as_previous(newest))
-    except EvidenceInvalid as error:
+    except Damaged as error:
         log.error("%s; it is not moved to the seal of %s", error, newest.predicate.release)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from upath import UPath
 
-from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import objects
+from airlock.errors import Damaged, InvalidInput
+from airlock.evidence import untrusted
 from airlock.evidence.anchor import Anchor, anchored
 from airlock.evidence.statement import OpenSeal
+from airlock.places import objects, paths
 
 AnchorFolder = str | Path | UPath | None
 UNANCHORED = ("the end of the history was not checked: without --anchor FOLDER nothing shows that no newer release was "
@@ -28,7 +29,7 @@ def usable(anchor: AnchorFolder) -> None:
 
     :raises InvalidInput: there is none: a check against nothing would say nothing
     """
-    if anchor is not None and not objects.is_folder(objects.root_path(anchor)):
+    if anchor is not None and not objects.is_folder(paths.root_path(anchor)):
         raise InvalidInput(f"the anchor {anchor} is no folder: give the one that 'anchor' in the service file names")
 
 
@@ -40,10 +41,10 @@ def anchor_of(anchor: AnchorFolder, path: str | Path | UPath) -> AnchorFolder:
     """
     if anchor is None:
         return None
-    parents = objects.root_path(path).absolute().parents
+    parents = paths.root_path(path).absolute().parents
     streams = [f"_{parents[0].name}"] if len(parents) > 0 else []
     streams += [parents[2].name] if len(parents) > 2 and parents[2].name.startswith("_") else []
-    places = (objects.root_path(anchor) / stream for stream in streams)
+    places = (paths.root_path(anchor) / stream for stream in streams)
     return next((place for place in places if objects.is_folder(place)), anchor)
 
 
@@ -89,12 +90,12 @@ def _end(ordered: Sequence[OpenSeal], service: str, environment: str, anchor: st
          whole: bool) -> tuple[list[str], list[str]]:
     try:
         known = anchored(anchor, service, environment)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         return [str(error)], []
     if known is None:
-        return [f"the anchor {objects.shown(str(anchor))} knows no seal of {service}/{environment}"], []
+        return [f"the anchor {untrusted.shown(str(anchor))} knows no seal of {service}/{environment}"], []
     newest = ordered[-1].predicate
-    named = f"seal number {known.sequence}, that of the release {objects.shown(known.release)}"
+    named = f"seal number {known.sequence}, that of the release {untrusted.shown(known.release)}"
     if newest.sequence > known.sequence:
         return [f"the anchor is behind: it knows {named}, and this is number {newest.sequence}, that of "
                 f"{newest.release}: it was moved back, or the task that sealed was killed before it moved it"], []

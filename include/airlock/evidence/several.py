@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from airlock.errors import InvalidInput
-from airlock.evidence import objects, pack, sequence, tree
+from airlock.evidence import pack, sequence, tree
 from airlock.evidence.report import Report
 from airlock.evidence.statement import OpenSeal
 from airlock.models import Frozen
+from airlock.places import objects, paths
 from airlock.signing import Keyring
 
 
@@ -33,8 +34,8 @@ def packs_at(path: str) -> list[str]:
 
     :raises InvalidInput: a folder below it cannot be read
     """
-    place = objects.root_path(path)
-    here = objects.local(place)
+    place = paths.root_path(path)
+    here = paths.local(place)
     if here is None or not objects.is_folder(place) or pack.is_one_release(place):
         return [path]
     found = _zips(here)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from airlock.errors import EvidenceInvalid
-from airlock.evidence import objects
+from airlock.errors import Damaged, EvidenceInvalid
+from airlock.evidence import untrusted
 from airlock.models import Digest, Frozen, Outcome, canonical_json
 from airlock.signing import Keyring, key_id, signed_by
 
@@ -95,7 +95,7 @@ def open_seal(data: bytes, where: str, trusted: Keyring | None) -> OpenSeal:
         was changed by anyone without a key of his own
     :raises EvidenceInvalid: the seal is malformed, altered, or signed by another key
     """
-    envelope = objects.parse_json(data, where)
+    envelope = untrusted.parse_json(data, where)
     if not isinstance(envelope, dict) or _canonical(envelope) != data:
         raise EvidenceInvalid(f"{where} was altered: it is not the canonical JSON of an envelope")
     try:
@@ -104,7 +104,7 @@ def open_seal(data: bytes, where: str, trusted: Keyring | None) -> OpenSeal:
         predicate = _statement(signed, where).predicate
         signer = signed_by(envelope)
         named = key_id(predicate.public_key)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         raise EvidenceInvalid(f"{where}: {error}") from error
     except ValueError as error:
         raise EvidenceInvalid(f"{where} was altered: {error}") from error
@@ -131,12 +131,12 @@ def _named_key(envelope: dict[str, Any], where: str) -> str:
 
 
 def _statement(data: bytes, where: str) -> Statement:
-    value = objects.parse_json(data, f"the statement in {where}")
+    value = untrusted.parse_json(data, f"the statement in {where}")
     try:
         return Statement.model_validate(value)
     except ValidationError as error:
         fault = error.errors()[0]
-        place = objects.shown(".".join(map(str, fault["loc"])))
+        place = untrusted.shown(".".join(map(str, fault["loc"])))
         raise EvidenceInvalid(f"the statement in {where} is no release statement: {place}: {fault['msg']}") from error
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import objects
+from airlock.errors import Damaged, EvidenceInvalid, InvalidInput
+from airlock.evidence import untrusted
 from airlock.models import Frozen, Record, canonical_json
+from airlock.places import objects
 from airlock.signing import Keyring, Signer
 
 PAYLOAD_TYPE = "application/vnd.airlock.record+json"
@@ -88,7 +89,7 @@ def is_stored(data: bytes, record: Record) -> bool:
     """Return whether *data* holds exactly *record*, whoever signed it."""
     try:
         return record_bytes(parse_record(data, record_name(record))) == record_bytes(record)
-    except EvidenceInvalid:
+    except Damaged:
         return False
 
 
@@ -108,8 +109,8 @@ class Missing:
 
     def sentences(self) -> list[str]:
         """Return a sentence for every record that is gone."""
-        return [f"removed: the record ...-{objects.shown(tag)}.json is missing, which was there when "
-                f"{objects.shown(name)} was written" for tag, name in self._gone.items()]
+        return [f"removed: the record ...-{untrusted.shown(tag)}.json is missing, which was there when "
+                f"{untrusted.shown(name)} was written" for tag, name in self._gone.items()]
 
 
 def missing(stored: Mapping[str, StoredRecord], names: Iterable[str]) -> list[str]:
@@ -185,8 +186,8 @@ class Written:
 
 def parse_content(data: bytes, name: str, release: str = "") -> tuple[StoredRecord, Written]:
     """Return the same, and what its signature is over; says nothing about the signature."""
-    shown = objects.shown(name)
-    value = objects.parse_json(data, f"record {shown}")
+    shown = untrusted.shown(name)
+    value = untrusted.parse_json(data, f"record {shown}")
     try:
         fields = dict(value) if isinstance(value, dict) else {"": value}
         more = {field: fields.pop(field) for field in ("seen", "signature") if field in fields}
@@ -210,13 +211,14 @@ def check_signature(written: Written, stored: StoredRecord, name: str, keyring: 
     :raises EvidenceInvalid: none did
     """
     if stored.signature is None:
-        raise EvidenceInvalid(f"record {objects.shown(name)} is not signed: it was not written by Airlock with its key")
+        raise EvidenceInvalid(f"record {untrusted.shown(name)} is not signed: "
+                              "it was not written by Airlock with its key")
     attributes = stored.signature.model_dump(exclude_unset=True)
     bare = {part: attributes.pop(part) for part in ("keyid", "sig")}
     try:
         keyring.check(bare, PAYLOAD_TYPE, written.bytes_with(seen=list(stored.seen), **attributes))
-    except EvidenceInvalid as error:
-        raise EvidenceInvalid(f"record {objects.shown(name)}: {error}") from error
+    except Damaged as error:
+        raise EvidenceInvalid(f"record {untrusted.shown(name)}: {error}") from error
 
 
 def _spelled(record: Record, fields: Mapping[str, Any]) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from upath import UPath
 
-from airlock.evidence import objects
+from airlock.evidence import untrusted
 from airlock.evidence.ledger import is_release_id
+from airlock.places import objects
 
 ENVIRONMENT, SERVICE, ROOT = 1, 2, 3
 """How many folders above a release."""
@@ -48,7 +49,7 @@ class Tree:
     strange: list[str] = field(default_factory=list)
 
     def refuse(self, path: UPath, why: str) -> None:
-        self.strange.append(f"added: {objects.shown(str(path))} {why}")
+        self.strange.append(f"added: {untrusted.shown(str(path))} {why}")
 
     def is_folder(self, path: UPath, otherwise: str) -> bool:
         """Return whether *path* is a folder of its own; if not, it is named."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from airlock.errors import EvidenceInvalid, InvalidInput
-from airlock.evidence import objects
+from airlock.errors import Damaged, EvidenceInvalid, InvalidInput
+from airlock.evidence import untrusted
 from airlock.evidence.container import MAXIMUM_FILES, MAXIMUM_TOTAL, Contents
+from airlock.places import objects
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -85,7 +86,7 @@ def read_zip(path: Path) -> Contents:
     try:
         with path.open("rb") as stream:
             _read(stream, contents)
-    except EvidenceInvalid as error:
+    except Damaged as error:
         contents.problems.append(f"the zip cannot be read, it was altered or cut off: {error}")
     except OSError as error:
         contents.problems.append(f"the zip cannot be read: {error.strerror or error}")
@@ -183,4 +184,4 @@ def _exactly(stream: BinaryIO, count: int, what: bytes) -> bytes:
 
 
 def _shown(name: bytes) -> str:
-    return objects.shown(name.decode("ascii", "backslashreplace"))
+    return untrusted.shown(name.decode("ascii", "backslashreplace"))

@@ -11,7 +11,7 @@ import logging
 
 from airlock.change.permit import opened
 from airlock.change.planning import resolve_artifact
-from airlock.errors import EvidenceInvalid, GateRefused
+from airlock.errors import Damaged, GateRefused
 from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.change import assess
 from airlock.flow.stages.release import Release
@@ -88,7 +88,7 @@ def approved_before(release: Release) -> Plan | None:
     for source in sources:
         try:
             permit = opened((source.latest("permit") or {}).get("envelope") or {}, release.keyring)
-        except EvidenceInvalid:
+        except Damaged:
             continue
         plan = source.plan_of(permit.plan_digest)
         if plan is not None and (permit.release, plan.digest) == (source.id, permit.plan_digest):

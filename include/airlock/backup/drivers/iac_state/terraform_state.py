@@ -15,7 +15,7 @@ from pydantic import Field
 from upath import UPath
 
 from airlock.backup import driver as contract
-from airlock.backup import file_needs, objects
+from airlock.backup import file_needs
 from airlock.backup.attributes import Attributes
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.iac_state.state_format import facts_of
@@ -37,6 +37,7 @@ from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.models.needs import ConnectionNeed, Needs, Stage
 from airlock.options import Options as DriverOptions
+from airlock.places import objects, paths, streams
 
 log = logging.getLogger(__name__)
 _LIMIT = 1 << 30
@@ -106,7 +107,7 @@ class TerraformStateDriver(StreamDriver):
         path = self._path(place)
         local = self._local(place)
         if local is None:
-            objects.put(path, content)
+            objects.replace(path, content)
         else:
             rights = recorded(point.facts.get("rights") or _PRIVATE, self.label)
             with self._lock(local):
@@ -142,7 +143,7 @@ class TerraformStateDriver(StreamDriver):
     def _local(self, place: Place) -> Path | None:
         """Return where the file is on this machine; ``None`` for an object."""
         path = self._path(place)
-        return Path(path.path) if objects.is_local(path) else None
+        return paths.local(path)
 
     @contextmanager
     def _lock(self, path: Path) -> Iterator[None]:
@@ -169,7 +170,7 @@ class TerraformStateDriver(StreamDriver):
             raise InvalidInput(f"{self.label}: {path}: {error}; check 'path' in the service file") from None
 
     def _read(self, path: UPath) -> bytes:
-        if objects.is_local(path):
+        if paths.local(path):
             regular(Path(path.path), self.label)  # a pipe would be read for ever
         size = objects.size(path)
         if size is None:
@@ -177,9 +178,9 @@ class TerraformStateDriver(StreamDriver):
         if size > _LIMIT:
             raise InvalidInput(f"{self.label}: {path} has {size} bytes; that is no Terraform state")
         with contextlib.ExitStack() as held:
-            if objects.is_local(path):
+            if paths.local(path):
                 held.enter_context(self._lock(Path(path.path)))
-            return held.enter_context(objects.opened(path)).read()
+            return held.enter_context(streams.opened(path)).read()
 
     def _path(self, place: Place) -> UPath:
         return self._origin() if place.origin else UPath(Path(place.folder) / "restored.tfstate")

@@ -1,0 +1,149 @@
+"""Large objects: written and read in pieces, in constant memory; they appear whole or not at all.
+
+Hides the difference between a local file (temporary name, then rename) and an object store (upload, then commit). Must
+not know what is in the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from upath import UPath
+
+from airlock.errors import Damaged, PermanentError
+from airlock.places.objects import flush_folder
+from airlock.places.paths import fault, local
+
+log = logging.getLogger(__name__)
+CHUNK = 1 << 20
+"""How much is read at once, in bytes."""
+
+
+class Readable(Protocol):
+    """Whatever has a binary ``read``."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@contextmanager
+def created(path: UPath) -> Iterator[Callable[[bytes], object]]:
+    """Give a function that appends bytes; the object appears under *path* when the block ends, or not at all.
+
+    :raises PermanentError: the disk is full, or the place may not be written
+    :raises TemporaryError: the place cannot be reached
+    """
+    here = local(path)
+    target = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if here else path
+    try:
+        path.fs.makedirs(path.parent.path, exist_ok=True)
+        # an object store's upload becomes visible at its commit, a local file at its rename
+        file = path.fs.open(target.path, "wb", **({} if here else {"autocommit": False}))
+    except OSError as error:
+        raise fault(error, path, "written", PermanentError) from error
+
+    def append(chunk: bytes) -> None:
+        try:
+            file.write(chunk)
+        except OSError as error:
+            raise fault(error, path, "written", PermanentError) from error
+
+    complete = False
+    try:
+        yield append
+        try:
+            _commit(file, target, here)
+        except OSError as error:
+            raise fault(error, path, "written to its end", PermanentError) from error
+        complete = True
+    finally:
+        if not complete:
+            _drop(file, target, here)
+
+
+def _commit(file: Any, target: UPath, here: Path | None) -> None:
+    if here is None:
+        file.close()
+        file.commit()
+        return
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    Path(target.path).replace(here)
+    flush_folder(here.parent)
+
+
+def _drop(file: Any, target: UPath, here: Path | None) -> None:
+    """Remove what was begun. Its own failure is logged only: the reason for dropping is the one to report."""
+    try:
+        if here is None:
+            file.discard()
+            return
+        try:
+            file.close()
+        finally:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("could not clean up %s: %s", target, error)
+
+
+@contextmanager
+def opened(path: UPath) -> Iterator[Readable]:
+    """Give a reader of *path*.
+
+    :raises Damaged: nothing is there
+    :raises TemporaryError: it cannot be read now
+    """
+    try:
+        file = path.fs.open(path.path, "rb")
+    except FileNotFoundError as error:
+        raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held") from error
+    except OSError as error:
+        raise fault(error, path, "read") from error
+    with file:
+        yield _Named(file, path)
+
+
+class _Named:
+    """A reader whose failures name the path."""
+
+    def __init__(self, file: Readable, path: UPath) -> None:
+        self._file = file
+        self._path = path
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise fault(error, self._path, "read") from error
+
+
+def sha256(path: UPath) -> str:
+    """Return the hex digest of the object; errors as in ``opened``."""
+    found = hashlib.sha256()
+    with opened(path) as source:
+        while chunk := source.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def replicate(path: UPath, second: UPath, expected_sha256: str) -> None:
+    """Copy *path* to *second* and read both back: the copy is visible only when the first was intact.
+
+    :raises Damaged: one of the two does not hold what was written
+    """
+    found = hashlib.sha256()
+    with opened(path) as source, created(second) as append:
+        while chunk := source.read(CHUNK):
+            found.update(chunk)
+            append(chunk)
+        if found.hexdigest() != expected_sha256:
+            raise Damaged(f"{path} does not hold what was just written (sha256 differs): check the storage below it")
+    if sha256(second) != expected_sha256:
+        raise Damaged(f"replica {second} does not hold what was just written (sha256 differs): check the storage")
