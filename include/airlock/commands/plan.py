@@ -26,7 +26,8 @@ from airlock.flow.stages.assessment import Question, Refused, assess, later_refu
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import ask
-from airlock.service.find import ServiceEnvironment, check_deep, find, services_folder
+from airlock.service.deep_check import check_deep
+from airlock.service.find import ServiceEnvironment, find, services_folder
 from airlock.service.unknown_connections import unknown_connections
 
 

@@ -15,14 +15,8 @@ from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
 from airlock.service import last_good
-from airlock.service.find import (
-    ServiceEnvironment,
-    check_deep,
-    faults_at,
-    read_services,
-    service_files,
-    services_folder,
-)
+from airlock.service.deep_check import check_deep, faults_at
+from airlock.service.find import ServiceEnvironment, read_services, service_files, services_folder
 from airlock.service.stand_ins import read_standing
 from airlock.service.unknown_connections import unknown_connections
 
