@@ -148,7 +148,7 @@ class _Merging:
         if isinstance(value, dict):
             return {key: self._alone(inner, (*place, key)) for key, inner in value.items() if inner is not None}
         if isinstance(value, list) and _by_name(place):
-            return [inner if inner is None else self._alone(inner, (*place, index)) for index, inner in enumerate(value)]
+            return [inner and self._alone(inner, (*place, index)) for index, inner in enumerate(value)]
         return _GONE if value is None else self._filled(value, place)
 
     def _refuse_vain(self, layers: Layers, vain: bool, what: str, place: Place) -> None:
