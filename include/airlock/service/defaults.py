@@ -60,9 +60,9 @@ class ServiceDocument(Document):
             return _origin(self.top, place, self._reached(""))
         return super().origin(place)
 
-    def written(self, environment: str, place: Place) -> Origin | None:
-        """Return where the value at *place* of *environment* is written; ``None``: nowhere, it is built in."""
-        layers, rest = _walk(self.environments[environment], place)
+    def written(self, environment: str | None, place: Place) -> Origin | None:
+        """Return where the value at *place* of *environment*, or beside all of them, is written; ``None``: nowhere."""
+        layers, rest = _walk(self.top if environment is None else self.environments[environment], place)
         document, at, value = layers[0]
         for step in rest:
             listed = isinstance(value, list) and isinstance(step, int) and step < len(value)
