@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.change.sql_tree import LARGEST_SQL
+from airlock.change.sql.tree import LARGEST_SQL
 from airlock.change.way_back import judge, refuses
 from airlock.models import Category, Migration, Reversal, Rfc, RollbackSafety
 

@@ -11,7 +11,7 @@ import pytest
 from airlock import registry
 from airlock.change.conflicts import WAITS, OpenChange
 from airlock.commands.main import main
-from airlock.deploy.migration_database import MigrationDatabase
+from airlock.deploy.migrations.database import MigrationDatabase
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.open_releases import Holder, OpenReleases

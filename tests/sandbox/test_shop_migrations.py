@@ -10,7 +10,7 @@ import pytest
 
 from airlock.change.migrations import pending, read_migrations
 from airlock.change.way_back import judge
-from airlock.deploy.migration_database import MigrationDatabase
+from airlock.deploy.migrations.database import MigrationDatabase
 from airlock.models import Artifact, Migration, PlannedMigration, RollbackSafety
 from sandbox import postgres, reach, shop, shop_database
 from sandbox.shop.application import database as application

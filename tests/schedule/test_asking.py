@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from airlock.change.difference import differences
 from airlock.errors import AirlockError, InvalidInput
-from airlock.schedule import icalendar_file
 from airlock.schedule.asking import Basis, again, ask, planned, slots
+from airlock.schedule.icalendar import file as icalendar_file
 from airlock.service.calendar import Calendar, ClosureName, PlannedCalendar
 from airlock.service.values import DAYS
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from airlock.change import sql_tree as sql
+from airlock.change.sql import tree as sql
 from airlock.change.way_back import concurrent_index
 from airlock.errors import InvalidInput
 from airlock.models import Artifact, Migration

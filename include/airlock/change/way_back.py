@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from airlock.change import sql_tree as sql
-from airlock.change.kept_code import kept
-from airlock.change.sql_tree import Thing
-from airlock.change.statements import judge as judge_statement
+from airlock.change.sql import tree as sql
+from airlock.change.sql.kept_code import kept
+from airlock.change.sql.statements import judge as judge_statement
+from airlock.change.sql.tree import Thing
 from airlock.models import (
     Category,
     ConcurrentIndex,

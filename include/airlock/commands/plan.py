@@ -20,7 +20,7 @@ from airlock.change.planning import resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import visible
-from airlock.deploy.migration_database import database_of
+from airlock.deploy.migrations.database import database_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
 from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now

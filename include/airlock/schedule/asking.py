@@ -13,10 +13,10 @@ from typing import Any
 from airlock import registry
 from airlock.errors import AirlockError
 from airlock.models import Frozen
-from airlock.schedule import icalendar_file
 from airlock.schedule.calendar import HORIZON_DAYS, Decision, Slot, decide, next_slots
 from airlock.schedule.entries import Entry, holiday_entries, holidays_version
-from airlock.schedule.icalendar_file import ReadFile
+from airlock.schedule.icalendar import file as icalendar_file
+from airlock.schedule.icalendar.file import ReadFile
 from airlock.schedule.signal import Answer, Signal
 from airlock.service.calendar import Calendar, CalendarFile, ClosureName, PlannedCalendar, PlannedFile
 

@@ -25,7 +25,7 @@ from airlock.change.planning import build_plan, calendar_for
 from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy
 from airlock.change.way_back import judge, refuses
-from airlock.deploy.migration_database import MigrationDatabase
+from airlock.deploy.migrations.database import MigrationDatabase
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError
 from airlock.models import ApprovalRule, Artifact, Plan, Rfc, RollbackSafety
 from airlock.past.facts import risk_facts

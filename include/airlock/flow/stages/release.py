@@ -28,7 +28,7 @@ from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, calendar_for, resolve_artifact
 from airlock.connections import connection
 from airlock.deploy.landing import acted
-from airlock.deploy.migration_database import MigrationDatabase, database_of
+from airlock.deploy.migrations.database import MigrationDatabase, database_of
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
-from airlock.schedule.icalendar_series import parts_of, sort_of
-from airlock.schedule.icalendar_text import text_of
+from airlock.schedule.icalendar.series import parts_of, sort_of
+from airlock.schedule.icalendar.text import text_of
 from airlock.service.calendar import Meaning
 
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")

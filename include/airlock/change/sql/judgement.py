@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from airlock.change.sql_tree import Thing, identity, name_of
+from airlock.change.sql.tree import Thing, identity, name_of
 from airlock.models import Reversal
 
 REVERSIBLE, FIX_FORWARD, NEEDS_RESTORE = Reversal.REVERSIBLE, Reversal.FIX_FORWARD, Reversal.NEEDS_RESTORE

@@ -16,11 +16,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from airlock.deploy import concurrent_index, migration_records
-from airlock.deploy import schema_inventory as held
-from airlock.deploy.database_session import open_session
-from airlock.deploy.migration_records import Applied, Before
-from airlock.deploy.schema_inventory import Traces
+from airlock.deploy.migrations import concurrent_index
+from airlock.deploy.migrations import records as migration_records
+from airlock.deploy.migrations import schema_inventory as held
+from airlock.deploy.migrations.records import Applied, Before
+from airlock.deploy.migrations.schema_inventory import Traces
+from airlock.deploy.migrations.session import open_session
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
 from airlock.service.model import Migrations
@@ -52,7 +53,7 @@ class MigrationDatabase:
         }
 
     def _session(self, what: str, connection: str = "") -> AbstractContextManager[Any]:
-        """Return a session, through *connection* if it is given; see ``database_session``."""
+        """Return a session, through *connection* if it is given; see ``session``."""
         return open_session(connection or self.connection, self.name, self._settings, what)
 
     def applied(self) -> dict[str, Applied]:

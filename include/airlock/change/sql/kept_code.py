@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airlock.change.sql_expressions import unknown_functions
-from airlock.change.sql_tree import nodes
+from airlock.change.sql.expressions import unknown_functions
+from airlock.change.sql.tree import nodes
 
 Kept = Mapping[str, frozenset[str]]
 """Functions that may do more than compute, by the name of the thing whose use runs them. Without schemas, because one

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from airlock.errors import InvalidInput
-from airlock.schedule import icalendar_file
 from airlock.schedule.asking import ask, planned
+from airlock.schedule.icalendar import file as icalendar_file
 from airlock.service.calendar import Calendar
 from airlock.service.values import DAYS
 

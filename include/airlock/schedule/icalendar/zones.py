@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airlock.errors import InvalidInput
-from airlock.schedule.icalendar_text import text_of, title_of
+from airlock.schedule.icalendar.text import text_of, title_of
 from airlock.service.values import zone_named
 
 _CONTRADICTIONS_FROM = 2010

@@ -4,7 +4,7 @@ Rules are followed by ``dateutil``, from shortly before the time that is asked f
 (a day by its date, a time without a zone by the clock), and never by what another clock shows at it: then a date in
 another zone would leave out, or change, an occurrence that nobody meant.
 
-Knows events that ``icalendar_rules`` found sure. Must not know what they mean.
+Knows events that ``rules`` found sure. Must not know what they mean.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from airlock.errors import InvalidInput
-from airlock.schedule import icalendar_zones
-from airlock.schedule.icalendar_recurrence import endless, wrong_rule
-from airlock.schedule.icalendar_series import MOST_COUNTED, Series, dates_of, rules_of, sort_of
-from airlock.schedule.icalendar_text import text_of, title_of
+from airlock.schedule.icalendar import zones as icalendar_zones
+from airlock.schedule.icalendar.recurrence import endless, wrong_rule
+from airlock.schedule.icalendar.series import MOST_COUNTED, Series, dates_of, rules_of, sort_of
+from airlock.schedule.icalendar.text import text_of, title_of
 from airlock.service.calendar import Meaning
 
 MOST_EVENTS = 5000

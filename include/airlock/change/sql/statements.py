@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from airlock.change.judgement import (
+from airlock.change.sql.expressions import unknown_functions
+from airlock.change.sql.judgement import (
     BREAKS,
     FIX_FORWARD,
     GONE,
@@ -23,10 +24,9 @@ from airlock.change.judgement import (
     Judgement,
     held_rows,
 )
-from airlock.change.kept_code import NOT_CARRIED_OUT, Kept, run_by
-from airlock.change.sql_expressions import unknown_functions
-from airlock.change.sql_tree import Thing, dropped, identity, is_cascade, is_part, name_of, nodes, object_word, shown
-from airlock.change.table_changes import judge_alter_table
+from airlock.change.sql.kept_code import NOT_CARRIED_OUT, Kept, run_by
+from airlock.change.sql.table_changes import judge_alter_table
+from airlock.change.sql.tree import Thing, dropped, identity, is_cascade, is_part, name_of, nodes, object_word, shown
 from airlock.models import Reversal
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airlock.schedule.icalendar_lines import lines
+from airlock.schedule.icalendar.lines import lines
 from airlock.schedule.local_time import moment_of
 
 _KEPT_AS = "X-AIRLOCK-LENGTH"

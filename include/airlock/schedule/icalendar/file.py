@@ -1,7 +1,7 @@
 """iCalendar files (RFC 5545): recurring events, whole days, exceptions and time zones, as entries of a calendar.
 
 Which event means what, the settings of the file say. What cannot be read surely is an error, because it could be a
-freeze: see ``icalendar_rules``. Knows no decision.
+freeze: see ``rules``. Knows no decision.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from airlock.errors import InvalidInput, TemporaryError
-from airlock.schedule import event_length, icalendar_rules
 from airlock.schedule.entries import Entry, EntryCode
-from airlock.schedule.icalendar_lines import read_only, refuse_lines, unfolded
-from airlock.schedule.icalendar_series import Occurrence, Series, length_of, series_of
-from airlock.schedule.icalendar_text import text_of, title_of
-from airlock.schedule.icalendar_zones import Definitions, zone_of_file
+from airlock.schedule.icalendar import event_length
+from airlock.schedule.icalendar import rules as icalendar_rules
+from airlock.schedule.icalendar.lines import read_only, refuse_lines, unfolded
+from airlock.schedule.icalendar.series import Occurrence, Series, length_of, series_of
+from airlock.schedule.icalendar.text import text_of, title_of
+from airlock.schedule.icalendar.zones import Definitions, zone_of_file
 from airlock.schedule.local_time import clock_on, moment_of
 from airlock.service.calendar import CalendarFile, Meaning
 

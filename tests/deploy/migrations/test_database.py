@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airlock.change.way_back import concurrent_index, judge
-from airlock.deploy.migration_database import MigrationDatabase
+from airlock.deploy.migrations.database import MigrationDatabase
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import Migration, Reversal
 from sandbox import postgres, reach, shop_database
@@ -253,7 +253,7 @@ def test_a_killed_process_leaves_all_or_nothing_and_another_goes_on(admin: Any, 
     program = tmp_path / "apply.py"
     program.write_text(
         "import sys\n"
-        "from airlock.deploy.migration_database import MigrationDatabase\n"
+        "from airlock.deploy.migrations.database import MigrationDatabase\n"
         "from airlock.models import Migration\n"
         "migration = Migration.model_validate_json(sys.argv[1])\n"
         "MigrationDatabase('migrations', 'shop', 5, 120).apply(migration, 'r1')\n"

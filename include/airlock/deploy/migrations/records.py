@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from airlock.deploy.schema_inventory import Held, Traces
+from airlock.deploy.migrations.schema_inventory import Held, Traces
 from airlock.models import Migration
 
 _COLUMNS = ("SELECT array_agg(attname::text) FROM pg_attribute "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from airlock.change.sql_tree import nodes, shown
+from airlock.change.sql.tree import nodes, shown
 
 _FUNCTIONS = (
     "abs age array_agg array_length array_to_string avg btrim ceil char_length clock_timestamp concat concat_ws count "

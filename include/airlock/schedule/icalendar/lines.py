@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from airlock.errors import InvalidInput
-from airlock.schedule.icalendar_text import text_of
+from airlock.schedule.icalendar.text import text_of
 
 _LINE = re.compile(r'([^;:]+)((?:;(?:[^":]|"[^"]*")*)?):(.*)', re.DOTALL)
 _TIMES = ("DTSTART", "DTEND", "RDATE", "EXDATE", "RECURRENCE-ID")

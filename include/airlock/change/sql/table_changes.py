@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airlock.change.judgement import (
+from airlock.change.sql.expressions import BUILT_IN_TYPES, STEADY, functions_in, is_null, surely_a_value
+from airlock.change.sql.judgement import (
     BREAKS,
     FIX_FORWARD,
     GONE,
@@ -17,8 +18,7 @@ from airlock.change.judgement import (
     Judgement,
     held_rows,
 )
-from airlock.change.sql_expressions import BUILT_IN_TYPES, STEADY, functions_in, is_null, surely_a_value
-from airlock.change.sql_tree import Thing, identity, identity_of_parts, is_cascade, name_of, object_word, shown
+from airlock.change.sql.tree import Thing, identity, identity_of_parts, is_cascade, name_of, object_word, shown
 
 _MORE = "what else goes with it cannot be told"
 _GUARD = "once a row is written that it would have refused, it cannot be put back"

@@ -12,8 +12,8 @@ import recurring_ical_events
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airlock.schedule.icalendar_recurrence import endless, wrong_rule
-from airlock.schedule.icalendar_series import rules_of, series_of
+from airlock.schedule.icalendar.recurrence import endless, wrong_rule
+from airlock.schedule.icalendar.series import rules_of, series_of
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 BY = {

@@ -1,0 +1,1 @@
+"""What SQL of a migration does, told from the tree that PostgreSQL's own grammar makes of it."""

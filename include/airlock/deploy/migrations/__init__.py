@@ -1,0 +1,1 @@
+"""Databases whose schema releases change: applying migrations and going back behind them."""

@@ -1,0 +1,1 @@
+"""Calendar files of other programs (iCalendar, RFC 5545), read strictly."""
