@@ -20,13 +20,14 @@ from urllib.parse import urlsplit
 class Fault:
     """What happens to a request instead of, or before, being passed on; or to its answer.
 
-    ``status`` and ``body`` answer instead of the server. ``alter`` changes the server's body; ``cut`` sends that many
-    bytes of it; ``drip`` waits so many seconds after each byte.
+    ``status``, ``body`` and ``headers`` answer instead of the server. ``alter`` changes the server's body; ``cut``
+    sends that many bytes of it; ``drip`` waits so many seconds after each byte.
     """
 
     status: int = 0
     body: bytes = b""
     content_type: str = "text/plain"
+    headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0
     drop: bool = False
     alter: Callable[[bytes], bytes] | None = None
@@ -69,7 +70,8 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 if fault.status:
-                    self._answer(fault.status, [("Content-Type", fault.content_type)], fault.body, fault)
+                    given = [("Content-Type", fault.content_type), *fault.headers.items()]
+                    self._answer(fault.status, given, fault.body, fault)
                     return
             upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}

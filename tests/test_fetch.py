@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 
 import pytest
 
 from airlock.errors import TemporaryError
-from airlock.fetch import fetch, fetch_json
+from airlock.fetch import Reply, Terms, TooLarge, TooLate, ask, fetch, fetch_json
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 
 NOBODY = "http://127.0.0.1:9"
@@ -59,3 +60,24 @@ def test_a_silent_server_and_one_that_answers_byte_by_byte_are_temporary(proxy: 
     proxy.always(Fault(status=200, body=b"[" + b"1," * 2000 + b"1]", drip=0.05))
     with pytest.raises(TemporaryError, match="no whole answer in 1 s"):
         fetch(proxy.url, "/", timeout=0.25)
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [
+        (Fault(status=200, body=b"x" * 11), TooLarge),
+        (Fault(status=200, delay=1), TooLate),
+        (Fault(status=200, body=b"x" * 10, drip=0.2), TooLate),
+        (Fault(status=200, body=b"x" * 10, cut=5), http.client.IncompleteRead),
+        (Fault(drop=True), http.client.RemoteDisconnected),
+    ],
+)
+def test_whoever_asks_on_terms_of_their_own_learns_what_was_wrong(
+    proxy: FaultyProxy, fault: Fault, raised: type[Exception]
+) -> None:
+    terms = Terms(silence_seconds=0.5, whole_seconds=0.5, largest_bytes=10)
+    proxy.always(fault)
+    with pytest.raises(raised):
+        ask(proxy.url, "/", terms)
+    proxy.always(Fault(status=302, body=b"x" * 10, headers={"Location": "/there"}))
+    assert ask(proxy.url, "/", terms) == Reply(302, b"x" * 10, "/there")

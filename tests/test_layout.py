@@ -21,6 +21,7 @@ VAGUE = {"util", "utils", "helper", "helpers", "manager", "misc", "common", "lib
 TABLES = {
     "driver": registry.DRIVERS,
     "target": registry.TARGETS,
+    "check": registry.CHECKS,
     "metric source": registry.METRIC_SOURCES,
     "notifier": registry.NOTIFIERS,
     "ticket system": registry.TICKET_SYSTEMS,
@@ -121,8 +122,9 @@ def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
 
 def test_every_implementation_is_registered() -> None:
     registered = {entry.path.partition(":")[0] for table in TABLES.values() for entry in table.values()}
-    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "MetricSource"}
-    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/analysis/sources")
+    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "Check", "MetricSource"}
+    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/checks",
+             "include/airlock/analysis/sources")
     lost = []
     for path in modules(*homes):
         bases = {base.id for node in tree(path).body if isinstance(node, ast.ClassDef)

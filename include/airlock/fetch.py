@@ -10,6 +10,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import threading
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -37,47 +38,100 @@ _WHOLE = 4
 
 @dataclass(frozen=True)
 class Reply:
-    """Status code and body of an answer."""
+    """Status code and body of an answer, and where it sends its reader on to, if it does."""
 
     status: int
     body: bytes
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a server is asked: how long silence, and the whole answer, may take; how large it may be; under which name
+    the server is known (*host*: for virtual hosts, and what its certificate must be for); whom to trust (*trusted*)."""
+
+    silence_seconds: float
+    whole_seconds: float
+    largest_bytes: int = _LARGEST
+    host: str = ""
+    trusted: ssl.SSLContext | None = None
+
+
+class TooLate(http.client.HTTPException):
+    """There was no whole answer in time."""
+
+
+class TooLarge(http.client.HTTPException):
+    """The answer is larger than it may be."""
+
+
+def ask(address: str, path: str, terms: Terms, method: str = "GET") -> Reply:
+    """Ask ``address + path`` on a fresh connection. Any status code is an answer; redirects are not followed.
+
+    :raises TooLate: there is no whole answer in time
+    :raises TooLarge: there is more of it than may be
+    :raises OSError: nobody answers; as ``ssl.SSLCertVerificationError``, somebody who is not the one that was asked
+    :raises http.client.HTTPException: the answer is no HTTP, or cut off
+    """
+    parts = urlsplit(address)
+    secured = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secured else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=terms.silence_seconds)
+    late = threading.Event()
+    held: list[socket.socket] = []  # the connection lets go of its own before the body is read
+
+    def give_up() -> None:
+        late.set()
+        for one in held[-1:]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    alarm = threading.Timer(terms.whole_seconds, give_up)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        held.append(socket.create_connection((connection.host, connection.port), terms.silence_seconds))
+        if secured:
+            trusted = terms.trusted or ssl.create_default_context()
+            name = terms.host or connection.host
+            held.append(wrapped := trusted.wrap_socket(held[0], server_hostname=name, do_handshake_on_connect=False))
+            wrapped.do_handshake()
+        connection.sock = held[-1]
+        headers = {"Connection": "close", "User-Agent": "airlock", **({"Host": terms.host} if terms.host else {})}
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read(terms.largest_bytes + 1)
+        if late.is_set():
+            raise TooLate
+        if len(body) > terms.largest_bytes:
+            raise TooLarge(f"its answer is larger than {terms.largest_bytes} bytes")
+        if answer.length:
+            raise http.client.IncompleteRead(body, answer.length)
+        return Reply(answer.status, body, answer.headers.get("Location", ""))
+    except (OSError, http.client.HTTPException) as error:
+        if late.is_set():
+            raise TooLate(f"no whole answer in {terms.whole_seconds:g} s") from error
+        if isinstance(error, TimeoutError):
+            raise TooLate(f"it was silent for {terms.silence_seconds:g} s") from error
+        raise
+    finally:
+        alarm.cancel()
+        connection.close()
+        for one in held:
+            one.close()
 
 
 def fetch(address: str, path: str, *, method: str = "GET", timeout: float = 5.0) -> Reply:
-    """Ask ``address + path`` on a fresh connection. Any status code is an answer; redirects are not followed.
+    """Ask ``address + path`` as ``ask`` does.
 
     :param timeout: seconds of silence that are borne; the whole answer may take four times as long
     :raises TemporaryError: nobody answers, or not in HTTP, or the answer is cut off, too slow or too large
     """
-    parts = urlsplit(address)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
-    late = threading.Event()
-
-    def give_up(held: socket.socket) -> None:
-        late.set()
-        with contextlib.suppress(OSError):
-            held.shutdown(socket.SHUT_RDWR)
-
-    alarm: threading.Timer | None = None
     try:
-        connection.connect()
-        alarm = threading.Timer(_WHOLE * timeout, give_up, (connection.sock,))
-        alarm.daemon = True
-        alarm.start()
-        connection.request(method, path, headers={"Connection": "close", "User-Agent": "airlock"})
-        answer = connection.getresponse()
-        body = answer.read(_LARGEST)
-        if late.is_set() or answer.length:
-            raise http.client.IncompleteRead(body, answer.length)
-        return Reply(status=answer.status, body=body)
+        return ask(address, path, Terms(timeout, _WHOLE * timeout), method)
     except (OSError, http.client.HTTPException) as error:
-        why = f"no whole answer in {_WHOLE * timeout:.0f} s" if late.is_set() else f"{type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, TooLate | TooLarge) else f"{type(error).__name__}: {error}"
         raise TemporaryError(f"{address} does not answer ({why}): check that it runs, then try again") from error
-    finally:
-        if alarm is not None:
-            alarm.cancel()
-        connection.close()
 
 
 def fetch_json(address: str, path: str, *, timeout: float = 5.0) -> Any:

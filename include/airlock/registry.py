@@ -1,6 +1,7 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, metric source, signal, ticket system or notifier is one new file, its test, and one line here.
+Adding a driver, target, check, metric source, signal, ticket system or notifier is one new file, its test, and one line
+here.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ DRIVERS: Mapping[str, Entry] = {
     "vault_kv": Entry(f"{_KINDS}.configuration.vault_kv:VaultKvDriver"),
 }
 TARGETS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.targets.envoy:EnvoyTarget")}
+CHECKS: Mapping[str, Entry] = {
+    "command": Entry("airlock.deploy.checks.command:CommandCheck"),
+    "http": Entry("airlock.deploy.checks.http:HttpCheck"),
+    "sql": Entry("airlock.deploy.checks.sql:SqlCheck"),
+}
 METRIC_SOURCES: Mapping[str, Entry] = {"envoy": Entry("airlock.analysis.sources.envoy:EnvoySource")}
 TICKET_SYSTEMS: Mapping[str, Entry] = {
     "jira": Entry("airlock.itsm.jira:JiraServiceManagement"),

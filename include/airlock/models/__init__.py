@@ -6,6 +6,7 @@ typo in a file or a field from another version stops instead of being ignored. T
 
 from airlock.models.backup import Check, Handle, Inspection, Progress, Proof, RecoveryPoint, Resource, StoredObject
 from airlock.models.change import Absence, ApprovalRule, ApprovalTerms, Permit, Plan, Rfc, Risk, RiskFactor, Vote
+from airlock.models.checks import Checkpoint, CheckResult, PlannedCheck, PlannedChecks
 from airlock.models.frozen import Digest, Frozen, Name, Version, canonical_json, digest_of, utc_now
 from airlock.models.migration import (
     ConcurrentIndex,
@@ -43,6 +44,8 @@ __all__ = [
     "Artifact",
     "Category",
     "Check",
+    "CheckResult",
+    "Checkpoint",
     "ConcurrentIndex",
     "Count",
     "Digest",
@@ -58,6 +61,8 @@ __all__ = [
     "Outcome",
     "Permit",
     "Plan",
+    "PlannedCheck",
+    "PlannedChecks",
     "PlannedMigration",
     "Progress",
     "Proof",

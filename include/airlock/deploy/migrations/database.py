@@ -21,7 +21,7 @@ from airlock.deploy.migrations import records as migration_records
 from airlock.deploy.migrations import schema_inventory as held
 from airlock.deploy.migrations.records import Applied, Before
 from airlock.deploy.migrations.schema_inventory import Traces
-from airlock.deploy.migrations.session import open_session
+from airlock.deploy.postgres_session import open_session
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
 from airlock.service.model import Migrations

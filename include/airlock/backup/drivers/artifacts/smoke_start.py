@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from airlock.backup.child_program import lifeline, tied_to_this_process
+from airlock.child_program import lifeline, tied_to_this_process
 
 log = logging.getLogger(__name__)
 _HOST = "127.0.0.1"

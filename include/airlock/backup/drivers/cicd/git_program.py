@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from airlock.backup.child_program import lifeline, tied_to_this_process
+from airlock.child_program import lifeline, tied_to_this_process
 from airlock.errors import PermanentError, TemporaryError
 
 CHUNK = 1 << 20

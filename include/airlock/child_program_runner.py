@@ -1,9 +1,9 @@
 """Runs one program for as long as whoever asked for it lives: ``python child_program_runner.py PROGRAM ARGUMENT...``.
 
-A process that proves a backup may be killed at any moment, and what it started must not outlive it, on whatever worker
-it ran. The other end of this script's input is held by the asker alone: when it closes, the asker is gone or is done,
-and the program ends with all that it started, also what has left its process group. Stands alone and imports nothing of
-Airlock, so that it starts in no time.
+A process that proves a backup or carries out a check may be killed at any moment, and what it started must not outlive
+it, on whatever worker it ran. The other end of this script's input is held by the asker alone: when it closes, the
+asker is gone or is done, and the program ends with all that it started, also what has left its process group. Stands
+alone and imports nothing of Airlock, so that it starts in no time.
 """
 
 from __future__ import annotations

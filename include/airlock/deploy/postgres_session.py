@@ -1,10 +1,13 @@
-"""A session of a PostgreSQL database that releases migrate: its settings, and what the server says put in our words,
-without a row of anybody's data. Knows no migration."""
+"""A session of a PostgreSQL database that releases migrate or check: its settings, its time limit, and what the server
+says put in our words, without a row of anybody's data. Knows no migration and no check."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +21,7 @@ _FOR_GOOD = ("authentication", "password", "does not exist")
 _NAMES_ONLY = ("08", "0A", "23", "25", "28", "2B", "3", "40", "42", "53", "54", "55", "57")
 """Classes of SQLSTATE whose first line holds names, and words of the statement, and no values of rows."""
 _HINTS = {
-    "57014": "raise statement_timeout_seconds, or do less at once",
+    "57014": "raise its time limit, or do less at once",
     "42501": "give the role of the connection the right to do that",
 }
 # Classes and states of SQLSTATE that pass: connection, resources, deadlock, serialization, lock timeout, shutdown.
@@ -26,10 +29,14 @@ _PASSES = ("08", "53", "40001", "40P01", "55P03", "57P01", "57P02", "57P03")
 
 
 @contextmanager
-def open_session(connection: str, name: str, settings: Mapping[str, str], what: str) -> Iterator[Any]:
+def open_session(
+    connection: str, name: str, settings: Mapping[str, str], what: str, most_seconds: float = 0,
+    mend: str = "correct the migration",
+) -> Iterator[Any]:
     """Yield a session of the database *name* behind the Airflow connection *connection*, in autocommit mode.
 
-    :param what: what is done in it, for messages
+    :param what: what is done in it, for messages; *mend* is what to do where it is not allowed
+    :param most_seconds: when it ends although the server, or what stands between, is silent; 0: never
     :raises TemporaryError: the database is away, busy or locked; nothing was changed by this try
     :raises PermanentError: a statement failed
     """
@@ -37,14 +44,30 @@ def open_session(connection: str, name: str, settings: Mapping[str, str], what: 
 
     parameters = postgres_parameters(connection, name)
     try:
-        with psycopg.connect(**parameters, autocommit=True) as session:
+        with psycopg.connect(**parameters, autocommit=True) as session, _ending(session, most_seconds):
             for key, value in settings.items():
                 session.execute("SELECT set_config(%s, %s, false)", [key, value])
             _notice_a_dead_client(session)
             yield session
     except psycopg.Error as error:
         # without its cause, which has the row in its words
-        raise _failure(f"{name}, connection {connection}: {what}", error) from None
+        raise _failure(f"{name}, connection {connection}: {what}", error, mend) from None
+
+
+@contextmanager
+def _ending(session: Any, most_seconds: float) -> Iterator[None]:
+    """End the session from this side after *most_seconds*: a time limit of the server needs a server that answers."""
+    if not most_seconds:
+        yield
+        return
+    with socket.socket(fileno=os.dup(session.fileno())) as line:
+        alarm = threading.Timer(most_seconds, line.shutdown, (socket.SHUT_RDWR,))
+        alarm.daemon = True
+        alarm.start()
+        try:
+            yield
+        finally:
+            alarm.cancel()
 
 
 def _notice_a_dead_client(session: Any) -> None:
@@ -73,7 +96,7 @@ def _is_raised(error: Any) -> bool:
     return (error.diag.source_function or "") == "exec_stmt_raise"
 
 
-def _failure(where: str, error: Any) -> TemporaryError | PermanentError:
+def _failure(where: str, error: Any, mend: str) -> TemporaryError | PermanentError:
     """Return the error for what the server said."""
     import psycopg
 
@@ -82,5 +105,5 @@ def _failure(where: str, error: Any) -> TemporaryError | PermanentError:
     away = isinstance(error, psycopg.OperationalError) and not state and not any(sign in said for sign in _FOR_GOOD)
     if state.startswith(_PASSES) or away:
         return TemporaryError(f"{where}: {said}; nothing was changed by this try, it is made again")
-    hint = _HINTS.get(state, "correct the migration")
+    hint = _HINTS.get(state, mend)
     return PermanentError(f"{where} failed: {said} (SQLSTATE {state or 'none'}); nothing was changed; {hint}")

@@ -1,6 +1,7 @@
-"""Programs that a backup starts and that must not outlive the process that started them, even when it is killed.
+"""Programs that a backup or a check starts, and that must not outlive the process that started them, even when it is
+killed.
 
-Knows processes; knows no driver. What holds the program lies in the script beside this module.
+Knows processes; must not know what they do. What holds the program lies in the script beside this module.
 """
 
 from __future__ import annotations
