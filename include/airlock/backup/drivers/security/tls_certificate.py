@@ -14,21 +14,9 @@ from typing import Any
 from pydantic import Field
 
 from airlock.backup import driver as contract
-from airlock.backup import file_needs
+from airlock.backup import file_needs, files
 from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.security.tls_pair import parse, refusal
-from airlock.backup.files import (
-    FILE_LEAVES_OUT,
-    Owners,
-    discard_folder,
-    present,
-    read_exactly,
-    recorded,
-    regular,
-    replace_file,
-    rights_of,
-    scratch_folder,
-)
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -47,14 +35,14 @@ class TlsCertificateDriver(StreamDriver):
 
     kind = Kind.SECURITY
     capabilities = contract.Capabilities(
-        consistent="both files, which must match each other", leaves_out=FILE_LEAVES_OUT
+        consistent="both files, which must match each other", leaves_out=files.FILE_LEAVES_OUT
     )
     needs = file_needs.of_file("{certificate}") + file_needs.of_file("{key}")
 
     class Options(DriverOptions):
         certificate: str = Field(min_length=1, description="PEM file: the certificate, then its chain")
         key: str = Field(min_length=1, description="PEM file of the private key, without passphrase")
-        owners: Owners = True
+        owners: files.Owners = True
         minimum_days: float = Field(0, ge=0, description="days that the certificate must still be valid")
 
         def identities(self) -> tuple[str, ...]:
@@ -63,7 +51,7 @@ class TlsCertificateDriver(StreamDriver):
     options: Options
 
     def inspect(self) -> Inspection:
-        if not all(present(path, self.label) for path in self._paths(Place(origin=True))):
+        if not all(files.present(path, self.label) for path in self._paths(Place(origin=True))):
             return Inspection(present=False)
         certificate, key, facts = self._origin()
         return Inspection(
@@ -83,11 +71,11 @@ class TlsCertificateDriver(StreamDriver):
         # both are known to be intact before the first is replaced
         contents = [b"".join(self.store.read(stored)) for stored in point.objects]
         if not place.origin:
-            scratch_folder(place, self.label)
+            files.scratch_folder(place, self.label)
         given = point.facts.get("rights", ("", ""))
         links = point.facts.get("links", (True, True))
         for path, content, rights, linked in zip(self._paths(place), contents, given, links, strict=True):
-            replace_file(path, [content], recorded(rights, self.label), self.label, linked=linked)
+            files.replace_file(path, [content], files.recorded(rights, self.label), self.label, linked=linked)
             log.info("%s: wrote %s", self.label, path)
 
     def prove(self, point: RecoveryPoint, place: Place) -> tuple[Check, ...]:
@@ -124,7 +112,7 @@ class TlsCertificateDriver(StreamDriver):
         )
 
     def discard(self, place: Place) -> None:
-        discard_folder(place, self.label)
+        files.discard_folder(place, self.label)
 
     def _paths(self, place: Place) -> tuple[Path, Path]:
         if place.origin:
@@ -147,11 +135,11 @@ class TlsCertificateDriver(StreamDriver):
     def _read(self, place: Place) -> tuple[bytes, bytes, dict[str, Any]]:
         contents, rights = [], []
         for path in self._paths(place):
-            seen = regular(path, self.label)
+            seen = files.regular(path, self.label)
             if seen.st_size > _LIMIT:
                 raise InvalidInput(f"{self.label}: {path} has {seen.st_size} bytes; that is no PEM file")
-            contents.append(b"".join(read_exactly(path, seen, self.label)))
-            rights.append(rights_of(path, seen, self.label, owners=self.options.owners))
+            contents.append(b"".join(files.read_exactly(path, seen, self.label)))
+            rights.append(files.rights_of(path, seen, self.label, owners=self.options.owners))
         try:
             pair = parse(contents[0], contents[1])
         except ValueError as error:
