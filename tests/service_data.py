@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from airlock.change.content import ContentPast
-from airlock.service.find import ServiceEnvironment, load_file
+from airlock.service.find import ServiceEnvironment
+from airlock.service.reading import load_file
 
 TUESDAY_NOON = datetime(2026, 11, 24, 11, tzinfo=UTC)
 TEXT = """\

@@ -15,6 +15,7 @@ import yaml
 
 from sandbox import credentials, environment
 from sandbox.layout import DEFAULT_PORT_BASE, OFFSETS, Layout
+from tests.shipped_shop import shipped_shop
 
 ROOT = Path(__file__).resolve().parents[1]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
@@ -110,15 +111,14 @@ def test_every_component_sees_the_same_records_and_backups(name: str) -> None:
 
 
 def test_folders_named_in_service_files_are_mounted() -> None:
-    for path in SERVICE_FILES:
-        for stage, settings in yaml.safe_load(path.read_text())["environments"].items():
-            backup = settings["backup"]
-            places = [settings["ledger"], settings["evidence"], settings.get("anchor"),
-                      backup["store"], backup.get("replica"), backup["scratch"]]
-            for place in filter(None, places):
-                if place.startswith("${AIRLOCK_HOME}/"):
-                    folder = place.removeprefix("${AIRLOCK_HOME}/").split("/")[0]
-                    assert folder in FOLDERS, f"{path.name}, {stage}: {place} is on no shared volume"
+    for stage, settings in shipped_shop()["environments"].items():
+        backup = settings["backup"]
+        places = [settings["ledger"], settings["evidence"], settings.get("anchor"),
+                  backup["store"], backup.get("replica"), backup["scratch"]]
+        for place in filter(None, places):
+            if place.startswith("${AIRLOCK_HOME}/"):
+                folder = place.removeprefix("${AIRLOCK_HOME}/").split("/")[0]
+                assert folder in FOLDERS, f"{stage}: {place} is on no shared volume"
 
 
 def test_every_variable_of_the_service_files_is_set() -> None:
@@ -147,9 +147,8 @@ def test_settings_of_airflow_are_those_of_the_sandbox(tmp_path: Path) -> None:
 
 def test_connections_that_every_release_needs_are_given() -> None:
     wanted = set()
-    for path in SERVICE_FILES:
-        for settings in yaml.safe_load(path.read_text())["environments"].values():
-            wanted |= {settings["signing_connection"], settings["backup"]["key_connection"]}
+    for settings in shipped_shop()["environments"].values():
+        wanted |= {settings["signing_connection"], settings["backup"]["key_connection"]}
     for name, body in AIRFLOW.items():
         for connection in wanted:
             assert f"AIRFLOW_CONN_{connection.upper()}" in body["environment"], name

@@ -10,7 +10,7 @@ import pytest
 from airlock.commands.main import main
 from airlock.connections import visible
 from airlock.errors import InvalidInput
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.commands.test_services_and_plan import ENVOY, PLAN
 from tests.service_data import TEXT, write
 

@@ -15,7 +15,7 @@ from airlock.change.authors import authors_of, metadata_of, names_of
 from airlock.change.policy import rule_for, terms_for, without_authors
 from airlock.errors import GateRefused, InvalidInput
 from airlock.models import ApprovalRule, Rfc, Risk, Vote, utc_now
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.service_data import TEXT, write
 
 POLICY = """\

@@ -68,7 +68,7 @@ class TestServiceNow(TicketContract):
 
 
 def test_options_are_checked_with_their_line_before_anybody_is_asked(tmp_path):
-    from airlock.service.find import check_deep
+    from airlock.service.deep_check import check_deep
     from tests.service_data import environment
 
     block = "    tickets: {system: servicenow, connection: c, options: {states: {aproval: x}, page: 3}}\n    calendar:"

@@ -13,7 +13,7 @@ import pytest
 from airlock.flow.stages import change, tickets
 from airlock.flow.stages.release import Release
 from airlock.models import ArmSample, Plan
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from sandbox.demo import EASY
 from tests.itsm.jira_server import JiraServer
 from tests.itsm.servicenow_server import ServiceNowServer

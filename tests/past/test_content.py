@@ -20,7 +20,7 @@ from airlock.models import Record, utc_now
 from airlock.past import ledgers
 from airlock.past.content import content_past
 from airlock.recompute.release import recompute
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.recompute import flown
 from tests.recompute.test_release import BAD, FORM, GOOD, SIGNER, YES, explained, forged, put
 

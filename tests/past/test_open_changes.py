@@ -12,7 +12,8 @@ from airlock.models import Record, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.service import file as service_file
 from airlock.service import last_good
-from airlock.service.find import ServiceEnvironment, find, load_file
+from airlock.service.find import ServiceEnvironment, find
+from airlock.service.reading import load_file
 from tests.service_data import TEXT, write
 
 NUMBERS = range(40)
@@ -93,8 +94,8 @@ def test_a_wrong_file_hides_no_ledger_of_a_right_one_that_writes_the_same(cafe, 
 def test_files_that_say_the_same_are_not_parsed(cafe, monkeypatch):
     parsed = []
     parse = service_file.parse
-    monkeypatch.setattr(service_file, "parse", lambda raw, path, variables: parsed.append(path) or parse(
-        raw, path, variables))
+    monkeypatch.setattr(service_file, "parse", lambda raw, path, variables, **named: parsed.append(path) or parse(
+        raw, path, variables, **named))
     open_changes(cafe)
     assert len(parsed) == 1
 

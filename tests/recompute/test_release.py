@@ -24,7 +24,7 @@ from airlock.flow.stages import approval, change
 from airlock.models import ArmSample, Vote, utc_now
 from airlock.recompute import canary, history, verdicts
 from airlock.recompute.release import Recomputation, recompute
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from airlock.signing import Signer, generate_pem
 from tests.recompute import flown
 from tests.recompute.flown import BAD, FORM, GOOD, YES

@@ -22,7 +22,8 @@ from airlock.signing import Signer
 from sandbox import credentials
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import EASY
-from tests.running_sandbox import ROOT, Running, answer, running_sandbox
+from tests.running_sandbox import Running, answer, running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 STAGING = "release.shop.staging"
@@ -40,7 +41,7 @@ Found = TypeVar("Found")
 
 def write_services(folder: Path) -> None:
     """The shop's staging, small; emergencies there are decided by one person and overdue after seconds."""
-    whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    whole = shipped_shop()
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] == "env_file"]
     for gone in ("without_kinds", "after", "migrations"):

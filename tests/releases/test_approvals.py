@@ -20,7 +20,8 @@ from airlock.recompute.release import recompute
 from airlock.service.find import find
 from sandbox.airflow_client import Run
 from tests.releases.test_end_to_end import form
-from tests.running_sandbox import ROOT, Running, answer, running_sandbox
+from tests.running_sandbox import Running, answer, running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 PATIENCE_SECONDS = 400.0
@@ -28,7 +29,7 @@ PATIENCE_SECONDS = 400.0
 
 def services(folder: Path) -> Path:
     """Write two services whose releases touch the same database, one of which has little patience."""
-    shop = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    shop = shipped_shop()
     staging, other = (copy.deepcopy(shop["environments"][name]) for name in ("staging", "prod"))
     for settings in (staging, other):
         settings["production"] = False

@@ -22,7 +22,8 @@ from airlock.signing import Signer
 from sandbox import credentials, reach, shop
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.layout import Layout
-from tests.running_sandbox import ROOT, running_sandbox
+from tests.running_sandbox import running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1200)]
 ANALYSIS = {"minimum_requests": 10, "latency_floor_ms": 1000, "look_every_seconds": 1, "extend_looks": 20}
@@ -40,7 +41,7 @@ PLACES = {
 
 def write_services(folder: Path) -> None:
     """The shop's staging, five times: two services, each in the environments of ``PLACES``."""
-    whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    whole = shipped_shop()
     text = yaml.safe_dump(whole["environments"]["staging"])
     folder.mkdir()
     for service in ("shop", "stock"):

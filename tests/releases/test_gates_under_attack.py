@@ -27,7 +27,8 @@ from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.layout import Layout
 from tests.releases.test_end_to_end import form
-from tests.running_sandbox import ROOT, answer, running_sandbox
+from tests.running_sandbox import answer, running_sandbox
+from tests.shipped_shop import shipped_shop
 from tests.target_witness import Witness
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
@@ -43,7 +44,7 @@ class Services:
     document: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shipped = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+        shipped = shipped_shop()
         environments = shipped["environments"]
         prod, staging, live = (copy.deepcopy(environments[name]) for name in ("prod", "staging", "prod"))
         for settings, kept in (

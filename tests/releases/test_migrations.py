@@ -30,6 +30,7 @@ from sandbox.airflow_client import Run
 from sandbox.demo import EASY
 from sandbox.layout import Layout
 from tests.running_sandbox import ROOT, Running, running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 DAG = "release.shop.staging"
@@ -113,7 +114,7 @@ class Shop:
 
 
 def write_services(folder: Path) -> None:
-    whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    whole = shipped_shop()
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] in ("shop_db", "env_file")]
     staging.pop("without_kinds", None)

@@ -32,6 +32,7 @@ from sandbox.airflow_client import AirflowClient
 from sandbox.layout import Layout
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.running_sandbox import ROOT, Running, running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1200)]
 LISTENERS = {"prod": "envoy", "staging": "envoy_staging"}
@@ -162,7 +163,7 @@ def build_sick_version(folder: Path) -> None:
 
 def write_services(folder: Path, proxies: Mapping[str, str]) -> None:
     """The shop's staging, twice: small, impatient, and with metrics through the proxies."""
-    whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    whole = shipped_shop()
     text = yaml.safe_dump(whole["environments"]["staging"])
     whole["environments"] = {}
     for name, proxy in proxies.items():

@@ -28,7 +28,8 @@ from sandbox.layout import Layout
 from tests.itsm.jira_server import JiraServer
 from tests.itsm.ticket_server import LOGIN, SECRET
 from tests.notify.slack_server import running_slack
-from tests.running_sandbox import ROOT, Running, running_sandbox
+from tests.running_sandbox import Running, running_sandbox
+from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 ANALYSIS = {"minimum_requests": 10, "latency_floor_ms": 2000, "look_every_seconds": 1}
@@ -56,7 +57,7 @@ class Followed:
 
 
 def write_services(folder: Path) -> None:
-    whole = yaml.safe_load((ROOT / "include" / "services" / "shop.yaml").read_text())
+    whole = shipped_shop()
     staging = whole["environments"]["staging"]
     staging["resources"] = [one for one in staging["resources"] if one["name"] == "env_file"]
     for name in ("without_kinds", "migrations"):

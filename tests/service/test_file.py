@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from airlock.errors import InvalidInput
 from airlock.plain_text import fault_in
 from airlock.service import file as service_file
-from airlock.service.find import check_deep, load_file, load_services
+from airlock.service.deep_check import check_deep
+from airlock.service.find import load_services
+from airlock.service.reading import load_file
 from tests.service_data import TEXT, write
 
 SHIPPED = Path(__file__).resolve().parents[2] / "include" / "services" / "shop.yaml"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from airlock.errors import AirlockError, InvalidInput, UnknownName
 from airlock.models import Kind
 from airlock.service import file as service_file
-from airlock.service.find import find, load_file, load_services, read_services
+from airlock.service.find import find, load_services, read_services
+from airlock.service.reading import load_file
 from tests.service_data import TEXT, environment, write
 
 
@@ -119,7 +120,7 @@ WRONG = [
         "percents must rise, found [10, 5]",
     ),
     ("FOLDER/ledger", "${AIRLOCK_NO_SUCH}/ledger", "NO_SUCH", "environment variable AIRLOCK_NO_SUCH is not set"),
-    ("FOLDER/ledger", "${HOME}/ledger", "HOME", "only ${AIRLOCK_NAME} is"),
+    ("FOLDER/ledger", "${HOME}/ledger", "HOME", "only ${AIRLOCK_NAME}, ${service} and ${environment} are"),
     (
         "  live:\n",
         "  live:\n    migrations: {resource: cafe_db, connection: c}\n",

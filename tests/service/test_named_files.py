@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from airlock.errors import InvalidInput
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.change.test_policy import NAMED, POLICY, SHORT
 from tests.service_data import TEXT, write
 

@@ -20,7 +20,8 @@ from airlock.schedule.calendar import Slot, joined
 from airlock.schedule.cycle import described, due_times
 from airlock.schedule.local_time import shown
 from airlock.schedule.words import between, reason
-from airlock.service.find import ServiceEnvironment, check_deep, find, services_folder
+from airlock.service.deep_check import check_deep
+from airlock.service.find import ServiceEnvironment, find, services_folder
 
 _MOST = 100
 _DAYS_JOINED = 32

@@ -26,7 +26,9 @@ from airlock.flow.stages.assessment import Question, Refused, assess, later_refu
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import ask
-from airlock.service.find import ServiceEnvironment, check_deep, find, services_folder
+from airlock.service.deep_check import check_deep
+from airlock.service.find import ServiceEnvironment, find, services_folder
+from airlock.service.provenance import settings_of, summary
 from airlock.service.unknown_connections import unknown_connections
 
 
@@ -184,7 +186,10 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
     backups.add_column("is not taken", overflow="fold")
     for resource in plan.resources:
         backups.add_row(resource.kind.value, resource.name, resource.driver, escape(_not_taken(resource.driver)))
-    console.print(facts, risk, backups)
+    origins = Table("setting", "written in")
+    for field, where in summary(settings_of(environment)).items():
+        origins.add_row(field, escape(where))
+    console.print(facts, risk, backups, origins)
     console.print(f"digest of this preview: {plan.digest}", soft_wrap=True, highlight=False)
     console.print("a release has a digest of its own, because its name, requester and texts are part of it; "
                   "nothing was changed", soft_wrap=True, highlight=False)

@@ -1,8 +1,10 @@
-"""``airlock services``: check service files as deeply as possible without reaching any server, and retire services."""
+"""``airlock services``: check service files as deeply as possible without reaching any server, show what they come to,
+and retire services."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -15,28 +17,54 @@ from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
 from airlock.service import last_good
-from airlock.service.find import (
-    ServiceEnvironment,
-    check_deep,
-    faults_at,
-    read_services,
-    service_files,
-    services_folder,
-)
+from airlock.service.deep_check import check_deep, faults_at
+from airlock.service.defaults import DEFAULTS_FILE
+from airlock.service.find import ServiceEnvironment, find, read_services, service_files, services_folder
+from airlock.service.provenance import settings_of
 from airlock.service.stand_ins import read_standing
 from airlock.service.unknown_connections import unknown_connections
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this group to the command line."""
-    group = subparsers.add_parser("services", help="check service files; retire services")
+    group = subparsers.add_parser("services", help="check and show service files; retire services")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="name every fault of the service files with its file and line",
                                description="Exit code 0: all files are right; 2: a file is wrong, or there is none.")
     check.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=None,
                        help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
     check.set_defaults(run=run_check)
+    _add_show(actions)
     _add_retire(actions)
+
+
+def _add_show(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    show = actions.add_parser(
+        "show", help="print every setting of an environment, and where it is written",
+        description="Exit code 0: printed; 2: there is no such environment, or its file is wrong.")
+    show.add_argument("service", metavar="SERVICE")
+    show.add_argument("environment", metavar="ENVIRONMENT")
+    show.add_argument("--json", action="store_true", help="print a JSON list of setting, value, file and line")
+    show.set_defaults(run=run_show)
+
+
+def run_show(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the settings of an environment, one a line, and return 0.
+
+    :raises AirlockError: it is not declared, or its file is wrong
+    """
+    settings = settings_of(find(services_folder(), arguments.service, arguments.environment))
+    if arguments.json:
+        rows = [{"setting": ".".join(map(str, one.place)), "value": one.value,
+                 "file": str(one.origin.path) if one.origin else None, "line": one.origin.line if one.origin else None}
+                for one in settings]
+        console.out(json.dumps(rows, indent=1, ensure_ascii=False), highlight=False)
+        return 0
+    for one in settings:
+        shown = one.value if isinstance(one.value, str) else json.dumps(one.value, ensure_ascii=False)
+        line = f"{'.'.join(map(str, one.place))}: {shown}  [{one.where}]"
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    return 0
 
 
 def _add_retire(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,6 +88,9 @@ def run_retire(arguments: argparse.Namespace, console: Console) -> int:
     def meant(one: ServiceEnvironment) -> bool:
         return one.service == arguments.service and arguments.environment in (None, one.environment)
 
+    shared = Path(folder) / DEFAULTS_FILE
+    if any(fault.startswith(f"{shared}:") for fault in reading.faults):
+        raise InvalidInput(f"{shared} is wrong, so it is not known what the files declare; mend it first")
     wanted = tuple(filter(meant, stand_ins))
     if declared := [one for one in reading.declared if meant(one)]:
         raise InvalidInput(f"{declared[0].source} declares {name}; remove it from the file first")

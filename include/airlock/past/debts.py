@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +13,8 @@ from airlock.evidence.ledger import Ledger
 from airlock.models import ApprovalRule, Outcome
 from airlock.past import ledgers
 from airlock.past.ledgers import FOLLOW_UP
-from airlock.service import file as service_file
-from airlock.service.find import ServiceEnvironment, load_file, service_files
+from airlock.service.find import ServiceEnvironment, service_files
+from airlock.service.reading import document_of, load_file, read_company
 
 PAID = "retro_approved"
 """Type of the record in the ledger of follow-ups that pays a debt."""
@@ -54,13 +53,14 @@ def debts_of_team(folder: Path | str, owner: str, *, signed: bool = True) -> tup
 
 
 def _of_team(folder: Path | str, owner: str) -> Iterable[ServiceEnvironment]:
+    company = read_company(folder)
     for path in service_files(folder):
-        said = service_file.read(path, os.environ).data
+        said = document_of(path, company).data
         other = said.get("owner") if isinstance(said, dict) else None
         if isinstance(other, str) and other.strip() and other.strip() != owner:
             continue  # whatever else the file of another team says does not matter, nor what is wrong with it
         try:
-            environments = load_file(path)
+            environments = load_file(path, company)
         except InvalidInput as error:
             raise GateRefused(f"whether {owner} owes an approval for an emergency change is not known, because a "
                               f"service file is wrong: {error}") from error

@@ -16,15 +16,17 @@ from airlock.errors import AirlockError, EvidenceInvalid, InvalidInput
 from airlock.evidence.open_releases import Holder, OpenReleases
 from airlock.service import file as service_file
 from airlock.service import last_good
+from airlock.service.defaults import ServiceDocument, merged
 from airlock.service.find import ServiceEnvironment, find, service_files
+from airlock.service.reading import read_company
 from airlock.signing import Keyring, keyring_from_connection
 
 log = logging.getLogger(__name__)
 _SAID = re.compile(r"ledger[^\n]*\n(?:(?![^\n]*:\s)[^\n]*\n)*[^\n]*")
 """What a file says of its ledgers: up to the next line with a key, for a value may go on in the lines after it."""
 _KEY = re.compile(r"ledger[\"']?\s*:")
-_VEILED = re.compile(r"\\|\*[A-Za-z]")
-"""An escape may hide the word, and an alias stands for what is written elsewhere."""
+_VEILED = re.compile(r"\\|\*[A-Za-z]|\$\{[a-z]")
+"""An escape may hide the word, an alias stands for what is written elsewhere, and a name differs from file to file."""
 
 
 def open_changes(environment: ServiceEnvironment, keyring: Callable[[], Keyring] | None = None
@@ -86,6 +88,8 @@ def _roots(environment: ServiceEnvironment) -> Iterable[str]:
     except InvalidInput as error:
         log.warning("only the ledgers that were known before are looked at: %s", error)
         paths = ()
+    company = read_company(folder)
+    named_for_each = company is not None and bool(_VEILED.search(str(company.data)))
     for path in paths:
         try:
             raw = service_file.content(path)
@@ -93,15 +97,21 @@ def _roots(environment: ServiceEnvironment) -> Iterable[str]:
             log.warning("its ledger is not looked at: %s", error)
             continue
         text = raw.decode(errors="replace")
-        said, plain = tuple(_SAID.findall(text)), not _VEILED.search(text)
+        said, plain = tuple(_SAID.findall(text)), not named_for_each and not _VEILED.search(text)
         if plain and said in known:
             continue
-        named = _ledgers(service_file.parse(raw, path, os.environ).data)
-        roots.update(named)
+        document = merged(service_file.parse(raw, path, os.environ, named=True), company)
+        roots.update(_ledgers(document.data))
         # Else some of what is said stands where it names no ledger, and in another file it may name one.
-        if plain and len(named) == len(_KEY.findall(text)):
+        if plain and _written(document) == len(_KEY.findall(text)):
             known.add(said)
     return sorted(roots - {""})
+
+
+def _written(document: ServiceDocument) -> int:
+    """Return in how many places of its file alone *document* names the ledger of some environment."""
+    found = (document.written(name, ("ledger",)) for name in document.environments)
+    return len({one.place for one in found if one is not None and one.path == document.path})
 
 
 def _ledgers(data: Any) -> list[str]:

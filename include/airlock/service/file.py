@@ -1,7 +1,8 @@
 """YAML text -> plain data that remembers its lines. Knows YAML; must not know what a service is.
 
 Stricter than YAML on purpose: duplicate keys, merge keys and tags are refused, times stay text, ``yes`` stays text.
-``${AIRLOCK_NAME}`` in a value is replaced by that environment variable; ``$${`` is a literal ``${``.
+``${AIRLOCK_NAME}`` in a value is replaced by that environment variable; ``$${`` is a literal ``${``. ``${service}``
+and ``${environment}`` stay as they are until it is known which ones are meant: see ``Unfilled``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from airlock.errors import InvalidInput
-from airlock.plain_text import fault_in, harmless
+from airlock.plain_text import fault_in
+from airlock.service.document import Document, Place, Unfilled
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
@@ -26,40 +27,16 @@ _MAXIMUM_VALUES = 20_000
 _MAXIMUM_DEPTH = 40
 _HARMLESS_DEPTH = 1000
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
-Place = tuple[str | int, ...]
+_NAMES = ("service", "environment")
 
 
-@dataclass
-class Document:
-    """Data of one file, the line of every value, and the faults found so far as ``(line, text)``."""
-
-    path: Path
-    data: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
-    faults: list[tuple[int, str]] = field(default_factory=list)
-
-    def line(self, place: Place) -> int:
-        """Return the line of *place*, or of the nearest thing around it."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
-
-    def fault(self, place: Place, what: str, line: int | None = None) -> None:
-        """Note a fault; *what* says what is wrong and what to do."""
-        where = ".".join(map(str, place)) or "file"
-        self.faults.append((line or self.line(place), f"{where}: {what}"))
-
-    def report(self) -> list[str]:
-        """Return every fault as ``file:line: path: what; what to do``, in the order of lines, each once."""
-        return [f"{self.path}:{line}: {' '.join(harmless(text).split())}" for line, text in sorted(set(self.faults))]
-
-
-def read(path: Path, variables: Mapping[str, str]) -> Document:
+def read(path: Path, variables: Mapping[str, str], *, named: bool = False) -> Document:
     """Return the document at *path*; what is wrong with it as YAML is in its ``faults``.
 
+    :param named: whether ``${service}`` and ``${environment}`` may stand in it
     :raises InvalidInput: the file cannot be read
     """
-    return parse(content(path), path, variables)
+    return parse(content(path), path, variables, named=named)
 
 
 def content(path: Path) -> bytes:
@@ -86,8 +63,8 @@ def _refuse_outside(path: Path) -> None:
         raise InvalidInput(f"{path}:1: file: is a link that leads out of its folder; put the service file itself here")
 
 
-def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
-    """Return the document whose content is *raw*; never raises."""
+def parse(raw: bytes, path: Path, variables: Mapping[str, str], *, named: bool = False) -> Document:
+    """Return the document whose content is *raw*; never raises. Parameters as of ``read``."""
     document = Document(path)
     if len(raw) > _MAXIMUM_BYTES:
         document.fault((), f"is larger than {_MAXIMUM_BYTES} bytes; split the service or shorten its texts", 1)
@@ -109,7 +86,7 @@ def parse(raw: bytes, path: Path, variables: Mapping[str, str]) -> Document:
         document.fault((), f"is not valid YAML: {error}; remove the character", 1)
         return document
     if node is not None:
-        document.data = _Builder(document, variables).value(node, ())
+        document.data = _Builder(document, variables, _NAMES if named else ()).value(node, ())
     return document
 
 
@@ -134,9 +111,10 @@ def _refuse_depth(text: str) -> None:
 class _Builder:
     """Turns nodes into data; collects faults instead of stopping at the first."""
 
-    def __init__(self, document: Document, variables: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, variables: Mapping[str, str], names: tuple[str, ...]) -> None:
         self.document = document
         self.variables = variables
+        self.names = names
         self.count = 0
         self.open: set[int] = set()
         self.unset: set[str] = set()
@@ -177,7 +155,8 @@ class _Builder:
             if self.hides(name, place, line):
                 continue
             if key.tag == "tag:yaml.org,2002:merge":
-                self.document.fault((*place, name), "merge keys are not supported; write the fields out", line)
+                self.document.fault((*place, name), "merge keys are not supported; share fields by defaults, or write "
+                                    "them out", line)
             elif name in result:
                 first = self.document.lines[(*place, name)]
                 self.document.fault((*place, name), f"is given twice, first on line {first}; remove one", line)
@@ -201,6 +180,8 @@ class _Builder:
             return None
         if not node.style:  # plain: None from the Python parser, empty from the C one
             if node.tag.endswith(":null"):
+                if not text:
+                    self.document.blank.add(place)
                 return None
             if text in ("true", "True", "false", "False"):
                 return text.lower() == "true"
@@ -211,25 +192,33 @@ class _Builder:
         return self.expand(text, place, line)
 
     def expand(self, text: str, place: Place, line: int) -> str:
-        def replace(match: re.Match[str]) -> str:
+        parts, end = [""], 0
+        for match in _VARIABLE.finditer(text):
+            parts[-1] += text[end : match.start()]
+            end = match.end()
             name = match.group(1)
-            if name is None:
-                return "${"
-            if not match.group(0).endswith("}") or not re.fullmatch(r"AIRLOCK_[A-Z0-9_]+", name):
-                self.document.fault(place, f"{match.group(0)[:60]!r} is not expanded: only ${{AIRLOCK_NAME}} is; "
-                                    "rename the variable, or write $${ for a literal ${", line)
-                return ""
-            if name not in self.variables:
-                if name not in self.unset:  # named once: a file uses the same variable in many places
-                    self.document.fault(place, f"environment variable {name} is not set; set it where Airflow "
-                                        "and this command run", line)
-                self.unset.add(name)
-                return ""
-            value = self.variables[name]
-            if "\n" in value or fault_in(value):
-                self.document.fault(place, f"environment variable {name} holds a line break or what cannot be seen; "
-                                    "set it to plain text", line)
-                return ""
-            return value
+            if name in self.names and match.group(0).endswith("}"):
+                parts += [name, ""]
+            else:
+                parts[-1] += "${" if name is None else self.variable(match.group(0), name, place, line)
+        parts[-1] += text[end:]
+        return Unfilled.of(parts) if len(parts) > 1 else parts[0]
 
-        return _VARIABLE.sub(replace, text)
+    def variable(self, written: str, name: str, place: Place, line: int) -> str:
+        if not written.endswith("}") or not re.fullmatch(r"AIRLOCK_[A-Z0-9_]+", name):
+            known = "${AIRLOCK_NAME}, ${service} and ${environment} are" if self.names else "${AIRLOCK_NAME} is"
+            self.document.fault(place, f"{written[:60]!r} is not expanded: only {known}; "
+                                "rename the variable, or write $${ for a literal ${", line)
+            return ""
+        if name not in self.variables:
+            if name not in self.unset:  # named once: a file uses the same variable in many places
+                self.document.fault(place, f"environment variable {name} is not set; set it where Airflow "
+                                    "and this command run", line)
+            self.unset.add(name)
+            return ""
+        value = self.variables[name]
+        if "\n" in value or fault_in(value):
+            self.document.fault(place, f"environment variable {name} holds a line break or what cannot be seen; "
+                                "set it to plain text", line)
+            return ""
+        return value

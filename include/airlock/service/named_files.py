@@ -16,7 +16,7 @@ from airlock.service import calendar_rules
 from airlock.service import file as service_file
 from airlock.service import rules as service_rules
 from airlock.service.approvals import ApprovalPolicy, Approvals, People
-from airlock.service.file import Document
+from airlock.service.document import Document, Place
 from airlock.service.model import ServiceSettings
 from airlock.service.validated import validated
 
@@ -65,7 +65,7 @@ class NamedFiles:
             absences.append(Absence(person=one.person, start=start, end=end, delegate=one.delegate))
         return {"absences": tuple(absences), "authors": people.authors}
 
-    def _read_policy(self, name: str, place: service_file.Place) -> ApprovalPolicy | None:
+    def _read_policy(self, name: str, place: Place) -> ApprovalPolicy | None:
         document = self._open(name, place)
         if document is None:
             return None
@@ -75,7 +75,7 @@ class NamedFiles:
         self._report(document)
         return None if document.faults else policy
 
-    def _open(self, name: str, place: service_file.Place) -> Document | None:
+    def _open(self, name: str, place: Place) -> Document | None:
         """Return the document *name*, which is relative to the service file."""
         if not name.endswith(_SUFFIXES):
             self._document.fault(place, f"{name[:60]!r} is no YAML file; name a file that ends with .yaml")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from airlock.errors import InvalidInput, UnknownName
 from airlock.service import last_good
-from airlock.service.find import ServiceEnvironment, find, read_services
+from airlock.service.find import find, read_services
+from airlock.service.model import ServiceEnvironment
 from airlock.service.validated import Reading
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from airlock import registry
 from airlock.models import Rfc, canonical_json
 from airlock.options import validated
-from airlock.service.find import ServiceEnvironment
+from airlock.service.model import ServiceEnvironment
 
 
 def touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:

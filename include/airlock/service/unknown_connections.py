@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from airlock import registry
 from airlock.connections import connection, named, visible
 from airlock.errors import UnknownConnection
-from airlock.service.file import Place
+from airlock.service.document import Place
 from airlock.service.model import ServiceEnvironment
 
 

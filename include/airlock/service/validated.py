@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from airlock.errors import InvalidInput
 from airlock.service import file as service_file
-from airlock.service.file import Document, Place
+from airlock.service.defaults import DEFAULTS_FILE
+from airlock.service.document import Document, Place
 
 _PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,8 +30,9 @@ class Reading(Generic[Declared]):
     faults: tuple[str, ...]
 
     def of(self, source: str) -> tuple[str, ...]:
-        """Return the faults of the file *source*."""
-        return tuple(fault for fault in self.faults if fault.startswith(f"{source}:"))
+        """Return the faults of the file *source*, and of what it shares with others."""
+        files = (f"{source}:", f"{Path(source).with_name(DEFAULTS_FILE)}:")
+        return tuple(fault for fault in self.faults if fault.startswith(files))
 
     def complete(self) -> tuple[Declared, ...]:
         """Return what is declared.
@@ -60,10 +62,11 @@ def load_policy(path: Path, model: type[Model]) -> Model:
 
 
 def validated(
-    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = ()
+    model: type[Model], data: Any, place: Place, document: Document, also: tuple[str, ...] = (), *, partly: bool = False
 ) -> Model | None:
     """Return *data*, which stands at *place* of *document*, as *model*, with unknown fields reported and left out;
-    ``None`` when something else is wrong. *also* are further fields at the top of *model*, which others read."""
+    ``None`` when something else is wrong. *also* are further fields at the top of *model*, which others read. What is
+    missing is no fault of data that are *partly* given."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -74,6 +77,8 @@ def validated(
             if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
                                                     for one in found):
                 continue  # it is short only because its items are wrong, which is reported already
+            if partly and fault["type"] == "missing":
+                continue
             if fault["type"] == "extra_forbidden":
                 unknown.append(where)
                 document.fault((*place, *where), unknown_field(model, where, also))

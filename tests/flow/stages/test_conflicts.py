@@ -23,7 +23,7 @@ from airlock.flow.stages.release import Release
 from airlock.models import Plan, utc_now
 from airlock.recompute import conflicts as recomputed
 from airlock.recompute.history import Entry, History
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.flow.operators.test_approval import FORM
 from tests.service_data import TEXT, write
 

@@ -14,7 +14,7 @@ from airlock.errors import GateRefused, TemporaryError
 from airlock.flow.stages import approval, change, inspect
 from airlock.flow.stages.release import Release
 from airlock.models import utc_now
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.recompute import flown
 from tests.recompute.test_release import FORM
 

@@ -30,7 +30,8 @@ from airlock.flow.stages.permitted_act import forward
 from airlock.flow.stages.release import Release
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.service import last_good
-from airlock.service.find import ServiceEnvironment, load_file
+from airlock.service.find import ServiceEnvironment
+from airlock.service.reading import load_file
 from airlock.service.touched import touched
 from airlock.signing import Signer, generate_pem
 from tests import service_data

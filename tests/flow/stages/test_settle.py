@@ -20,7 +20,7 @@ from airlock.flow.stages import change, close, deploy, rollback
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import QUIET_LIMIT, STRANDED_LIMIT, RunState, settle
 from airlock.models import utc_now
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, baked, first_step, promoted, stage
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -287,8 +287,8 @@ import sys
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import utc_now
-from airlock.service.find import load_file
-from airlock.service.find import load_file
+from airlock.service.reading import load_file
+from airlock.service.reading import load_file
 
 release = Release(load_file(sys.argv[1])[0], sys.argv[2], "a test")
 settle(release, "{AIRFLOW}", lambda dag, run: RunState.FAILED, utc_now())

@@ -30,7 +30,7 @@ from airlock.flow.stages.notices import notify
 from airlock.flow.stages.permitted_act import await_earlier
 from airlock.flow.stages.release import Release
 from airlock.models import Plan, Record, Rfc, Vote, utc_now
-from airlock.service.find import check_deep
+from airlock.service.deep_check import check_deep
 from airlock.service.stand_ins import require_declared
 
 log = logging.getLogger(__name__)

@@ -36,8 +36,9 @@ from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, u
 from airlock.schedule.asking import planned
 from airlock.service import last_good
 from airlock.service.calendar import PlannedCalendar
-from airlock.service.find import ServiceEnvironment, load_file
+from airlock.service.find import ServiceEnvironment
 from airlock.service.model import Migrations
+from airlock.service.reading import load_file
 from airlock.service.touched import touched
 from airlock.signing import Keyring, Signer, keyring_from_connection, signer_from_connection
 

@@ -15,7 +15,7 @@ from airlock.flow.stages.cycle import way_back
 from airlock.flow.stages.permitted_act import await_earlier
 from airlock.flow.stages.release import Release
 from airlock.models import Rfc
-from airlock.service.find import check_deep
+from airlock.service.deep_check import check_deep
 
 log = logging.getLogger(__name__)
 IMPACT = "high"

@@ -1,0 +1,107 @@
+"""Whether what a service environment names would work: every implementation is imported, and validates its options.
+
+Too dear for every parse of the DAGs: ``services check`` and every plan call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from airlock import registry
+from airlock.errors import InvalidInput, PermanentError
+from airlock.service.document import Place
+from airlock.service.model import ServiceEnvironment
+from airlock.service.reading import document_of
+from airlock.service.validated import given_at, sentence_of, unknown_field
+
+
+def check_deep(environment: ServiceEnvironment) -> None:
+    """Import every driver, the target and the metric source of *environment* and validate their options.
+
+    :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
+        uses a driver without a restore proof
+    """
+    from fsspec import get_filesystem_class
+    from upath import UPath
+
+    faults: list[tuple[Place, str]] = []
+    for index, resource in enumerate(environment.resources):
+        place: Place = ("resources", index)
+        driver = _resolved(registry.DRIVERS, "driver", resource.driver, (*place, "driver"), faults)
+        if driver is None:
+            continue
+        if driver.kind != resource.kind:
+            faults.append(((*place, "kind"), f"driver {resource.driver!r} is of kind {driver.kind!r}; correct it"))
+        if environment.production and not driver.capabilities.restore_proof:
+            faults.append(((*place, "driver"), f"driver {resource.driver!r} cannot prove a restore, so a production "
+                           "environment may not use it; choose a driver with a restore proof"))
+        _options(driver.Options, resource.options, (*place, "options"), faults)
+    target, metrics, tickets = environment.target, environment.metrics, environment.tickets
+    chosen = [("target", "name", registry.TARGETS, target.name, target.options),
+              ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
+    if tickets is not None:
+        chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
+    for name, field, table, implementation, options in chosen:
+        found = _resolved(table, name, implementation, (name, field), faults)
+        if found is not None:
+            _options(found.Options, options, (name, "options"), faults)
+    for index, signal in enumerate(environment.calendar.signals):
+        place = ("calendar", "signals", index)
+        found = _resolved(registry.SIGNALS, "signal", signal.name, (*place, "name"), faults)
+        if found is not None:
+            _options(found.Options, signal.options, (*place, "options"), faults)
+    for place, folder in _folders(environment):
+        try:
+            get_filesystem_class(UPath(folder).protocol)
+        except (ValueError, ImportError) as error:
+            faults.append((place, f"{folder[:80]!a} cannot be opened: {error}; correct the path, or install the "
+                                  "library of that store"))
+    if faults:
+        raise InvalidInput("\n".join(faults_at(environment, faults)))
+
+
+def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str]]) -> tuple[str, ...]:
+    """Return a line ``file:line: path: text`` for each of *faults*, which are at places of *environment*."""
+    given = tuple(faults)
+    if not given:
+        return ()
+    document = document_of(environment.source)
+    document.faults.clear()
+    for place, text in given:
+        document.fault(("environments", environment.environment, *place), text)
+    return tuple(document.report())
+
+
+def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+    for model, names, place in ((environment, ("artifacts", "ledger", "evidence", "anchor"), ()),
+                                (environment.backup, ("store", "replica", "scratch"), ("backup",))):
+        for name in names:
+            folder = getattr(model, name)
+            if folder is not None:
+                yield (*place, name), folder
+    for index, file in enumerate(environment.calendar.files):
+        yield ("calendar", "files", index, "path"), file.path
+
+
+def _resolved(
+    table: Mapping[str, registry.Entry], what: str, name: str, place: Place, faults: list[tuple[Place, str]]
+) -> Any:
+    try:
+        return registry.resolve(table, what, name)
+    except PermanentError as error:
+        faults.append((place, str(error)))
+        return None
+
+
+def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faults: list[tuple[Place, str]]) -> None:
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            where = tuple(fault["loc"])
+            text = (unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
+                    else sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
+            faults.append(((*place, *where), text))
