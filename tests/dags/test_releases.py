@@ -71,6 +71,27 @@ def test_the_way_back_by_on_call_has_every_stage_of_a_release(shop: dict[str, Se
     assert (back.schedule, back.dag_id) == (None, "rollback.shop.prod")
 
 
+def test_a_dag_that_costs_little_is_the_one_that_airflow_would_build(
+    shop: dict[str, ServiceEnvironment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    from airlock.flow.dags import release, rollback
+    from airlock.flow.operators.task import AirlockOperator
+
+    quick = [module.build(one) for module in (release, rollback) for one in shop.values()]
+    monkeypatch.delattr(AirlockOperator, "__setattr__")  # each attribute is set as Airflow does for all tasks
+    usual = [module.build(one) for module in (release, rollback) for one in shop.values()]
+    for ours, theirs in zip(quick, usual, strict=True):
+        assert DagSerialization.to_dict(ours) == DagSerialization.to_dict(theirs)
+        for task in ours.tasks:
+            assert task.template_fields == (), "what only templates need is left out"
+            kept, wanted = vars(task), vars(theirs.get_task(task.task_id))
+            assert kept.keys() == wanted.keys()
+            for name in kept.keys() - {"_dag", "task_group", "act", "_BaseOperator__init_kwargs"}:
+                assert kept[name] == wanted[name], f"{task.task_id}: {name}"
+
+
 @pytest.mark.parametrize("kind", ["release", "rollback"])
 def test_policy_of_every_task(shop: dict[str, ServiceEnvironment], kind: str) -> None:
     from airlock.flow.dags import release as release_dag

@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airlock.deploy.landing import acted
@@ -21,8 +20,8 @@ from airlock.flow.api_server.run_notes import note_own_run
 from airlock.flow.operators.assets import announce_promotion, hints_from
 from airlock.flow.operators.stopping import Stopped
 from airlock.flow.operators.task import (
+    AirlockOperator,
     KeptProgress,
-    LastWord,
     first_release,
     pause,
     release_of,
@@ -47,7 +46,7 @@ SCHEDULED_RUN = "scheduled"
 CYCLE_RUNS = (SCHEDULED_RUN, ASSET_RUN)
 
 
-class ReleaseOperator(LastWord, BaseOperator):
+class ReleaseOperator(AirlockOperator):
     """Base of the operators: knows its service environment and opens the release of the run."""
 
     def __init__(self, *, environment: ServiceEnvironment, **kwargs: Any) -> None:
@@ -55,7 +54,7 @@ class ReleaseOperator(LastWord, BaseOperator):
         self.environment = environment
 
 
-class StageOperator(LastWord, BaseOperator):
+class StageOperator(AirlockOperator):
     """Runs one stage that needs no people: ``act(release)``; with *while_open*, it waits for an open calendar.
 
     Most tasks are of this class or take a backup. Both derive from Airflow's own, because Airflow merges all
@@ -164,7 +163,7 @@ def requester_of(run: Any) -> str:
     return str(run.triggering_user_name)
 
 
-class TakeOperator(LastWord, BaseOperator):
+class TakeOperator(AirlockOperator):
     """Takes one backup: start, look, finish. A retry goes on with the backup that was begun."""
 
     def __init__(self, *, environment: ServiceEnvironment, resource: Resource, **kwargs: Any) -> None:

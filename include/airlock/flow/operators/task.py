@@ -37,6 +37,7 @@ _BEFORE_ACTS = ("change.", "backup.restore_set")
 DEFER_FROM_SECONDS = 20.0
 """Shorter waits are slept through: giving the worker back costs a new process, and a task that comes back within
 seconds can overtake the executor's report of its first exit, which Airflow then counts as a failed try."""
+_CONVERTED = frozenset(name.removeprefix("_convert_") for name in dir(BaseOperator) if name.startswith("_convert_"))
 
 
 def release_of(environment: ServiceEnvironment, context: Context) -> Release:
@@ -96,8 +97,16 @@ def task_boundary(release: Release, task_id: str, *, after_seal: bool = False) -
         raise Stopped(f"{task_id}: stopped: {error}") from error
 
 
-class LastWord:
-    """For operators: says in the log of a task that is ended from outside what becomes of its release."""
+class AirlockOperator(BaseOperator):
+    """Base of the operators of a release: has a last word in the log of its task, and costs little to build."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. Airflow looks at each one for a converter, which is most of what building a DAG costs: here
+        that is known beforehand. What it does besides is for templates and mapped tasks, which Airlock has none of."""
+        if name in _CONVERTED:
+            super().__setattr__(name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     def on_kill(self) -> None:
         """Called by Airflow when the task's run was marked or cleared by hand, or the worker stops."""
