@@ -13,6 +13,7 @@ import pytest
 from airlock import registry
 from airlock.models import Kind
 from airlock.models.needs import Needs
+from airlock.service.schema import schema
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("bench", "dags", "include", "plugins", "tests")
@@ -180,3 +181,12 @@ def test_the_checks_before_a_merge_are_the_commands_of_the_makefile() -> None:
     assert {"demo", "up", "down", "test", "lint", "bench", "help"} <= targets
     steps = re.findall(r"^make --no-print-directory (\w+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     assert steps == ["lint", "test"]
+
+
+def test_every_field_of_a_service_file_and_every_option_says_what_it_is() -> None:
+    made = schema("service")
+    fields = {f"{name}.{key}": one for name, model in {"": made, **made["$defs"]}.items()
+              for key, one in model.get("properties", {}).items()}
+    assert len(fields) > 150
+    bare = [name for name, one in fields.items() if len(one.get("description", "")) < 8]
+    assert not bare, "write below each of these fields, as a docstring, what it is; then run ./airlock services schema"

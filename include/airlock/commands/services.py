@@ -21,6 +21,7 @@ from airlock.service.deep_check import check_deep, faults_at
 from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.find import ServiceEnvironment, find, read_services, service_files, services_folder
 from airlock.service.provenance import settings_of
+from airlock.service.schema import SCHEMAS, text_of
 from airlock.service.stand_ins import read_standing
 from airlock.service.unknown_connections import unknown_connections
 
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                        help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
     check.set_defaults(run=run_check)
     _add_show(actions)
+    _add_schema(actions)
     _add_retire(actions)
 
 
@@ -64,6 +66,30 @@ def run_show(arguments: argparse.Namespace, console: Console) -> int:
         shown = one.value if isinstance(one.value, str) else json.dumps(one.value, ensure_ascii=False)
         line = f"{'.'.join(map(str, one.place))}: {shown}  [{one.where}]"
         console.print(escape(line), soft_wrap=True, highlight=False)
+    return 0
+
+
+def _add_schema(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    schema = actions.add_parser(
+        "schema", help="write the JSON Schemas of service files, for editors",
+        description="Writes service.schema.json and defaults.schema.json; files name them in their first line as "
+                    "'# yaml-language-server: $schema=service.schema.json'.")
+    schema.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=None,
+                        help="where to (default: the folder of service files)")
+    schema.set_defaults(run=run_schema)
+
+
+def run_schema(arguments: argparse.Namespace, console: Console) -> int:
+    """Write the schemas beside the service files, say where, and return 0.
+
+    :raises InvalidInput: there is no such folder
+    """
+    folder = arguments.folder or services_folder()
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder}: there is no such folder; check the path")
+    for which, name in SCHEMAS.items():
+        (folder / name).write_text(text_of(which), encoding="utf-8")
+        console.print(escape(f"{folder / name}"), soft_wrap=True, highlight=False)
     return 0
 
 

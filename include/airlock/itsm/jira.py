@@ -33,15 +33,16 @@ class JiraServiceManagement(TicketSystem):
     """The change tickets of one Jira project."""
 
     class Options(Options):
-        """``states`` is state of a change -> name of a status; a state that is not named is left out.
-
-        ``create_fields`` are further fields of a ticket that Airlock creates, such as the customer request type.
-        """
+        """Where requests are, and which status a change has there."""
 
         project: str = Field(pattern=r"^[A-Z][A-Z0-9_]{1,9}$")
+        """Key of the project."""
         issue_type: str = Field("[System] Change", min_length=1, max_length=100)
+        """Name of the type of request."""
         states: dict[TicketState, str] = Field(default_factory=dict)
+        """State of a change -> name of a status; a state that is not named is left out."""
         create_fields: dict[str, Any] = Field(default_factory=dict)
+        """Further fields of a ticket that Airlock creates, such as the customer request type."""
 
     found_at_once: ClassVar[bool] = False
     needs = Needs(

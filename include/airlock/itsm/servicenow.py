@@ -41,16 +41,16 @@ class ServiceNow(TicketSystem):
     """The change requests of one ServiceNow instance."""
 
     class Options(Options):
-        """``states`` is state of a change -> value of the field ``state``; an empty one is left out.
-
-        ``create_fields`` are further fields of a change that Airlock creates, such as its type or assignment group.
-        ``only_own_answers``: an approval counts only if the approver's own account wrote it last.
-        """
+        """Which states changes have there, and whose answers count."""
 
         states: dict[TicketState, str] = Field(default_factory=dict)
+        """State of a change -> value of the field ``state``; an empty one is left out."""
         closed_states: tuple[str, ...] = ("3", "4")
+        """Values of that field with which a change is over."""
         create_fields: dict[str, str] = Field(default_factory=dict)
+        """Further fields of a change that Airlock creates, such as its type or assignment group."""
         only_own_answers: bool = True
+        """An approval counts only if the approver's own account wrote it last."""
 
     needs = Needs(
         connections=(ConnectionNeed(sort="ServiceNow", stages=(Stage.TICKET,)),),

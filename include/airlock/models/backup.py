@@ -18,9 +18,13 @@ class Resource(Frozen):
     """One thing that is backed up. ``options`` are validated by the driver's own ``Options``."""
 
     name: Name
+    """Its name in tasks and records; resources of defaults are merged by it."""
     kind: Kind
+    """Which of the ten kinds it is."""
     driver: str
+    """What backs it up and restores it."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Options of that driver; secrets are ids of Airflow connections."""
 
 
 class Inspection(Frozen):

@@ -96,6 +96,7 @@ class AnalysisPolicy(Frozen):
     latency_ratio: float = Field(2.0, gt=1, allow_inf_nan=False, description="canary p95 over stable p95 that fails")
     latency_floor_ms: Milliseconds = Field(50, description="a p95 below this never fails")
     look_every_seconds: Seconds = 5
+    """Time between two looks."""
     silent_looks: int = Field(3, ge=1, description="looks in a row without a new request before data count as missing")
     extend_looks: int = Field(6, ge=0, description="looks of a step without an answer, before the canary is held")
     hold_looks: int = Field(10, ge=0, description="looks while held, before the release is rolled back")
@@ -107,17 +108,24 @@ class RolloutStep(Frozen):
     """One step of a canary: its share of traffic, and the least time that it is watched."""
 
     percent: int = Field(ge=1, le=100)
+    """Share of the traffic, in percent."""
     observe_seconds: Seconds
+    """The least time that it is watched."""
 
 
 class Rollout(Frozen):
     """How a version gets its traffic."""
 
     strategy: str = "canary"
+    """How traffic moves."""
     steps: tuple[RolloutStep, ...]
+    """The steps up to all traffic."""
     bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
+    """How long it is watched with all traffic before it counts as promoted."""
     smoke_paths: tuple[str, ...] = ("/health",)
+    """Paths that must answer before it gets any traffic."""
     on_freeze: str = Field("hold", pattern="^(hold|roll_back)$")
+    """What a release does that is under way when the calendar closes."""
 
 
 class Artifact(Frozen):

@@ -29,22 +29,26 @@ class Escalation(Frozen):
     """Who is asked, for how long, when time ran out."""
 
     seats: Seats
+    """Group -> how many of its people must agree then."""
     timeout_hours: Hours = 24
+    """How long they are asked; after that the release is refused."""
 
 
 class Waiting(Frozen):
-    """How long an approval is waited for and is good for, and what happens meanwhile.
-
-    ``reminder_hours`` are before the end of the time. ``absent`` and ``conflicts``: whether a release waits or is
-    refused while too many approvers are away, or while another release works on the same real resource.
-    """
+    """How long an approval is waited for and is good for, and what happens meanwhile."""
 
     valid_hours: Hours = 24
+    """How long an approval is good for."""
     timeout_hours: Hours = 48
+    """How long it is waited for."""
     reminder_hours: tuple[Hours, ...] = ()
+    """How long before the end of that time people are reminded."""
     escalation: Escalation | None = None
+    """Who is asked when time ran out; left out: nobody, the release is refused."""
     absent: Choice = "wait"
+    """Whether a release waits or is refused while too many approvers are away."""
     conflicts: Choice = "wait"
+    """Whether it waits or is refused while another release works on the same real resource."""
 
 
 class Condition(Frozen):
@@ -83,10 +87,15 @@ class Approvals(Waiting):
     """What a service file says: the name of a policy file, or, the short way, the seats of each risk level."""
 
     policy: Folder | None = None
+    """Policy file, relative to this one, that says all of this instead."""
     low: Seats | None = None
+    """Group -> how many of its people must agree to a change of low risk."""
     medium: Seats | None = None
+    """The same for medium risk."""
     high: Seats | None = None
+    """The same for high risk."""
     emergency: Seats | None = None
+    """The same for emergency changes; left out: as their risk says."""
 
     def short_form(self) -> ApprovalPolicy:
         """Return the seats per level as the policy that they are short for; those of emergencies come first."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema
 
 from airlock.models import Name
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
@@ -106,6 +108,21 @@ def _plain_cron(line: str) -> str:
     return line
 
 
+CHOSEN_FROM = "x-chosen-from"
+"""Where a schema says what a name is chosen from."""
+
+
+@dataclass(frozen=True)
+class Choice(AfterValidator):
+    """A check that knows which names there are, for schemas."""
+
+    names: tuple[str, ...]
+    what: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.names), CHOSEN_FROM: self.what}
+
+
 def known(table: Collection[str], what: str) -> AfterValidator:
     """Return a check that a name is in *table*; *what* the table holds is for the message."""
 
@@ -116,7 +133,7 @@ def known(table: Collection[str], what: str) -> AfterValidator:
             raise ValueError(f"unknown {what} {name!r}; {hint}known are {', '.join(sorted(table))}")
         return name
 
-    return AfterValidator(check)
+    return Choice(check, tuple(table if isinstance(table, tuple) else sorted(table)), what)
 
 
 def _person(name: str) -> str:

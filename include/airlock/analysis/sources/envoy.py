@@ -30,20 +30,25 @@ _BOOTSTRAP = ".BootstrapConfigDump"
 
 
 class SlotOptions(BaseModel):
-    """Where a slot is asked which version it runs, and Envoy's name of its cluster."""
+    """One slot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: Address
+    """Where the version in it is reached, to ask which one it is."""
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+    """Envoy's name of its cluster."""
 
 
 class EnvoyOptions(Options):
     """Options of the source."""
 
     admin: Address
+    """Address of Envoy's admin interface, where the counters are read."""
     slots: dict[Name, SlotOptions] = Field(min_length=2)
+    """The places of versions: name -> where it is counted."""
     health_path: str = Field("/health", pattern="^/")
+    """Path at which a version says which one it is."""
 
 
 class _Arm(Frozen):

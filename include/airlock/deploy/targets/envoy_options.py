@@ -18,22 +18,31 @@ from airlock.options import Options
 
 
 class SlotOptions(Options):
-    """Where one slot is reached, which program runs it, and which of Envoy's runtime keys is its weight (0 to 100)."""
+    """One slot."""
 
     address: Address
+    """Where the version in it is reached."""
     program: str = Field(min_length=1)
+    """Which program of the process manager runs it."""
     runtime_key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Which of Envoy's runtime keys is its weight (0 to 100)."""
 
 
 class EnvoyOptions(Options):
-    """Options of the target. ``folder`` holds the slots' folders and is the root of Envoy's disk layer."""
+    """Options of the target."""
 
     admin: Address
+    """Address of Envoy's admin interface."""
     listener: Address
+    """Address at which Envoy takes the traffic."""
     folder: Path
+    """Holds the slots' folders, and is the root of Envoy's disk layer."""
     supervisor_connection: ConnectionId
+    """Airflow connection of the process manager."""
     slots: dict[Name, SlotOptions] = Field(min_length=2)
+    """The places of versions: name -> where it is."""
     health_path: str = Field("/health", pattern="^/")
+    """Path at which a version says that it is healthy."""
     start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
     effect_seconds: float = Field(10, gt=0, description="time for a change of traffic to be seen")
 

@@ -21,10 +21,12 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class _Options(BaseOptions):
-    """``maximum_age_minutes``: the file must say when it was written (``at``), and not be older."""
+    """Which file says what is open."""
 
     path: Folder
+    """The file."""
     maximum_age_minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """The file must say when it was written (``at``), and not be older; left out: any age will do."""
 
 
 class _Open(BaseModel):

@@ -23,18 +23,25 @@ Limit = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Options(BaseOptions):
-    """``field`` is a path of names and positions with dots between; ``name`` is what the number is called."""
+    """Where a value is asked for, and when it closes the calendar."""
 
     address: Address
+    """Address of the server; no log-in is sent."""
     path: Annotated[str, StringConstraints(pattern=r"^/[^\s\x00-\x1f]*$", max_length=2000)]
+    """What it is asked for."""
     field: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    """Where in the answer the value is: names and positions with dots between."""
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "value"
+    """What the value is called in messages."""
     closed_below: Limit | None = None
+    """A smaller value closes the calendar."""
     closed_above: Limit | None = None
+    """A greater value closes the calendar."""
     identity: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
         None, description="the field of each member of a list that names it; a list closes while it has members"
     )
     timeout_seconds: float = Field(5, gt=0, le=60)
+    """How long an answer is waited for."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

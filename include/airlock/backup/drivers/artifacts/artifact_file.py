@@ -68,10 +68,12 @@ class ArtifactFileDriver(StreamDriver):
             default_factory=lambda: {"PORT": "{port}"}, description="all that the process sees; {port} is replaced"
         )
         health_path: str = Field("/health", pattern="^/")
+        """Path that the restored version must answer."""
         digest_field: str = Field("digest", description="field of the health answer that holds the artifact's digest")
         database_connection: ConnectionId | None = Field(None, description="Airflow connection, given as DATABASE_URL")
         database: str | None = Field(None, description="database name, instead of that of the connection")
         start_seconds: float = Field(30, gt=0, le=600)
+        """How long it may take to start."""
         owners: Owners = True
 
         def identities(self) -> tuple[str, ...]:
