@@ -28,7 +28,7 @@ environments:
         impact: "low: nobody notices"
         rollback_plan: All traffic goes back.
         maximum_risk: 60
-    artifacts: FOLDER/cafe-{version}.bin
+    artifact: {name: file, options: {path: "FOLDER/cafe-{version}.bin"}}
     ledger: FOLDER/ledger
     evidence: FOLDER/evidence
     signing_connection: signing

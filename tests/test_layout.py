@@ -23,6 +23,7 @@ TABLES = {
     "driver": registry.DRIVERS,
     "target": registry.TARGETS,
     "check": registry.CHECKS,
+    "artifact source": registry.ARTIFACT_SOURCES,
     "metric source": registry.METRIC_SOURCES,
     "notifier": registry.NOTIFIERS,
     "ticket system": registry.TICKET_SYSTEMS,
@@ -123,8 +124,10 @@ def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
 
 def test_every_implementation_is_registered() -> None:
     registered = {entry.path.partition(":")[0] for table in TABLES.values() for entry in table.values()}
-    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "Check", "MetricSource"}
-    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/checks",
+    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "ArtifactSource", "Check",
+                 "MetricSource"}
+    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/artifacts",
+             "include/airlock/deploy/checks",
              "include/airlock/analysis/sources")
     lost = []
     for path in modules(*homes):

@@ -1,7 +1,7 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, check, metric source, signal, ticket system or notifier is one new file, its test, and one line
-here.
+Adding a driver, target, artifact source, check, metric source, signal, ticket system or notifier is one new file, its
+test, and one line here.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ CHECKS: Mapping[str, Entry] = {
     "command": Entry("airlock.deploy.checks.command:CommandCheck"),
     "http": Entry("airlock.deploy.checks.http:HttpCheck"),
     "sql": Entry("airlock.deploy.checks.sql:SqlCheck"),
+}
+ARTIFACT_SOURCES: Mapping[str, Entry] = {
+    "file": Entry("airlock.deploy.artifacts.file:FileSource"),
+    "oci": Entry("airlock.deploy.artifacts.oci:OciSource"),
 }
 METRIC_SOURCES: Mapping[str, Entry] = {"envoy": Entry("airlock.analysis.sources.envoy:EnvoySource")}
 TICKET_SYSTEMS: Mapping[str, Entry] = {

@@ -228,7 +228,7 @@ def test_a_standard_change_takes_the_words_of_its_template(cafe, tmp_path):
     start = "    standard_changes:\n"
     from tests.service_data import TEXT
 
-    block = TEXT[TEXT.index(start) : TEXT.index("    artifacts:")]
+    block = TEXT[TEXT.index(start) : TEXT.index("    artifact:")]
     assert "has no template of standard changes" in refusal(
         {"version": "1.1", "change_type": "standard"}, environment(tmp_path, (block, ""))
     )

@@ -181,7 +181,7 @@ def test_a_wrong_template_is_named_with_its_line(tmp_path, old, new, said):
 
 
 def test_a_cycle_names_its_template_where_there_are_several(tmp_path):
-    cycle = '    cycle: {cron: "0 6 * * 2"}\n    after: base\n    artifacts: F'
+    cycle = '    cycle: {cron: "0 6 * * 2"}\n    after: base\n    artifact: {name'
     with pytest.raises(InvalidInput, match="the cycle must name one; add template"):
-        environment(tmp_path, (ANCHOR, SECOND + ANCHOR), ("    artifacts: F", cycle))
+        environment(tmp_path, (ANCHOR, SECOND + ANCHOR), ("    artifact: {name", cycle))
     assert ANCHOR in TEXT

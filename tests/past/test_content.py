@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airlock.change.content import CONTENT
-from airlock.change.planning import resolve_artifact
 from airlock.change.text import approval_text
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import EvidenceInvalid, GateRefused
 from airlock.flow.stages import change, undo
 from airlock.flow.stages.content import look_again

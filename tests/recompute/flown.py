@@ -14,7 +14,7 @@ from typing import Any
 
 from airlock.analysis.judge import judge
 from airlock.analysis.metrics import MetricSource
-from airlock.change.planning import resolve_artifact
+from airlock.deploy.resolution import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_look, look_policy
 from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError

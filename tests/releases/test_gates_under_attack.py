@@ -63,7 +63,8 @@ class Services:
         live["approvals"] |= {"valid_hours": 0.2, "timeout_hours": 0.005}
         regular = live["standard_changes"]["regular"] | {"maximum_risk": 100}
         live["standard_changes"] = {"regular": regular}
-        live["artifacts"] = live["artifacts"].replace("/artifacts/", "/artifacts-live/")
+        source = live["artifact"]["options"]
+        source["path"] = source["path"].replace("/artifacts/", "/artifacts-live/")
         shipped["environments"] = {"prod": prod, "staging": staging, "live": live}
         self.document = shipped
         self.write()

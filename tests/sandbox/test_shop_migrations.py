@@ -10,8 +10,9 @@ import pytest
 
 from airlock.change.migrations import pending, read_migrations
 from airlock.change.way_back import judge
+from airlock.deploy.artifacts.file import FileSource
 from airlock.deploy.migrations.database import MigrationDatabase
-from airlock.models import Artifact, Migration, PlannedMigration, RollbackSafety
+from airlock.models import Migration, PlannedMigration, RollbackSafety
 from sandbox import postgres, reach, shop, shop_database
 from sandbox.shop.application import database as application
 from tests.real_servers import set_connection
@@ -20,11 +21,10 @@ from tests.real_servers import set_connection
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Migration, ...]]:
     folder = tmp_path_factory.mktemp("artifacts")
+    source = FileSource({"path": f"{folder}/shop-{{version}}.pyz"})
     return {
-        version: read_migrations(
-            Artifact(version=version, path=str(folder / f"shop-{version}.pyz"), digest=digest), "migrations"
-        )
-        for version, digest in shop.build(folder).items()
+        version: read_migrations(source.carried(source.resolve(version), "migrations"), version)
+        for version in shop.build(folder)
     }
 
 

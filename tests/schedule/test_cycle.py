@@ -45,7 +45,7 @@ def test_the_form_of_a_cycle_is_a_right_standard_change(tmp_path):
     cafe = environment(tmp_path)
     rfc = rfc_from_form(standard_form(cafe, Candidate("1.1", "sha256:x", "new")), "scheduler", cafe)
     assert (rfc.change_type, rfc.version, rfc.title) == ("standard", "1.1", "Regular release")
-    block = TEXT[TEXT.index("    standard_changes:\n") : TEXT.index("    artifacts:")]
+    block = TEXT[TEXT.index("    standard_changes:\n") : TEXT.index("    artifact:")]
     with pytest.raises(InvalidInput, match="has no template"):
         standard_form(environment(tmp_path, (block, "")), Candidate("1.1", "sha256:x", "new"))
 

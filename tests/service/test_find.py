@@ -51,7 +51,7 @@ def test_the_shipped_file_is_right_and_production_has_all_ten_kinds(monkeypatch)
     assert {resource.kind for resource in prod.resources} == set(Kind)
     assert {resource.kind for resource in staging.resources} | set(staging.without_kinds) == set(Kind)
     assert prod.after == "staging" and prod.production and not staging.production
-    assert prod.artifacts == "/srv/airlock/sandbox/artifacts/shop-{version}.pyz"
+    assert prod.artifact.options["path"] == "/srv/airlock/sandbox/artifacts/shop-{version}.pyz"
 
 
 WRONG = [
@@ -101,7 +101,13 @@ WRONG = [
         "without_kinds",
         "remove one of the two",
     ),
-    ("cafe-{version}.bin", "cafe.bin", "cafe.bin", "must contain {version} once"),
+    (
+        "artifact: {name: file, options: {path:",
+        "artifacts: {path: {path:",
+        "artifacts:",
+        "artifacts: is the former spelling; write artifact: {name: file, options: {path: ...}}",
+    ),
+    ("artifact: {name: file", "artifact: {name: flie", "name: flie", "did you mean 'file'?"),
     *(
         ("    calendar:", f"    tickets: {{{block}}}\n    calendar:", "tickets:", sentence)
         for block, sentence in (

@@ -1,24 +1,21 @@
 """The migrations that an artifact carries, and which of them a database still lacks. Changes nothing; runs no SQL.
 
-An artifact is a zip file (a wheel, a jar, a zipapp) with ``migrations/NNNN_name.up.sql`` and, for the way back,
-``NNNN_name.down.sql``. What is in such a file is a stranger's: all of it is checked before anything is done with it.
+An artifact carries ``NNNN_name.up.sql`` and, for the way back, ``NNNN_name.down.sql``; its source brings these files.
+What is in them is a stranger's: all of it is checked before anything is done with it.
 """
 
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airlock.change.sql import tree as sql
 from airlock.change.way_back import concurrent_index
 from airlock.errors import InvalidInput
-from airlock.models import Artifact, Migration
+from airlock.models import CarriedFile, Migration
 
 _FILE = re.compile(r"([0-9]{4}_[a-z0-9][a-z0-9_]{0,99})\.(up|down)\.sql")
-_MOST = 2000
 _MOST_PENDING_BYTES = 1 << 20
 _OWN = "airlock"
 _NEVER_IN_A_TRANSACTION = frozenset({
@@ -27,49 +24,36 @@ _NEVER_IN_A_TRANSACTION = frozenset({
 })  # fmt: skip
 
 
-def read_migrations(artifact: Artifact, folder: str) -> tuple[Migration, ...]:
-    """Return the migrations in *folder* of *artifact*, in their order; none if it carries none.
+def read_migrations(files: Sequence[CarriedFile], what: str) -> tuple[Migration, ...]:
+    """Return the migrations that *files*, which the artifact *what* carries for it, are; in their order.
 
-    :raises InvalidInput: the artifact is no zip file, or a file in the folder is wrong; all faults are named
+    :raises InvalidInput: a file is wrong; all faults are named
     """
-    from upath import UPath
-
-    try:
-        with UPath(artifact.path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            texts, faults = _texts(archive, folder + "/")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"artifact {artifact.path}: its migrations cannot be read: {sql.shown(str(error), 200)}; "
-                           "build it as a zip file, or remove 'migrations' from the service file") from error
+    texts, faults = _texts(files)
     names = sorted({name for name, _ in texts})
     faults += [f"{name}: has SQL back but no SQL forward" for name in names if (name, "up") not in texts]
     numbers = [name[:4] for name in names]
     faults += [f"{name}: its number is used twice" for name in names if numbers.count(name[:4]) > 1]
     if faults:
-        raise InvalidInput(f"migrations in {artifact.path}: {'; '.join(faults[:10])}; correct the artifact")
+        raise InvalidInput(f"migrations in {what}: {'; '.join(faults[:10])}; correct the artifact")
     return tuple(Migration(name=name, up=texts[name, "up"], down=texts.get((name, "down"))) for name in names)
 
 
-def _texts(archive: zipfile.ZipFile, folder: str) -> tuple[dict[tuple[str, str], str], list[str]]:
+def _texts(files: Sequence[CarriedFile]) -> tuple[dict[tuple[str, str], str], list[str]]:
     texts: dict[tuple[str, str], str] = {}
     faults: list[str] = []
-    entries = [one for one in archive.infolist() if one.filename.startswith(folder) and one.filename != folder]
-    if len(entries) > _MOST:
-        return texts, [f"{len(entries)} files, at most {_MOST} are read"]
-    for entry in entries:
-        name = entry.filename[len(folder) :]
-        match = _FILE.fullmatch(name)
-        label = sql.shown(name, 120)
+    for file in files:
+        match = _FILE.fullmatch(file.name)
+        label = sql.shown(file.name, 120)
         if match is None:
             faults.append(f"{label}: is no name such as 0001_add_note.up.sql or 0001_add_note.down.sql")
         elif (match[1], match[2]) in texts:
             faults.append(f"{label}: is there twice")
-        elif entry.file_size > sql.LARGEST_SQL:
+        elif len(file.content) > sql.LARGEST_SQL:
             faults.append(f"{label}: is longer than {sql.LARGEST_SQL // 1024} KiB")
         else:
-            with archive.open(entry) as stream:
-                content = stream.read(sql.LARGEST_SQL + 1)
-            text = content.decode(errors="replace")
-            if b"\0" in content or text.encode() != content or len(content) > sql.LARGEST_SQL:
+            text = file.content.decode(errors="replace")
+            if b"\0" in file.content or text.encode() != file.content:
                 faults.append(f"{label}: is no UTF-8 text without NUL characters")
             texts[match[1], match[2]] = text
     return texts, faults

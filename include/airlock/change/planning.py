@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from airlock.change.authors import authors_of, metadata_of
 from airlock.change.policy import terms_for, without_authors
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import InvalidInput
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, RollbackSafety, Rollout, RolloutStep
 from airlock.service.calendar import Calendar, PlannedCalendar, Window
 from airlock.service.find import ServiceEnvironment
 from airlock.service.values import DAYS
 
-if TYPE_CHECKING:
-    from upath import UPath
-
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
-_CHUNK = 1 << 20
-_LARGEST = 64 << 30
-_SHOWN_VERSIONS = 20
 _SHOWN_ELSEWHERE = {
     "service", "environment", "source", "rollout", "analysis", "target", "metrics", "validation", "resources", "backup",
     "without_kinds", "calendar", "approval_policy", "absences", "authors",
@@ -118,77 +104,3 @@ def calendar_for(rfc: Rfc, environment: ServiceEnvironment) -> Calendar:
 def _always(environment: ServiceEnvironment) -> Calendar:
     return Calendar(timezone=environment.calendar.timezone,
                     windows=(Window.model_validate({"days": DAYS, "from": "00:00", "to": "24:00"}),))
-
-
-def resolve_artifact(environment: ServiceEnvironment, version: str) -> Artifact:
-    """Return the artifact of *version* with the sha256 of its content, read in constant memory, and its authors.
-
-    :raises InvalidInput: *version* is no version, or there is no such artifact; the versions found are listed
-    :raises PermanentError: the artifact is there but cannot be read
-    """
-    from upath import UPath
-
-    if not _VERSION.fullmatch(version) or ".." in version:
-        raise InvalidInput(f"{version[:40]!a} is no version: write it as the artifact is named, for example 1.1")
-    hasher = hashlib.sha256()
-    path: UPath | str = environment.artifacts.replace("{version}", version)
-    try:
-        path = UPath(path)
-        _refuse_special(path, environment)
-        if not path.is_file():
-            found = versions_found(environment)
-            shown = ", ".join(found[:_SHOWN_VERSIONS]) + (" ..." if len(found) > _SHOWN_VERSIONS else "")
-            raise InvalidInput(f"there is no artifact {path} for {environment.service} {version}: versions found are "
-                               f"{shown or 'none'}; build it, or ask for one of these")
-        if path.stat().st_size > _LARGEST:
-            raise InvalidInput(f"artifact {path} is larger than {_LARGEST >> 30} GiB; release less at once")
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                hasher.update(chunk)
-            authors = authors_of(metadata_of(stream, str(path)), str(path))
-    except (ValueError, ImportError) as error:
-        raise InvalidInput(f"artifacts of {environment.source}: {path} cannot be opened: {error}; correct the path, or "
-                           "install the library of that store") from error
-    except OSError as error:
-        raise PermanentError(f"artifact {path} cannot be read: {error}; check permissions and storage") from error
-    return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest(), authors=authors)
-
-
-def _refuse_special(path: UPath, environment: ServiceEnvironment) -> None:
-    """Refuse a link that leads out of the folder of artifacts, and devices and pipes, which never end."""
-    if path.protocol not in ("", "file", "local") or not os.path.lexists(path.path):
-        return
-    folder, real = type(path)(_folder(environment)).path, Path(os.path.realpath(path.path))
-    if not real.is_relative_to(os.path.realpath(folder)):
-        raise InvalidInput(f"artifact {path} is a link that leads out of {folder}; put the artifact itself there")
-    if not stat.S_ISREG(real.stat().st_mode):
-        raise InvalidInput(f"artifact {path} is not a regular file; put the artifact itself there")
-
-
-def _folder(environment: ServiceEnvironment) -> str:
-    before = environment.artifacts.partition("{version}")[0]
-    return before[: before.rfind("/") + 1] or "."
-
-
-def versions_found(environment: ServiceEnvironment) -> tuple[str, ...]:
-    """Return the versions whose artifacts exist, oldest name first. An absent folder holds none."""
-    from upath import UPath
-
-    before, _, after = environment.artifacts.partition("{version}")
-    start, (rest, _, below) = before.rpartition("/")[2], after.partition("/")
-    folder: UPath = UPath(_folder(environment))
-    if not folder.is_dir():
-        return ()
-    versions = []
-    for entry in folder.iterdir():
-        name = entry.name
-        if name.startswith(start) and name.endswith(rest) and (not below or (entry / below).is_file()):
-            version = name[len(start) : len(name) - len(rest)]
-            if _VERSION.fullmatch(version):
-                versions.append(version)
-    return tuple(sorted(versions, key=_order))
-
-
-def _order(version: str) -> list[tuple[int, int, str]]:
-    parts = re.findall(r"[0-9]{1,18}|[A-Za-z]+", version)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

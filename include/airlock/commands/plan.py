@@ -16,11 +16,11 @@ from airlock import registry
 from airlock.change.absence import attendance, relevant
 from airlock.change.conflicts import conflicts
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
-from airlock.change.planning import resolve_artifact
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import visible
 from airlock.deploy.migrations.database import database_of
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
 from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now

@@ -4,6 +4,7 @@ Everything here survives JSON (``model_dump(mode="json")`` and ``model_validate`
 typo in a file or a field from another version stops instead of being ignored. Times are aware and in UTC.
 """
 
+from airlock.models.artifact import Artifact, CarriedFile, SignatureForm, SignedContent, VerifiedSignature
 from airlock.models.backup import Check, Handle, Inspection, Progress, Proof, RecoveryPoint, Resource, StoredObject
 from airlock.models.change import Absence, ApprovalRule, ApprovalTerms, Permit, Plan, Rfc, Risk, RiskFactor, Vote
 from airlock.models.checks import Checkpoint, CheckResult, PlannedCheck, PlannedChecks
@@ -21,7 +22,6 @@ from airlock.models.record import Record
 from airlock.models.rollout import (
     AnalysisPolicy,
     ArmSample,
-    Artifact,
     Count,
     Milliseconds,
     Rollout,
@@ -42,6 +42,7 @@ __all__ = [
     "ApprovalTerms",
     "ArmSample",
     "Artifact",
+    "CarriedFile",
     "Category",
     "Check",
     "CheckResult",
@@ -78,9 +79,12 @@ __all__ = [
     "RolloutStep",
     "Sample",
     "Seconds",
+    "SignatureForm",
+    "SignedContent",
     "StoredObject",
     "TargetState",
     "Verdict",
+    "VerifiedSignature",
     "Version",
     "VersionState",
     "Vote",

@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
+from airlock.models.artifact import Artifact
 from airlock.models.backup import Resource
 from airlock.models.frozen import Digest, Frozen, Name, Version, digest_of
 from airlock.models.migration import RollbackSafety
-from airlock.models.rollout import AnalysisPolicy, Artifact, Rollout
+from airlock.models.rollout import AnalysisPolicy, Rollout
 from airlock.models.terms import Category
 
 

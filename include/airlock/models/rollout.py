@@ -1,4 +1,4 @@
-"""What is released, where it runs, and what a judge saw of it."""
+"""Where a version runs, how it gets its traffic, and what a judge saw of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from airlock.models.frozen import Digest, Frozen, Version
+from airlock.models.frozen import Frozen
 from airlock.models.terms import Answer
 
 
@@ -126,12 +126,3 @@ class Rollout(Frozen):
     """Paths that must answer before it gets any traffic."""
     on_freeze: str = Field("hold", pattern="^(hold|roll_back)$")
     """What a release does that is under way when the calendar closes."""
-
-
-class Artifact(Frozen):
-    """What is released: a file and the digest of its content."""
-
-    version: Version
-    path: str
-    digest: Digest
-    authors: tuple[str, ...] | None = Field(None, description="as its metadata says; None: it does not")

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from upath import UPath
-
 from airlock.change.content import comes_from
-from airlock.change.planning import resolve_artifact
 from airlock.change.risk_policy import RiskPolicy
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import AirlockError
 from airlock.models import Artifact
 from airlock.past import changes, debts, ledgers
@@ -43,7 +41,7 @@ def risk_facts(
         return {label: at.isoformat() for label, at in changes.newest_proofs(taken, drills, labels).items()}
 
     def sizes() -> dict[str, int] | None:
-        return _sizes(environment, artifact.version, current_version) if current_version else None
+        return _sizes(environment, artifact, current_version) if current_version else None
 
     def content() -> dict[str, Any]:
         sources = comes_from(environment.after)
@@ -54,9 +52,10 @@ def risk_facts(
     return {name: value for name, value in gathered.items() if value is not None}
 
 
-def _sizes(environment: ServiceEnvironment, version: str, current_version: str) -> dict[str, int]:
-    found = {"now": current_version, "wanted": version}
-    return {name: UPath(resolve_artifact(environment, one).path).stat().st_size for name, one in found.items()}
+def _sizes(environment: ServiceEnvironment, artifact: Artifact, current_version: str) -> dict[str, int] | None:
+    found = {"now": resolve_artifact(environment, current_version).size, "wanted": artifact.size}
+    known = {name: size for name, size in found.items() if size is not None}
+    return known if len(known) == len(found) else None
 
 
 def _known(name: str, gather: Callable[[], Any]) -> Any:

@@ -138,5 +138,5 @@ def _baked(history: History, entry: Entry) -> tuple[str, ...]:
         {"move": newest.data["move"], "weight": state.weight_of(version), "others": others, "stable": state.stable,
          "digests": digests, "running": any(one.version == version and one.running for one in state.versions)},
         {"move": Move.PASS.value, "weight": 100, "others": [], "stable": version,
-         "digests": [plan.artifact.digest] if digests else [], "running": True},
+         "digests": [plan.artifact.installed_digest] if digests else [], "running": True},
     )  # fmt: skip

@@ -173,7 +173,7 @@ def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
     found = compared(
         {"digest": new[0].digest if new else "", "answered wrong": bad, "stable": state.stable,
          "running": any(one.running for one in new)},
-        {"digest": artifact.digest, "answered wrong": [], "stable": history.plan(entry).current_version,
+        {"digest": artifact.installed_digest, "answered wrong": [], "stable": history.plan(entry).current_version,
          "running": True},
     )  # fmt: skip
     if entry.record.type == "staged":

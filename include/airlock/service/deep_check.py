@@ -19,7 +19,8 @@ from airlock.service.validated import given_at, sentence_of, unknown_field
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
-    """Import every driver, the target and the metric source of *environment* and validate their options.
+    """Import every driver, the artifact source, the target and the metric source of *environment*, and validate their
+    options.
 
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
         uses a driver without a restore proof
@@ -40,7 +41,9 @@ def check_deep(environment: ServiceEnvironment) -> None:
                            "environment may not use it; choose a driver with a restore proof"))
         _options(driver.Options, resource.options, (*place, "options"), faults)
     target, metrics, tickets = environment.target, environment.metrics, environment.tickets
-    chosen = [("target", "name", registry.TARGETS, target.name, target.options),
+    artifact = environment.artifact
+    chosen = [("artifact", "name", registry.ARTIFACT_SOURCES, artifact.name, artifact.options),
+              ("target", "name", registry.TARGETS, target.name, target.options),
               ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
     if tickets is not None:
         chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
@@ -76,7 +79,7 @@ def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str
 
 
 def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
-    for model, names, place in ((environment, ("artifacts", "ledger", "evidence", "anchor"), ()),
+    for model, names, place in ((environment, ("ledger", "evidence", "anchor"), ()),
                                 (environment.backup, ("store", "replica", "scratch"), ("backup",))):
         for name in names:
             folder = getattr(model, name)

@@ -6,7 +6,8 @@ with typos; rules between values live in ``rules``, what concerns time in ``cale
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -120,6 +121,26 @@ class Migrations(Frozen):
     """How long one statement may run."""
 
 
+class RequiredSignature(Frozen):
+    """A signature that a version must have."""
+
+    keys: tuple[Folder, ...] = Field(min_length=1)
+    """Files with public keys in PEM, one of which must have signed."""
+    predicate_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,200}$")] | None = None
+    """Type of the attestation that must be signed, as a URI; left out: the version itself must be."""
+
+
+class ArtifactSetting(Frozen):
+    """A source of artifacts by its registered name."""
+
+    name: Annotated[str, known(registry.ARTIFACT_SOURCES, "artifact source")]
+    """Registered name."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the source is told."""
+    signatures: tuple[RequiredSignature, ...] = ()
+    """Signatures and attestations that a version must have, all of them: without one there is no permit."""
+
+
 class TargetSetting(Frozen):
     """A target by its registered name."""
 
@@ -179,6 +200,10 @@ class DeclaredResource(Resource):
 class EnvironmentSettings(Frozen):
     """One entry of ``environments`` in a service file."""
 
+    FORMER_FIELDS: ClassVar[Mapping[str, str]] = {
+        "artifacts": "write artifact: {name: file, options: {path: ...}} with what stood here as path",
+    }
+
     production: bool = False
     """Production needs backups of all ten kinds, by drivers that prove a restore."""
     after: Name | None = None
@@ -189,8 +214,8 @@ class EnvironmentSettings(Frozen):
     """Pre-approved templates: name -> template."""
     emergency: Emergency = Emergency()
     """What emergency changes owe afterwards."""
-    artifacts: Folder
-    """Where versions are: a path with {version} in it, once."""
+    artifact: ArtifactSetting
+    """Where versions come from."""
     ledger: Folder
     """Folder or object store of the records; they are never changed."""
     evidence: Folder

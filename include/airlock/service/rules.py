@@ -45,8 +45,6 @@ def faults_of(
     for place, text in calendar_faults(settings.calendar, service.groups):
         yield ("calendar", *place), text
     yield from _tickets(service, settings)
-    if settings.artifacts.count("{version}") != 1 or set("{}") & set(settings.artifacts.replace("{version}", "")):
-        yield ("artifacts",), "must contain {version} once and no other braces; write such as /srv/app-{version}.pyz"
     if settings.backup.replica == settings.backup.store:
         yield ("backup", "replica"), "is the same place as the store; name a second place, or leave it out"
 

@@ -27,7 +27,9 @@ def unknown_connections(environment: ServiceEnvironment) -> Iterator[tuple[Place
 
 def _named(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
     yield from named(environment)
-    target = environment.target
+    target, artifact = environment.target, environment.artifact
+    options = _options(registry.ARTIFACT_SOURCES, "artifact source", artifact.name, artifact.options)
+    yield from named(options, ("artifact", "options"))
     yield from named(_options(registry.TARGETS, "target", target.name, target.options), ("target", "options"))
     for index, one in enumerate(environment.resources):
         options = _options(registry.DRIVERS, "driver", one.driver, one.options)

@@ -105,18 +105,25 @@ def _without(data: Any, places: list[Place]) -> Any:
 
 
 def unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -> str:
-    """Return the sentence for the unknown field of *model* at *where*; *also* are further fields at its top."""
-    known = [*_fields_at(model, where[:-1]), *(also if len(where) == 1 else ())]
+    """Return the sentence for the unknown field of *model* at *where*; *also* are further fields at its top.
+
+    A model says in ``FORMER_FIELDS`` how what was a field once is written now.
+    """
+    within = _model_at(model, where[:-1])
+    former: Mapping[str, str] = getattr(within, "FORMER_FIELDS", {})
+    if str(where[-1]) in former:
+        return f"is the former spelling; {former[str(where[-1])]}"
+    known = [*(info.alias or name for name, info in within.model_fields.items()), *(also if len(where) == 1 else ())]
     near = get_close_matches(str(where[-1]), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown field; {hint}known are {', '.join(sorted(known))}"
 
 
-def _fields_at(model: type[BaseModel], where: Place) -> list[str]:
+def _model_at(model: type[BaseModel], where: Place) -> type[BaseModel]:
     for step in where:
         if isinstance(step, str) and (step_field := _field(model, step)) is not None:
             model = step_field
-    return [info.alias or name for name, info in model.model_fields.items()]
+    return model
 
 
 def _field(model: type[BaseModel], name: str) -> type[BaseModel] | None:

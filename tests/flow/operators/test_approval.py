@@ -11,10 +11,11 @@ import pytest
 
 from airlock.change.approval import rules_for
 from airlock.change.basis import basis_of
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import GateRefused
 from airlock.flow.operators.approval import vote_of
 from airlock.flow.stages.change import open_request, permit, votes_of

@@ -13,6 +13,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import SkipDownstreamTasks
 from airflow.sdk.execution_time.context import set_current_context
 
+from airlock.deploy.resolution import resolve_artifact
 from airlock.flow.dags.release import build
 from airlock.flow.operators.stopping import Stopped
 from airlock.flow.stages import approval, change
@@ -43,7 +44,7 @@ def test_a_release_begins_unless_its_content_failed_while_it_waited(
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=send), raising=False)
     where = flown.prepared(tmp_path, "{}", (GOOD,) * 12, ()).release.environment
     release = Release(where, release_id(where, RUN.run_id, RUN.run_after), "test")
-    release.target = flown.MemoryTarget(change.resolve_artifact(where, "1.0"))
+    release.target = flown.MemoryTarget(resolve_artifact(where, "1.0"))
     (tmp_path / "cafe-1.1.bin").write_text("1.1")
     change.validate(release, FORM, "rita")
     plan = change.assess(release)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from airlock.change.approval import rules_for
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import EvidenceInvalid, GateRefused
 from airlock.flow.stages import approval
 from airlock.flow.stages.change import permit

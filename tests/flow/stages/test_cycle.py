@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import InvalidInput
 from airlock.flow.stages import change
 from airlock.flow.stages.cycle import form_of_cycle
@@ -33,12 +34,12 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Release
         path.write_text(f"{head}  live:\n{block}  main:\n    after: live\n    cycle: continuous\n{block}")
         monkeypatch.setenv("AIRLOCK_SERVICES", str(path.parent))
         main = Release(find(path.parent, "cafe", "main"), "cafe-main-1", "test")
-        main.target = flown.MemoryTarget(change.resolve_artifact(main.environment, "1.0"))
+        main.target = flown.MemoryTarget(resolve_artifact(main.environment, "1.0"))
         yield main
 
 
 def promoted(release: Release) -> Hint:
-    digest = change.resolve_artifact(release.environment, "1.1").digest
+    digest = resolve_artifact(release.environment, "1.1").digest
     return Hint(version="1.1", digest=digest)
 
 
@@ -53,7 +54,7 @@ def test_exactly_the_promoted_content_is_asked_for(release: Release) -> None:
 
 def test_an_event_that_somebody_wrote_by_hand_releases_nothing(release: Release, tmp_path: Path) -> None:
     (tmp_path / "cafe-6.6.bin").write_text("evil")
-    digest = change.resolve_artifact(release.environment, "6.6").digest
+    digest = resolve_artifact(release.environment, "6.6").digest
     for hint in (Hint(version="6.6", digest=digest), Hint(version="1.1", digest=digest)):
         form, why, _ = form_of_cycle(release, (hint,))
         assert form is None

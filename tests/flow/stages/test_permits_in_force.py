@@ -14,10 +14,11 @@ import pytest
 from airlock.change.approval import rules_for
 from airlock.change.basis import basis_of
 from airlock.change.permit import issue
-from airlock.change.planning import build_plan, resolve_artifact
+from airlock.change.planning import build_plan
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
+from airlock.deploy.resolution import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitInvalid
 from airlock.flow.operators.approval import request_text

@@ -26,8 +26,9 @@ from airlock.change.risk import assess as assess_risk
 from airlock.change.risk_policy import RiskPolicy
 from airlock.change.way_back import judge, refuses
 from airlock.deploy.migrations.database import MigrationDatabase
+from airlock.deploy.resolution import carried
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError
-from airlock.models import ApprovalRule, Artifact, Plan, Rfc, RollbackSafety
+from airlock.models import ApprovalRule, Artifact, Migration, Plan, Rfc, RollbackSafety
 from airlock.past.facts import risk_facts
 from airlock.past.open_changes import open_changes
 from airlock.past.standing import standing
@@ -179,5 +180,13 @@ def verdict(
     setting = environment.migrations
     if setting is None:
         return RollbackSafety()
-    carried = read_migrations(artifact, setting.folder)
-    return judge(*pending(carried, applied(environment, database)))
+    return judge(*pending(migrations_of(environment, artifact, setting.folder), applied(environment, database)))
+
+
+def migrations_of(environment: ServiceEnvironment, artifact: Artifact, folder: str) -> tuple[Migration, ...]:
+    """Return the migrations that *artifact* carries in *folder*.
+
+    :raises InvalidInput: they cannot be read, or one is wrong
+    :raises TemporaryError: the source of artifacts cannot be asked now
+    """
+    return read_migrations(carried(environment.artifact, artifact, folder), artifact.path)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from airlock.change.planning import check_content, resolve_artifact
+from airlock.change.planning import check_content
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import AirlockError
 from airlock.flow.stages.assessment import Question, assess, verdict
 from airlock.flow.stages.cycle import next_version

@@ -15,11 +15,12 @@ from airlock.change.approval import rejection, retro_rules_for, tally
 from airlock.change.basis import Basis, basis_of
 from airlock.change.conflicts import WAITS
 from airlock.change.permit import issue
-from airlock.change.planning import check_content, resolve_artifact
+from airlock.change.planning import check_content
 from airlock.change.policy import without_authors
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
 from airlock.deploy.landing import acted
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.stages import conflicts, migrate
 from airlock.flow.stages.assessment import Question

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from airlock.deploy.landing import answered, choose
+from airlock.deploy.resolution import installable, setting_of
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.stages import backup, migrate
@@ -38,8 +39,9 @@ def stage(release: Release) -> None:
     backup.passed(release)
     migrate.passed(release)
     migrate.same_stable(release)
-    with forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest):
-        state = release.target.stage(plan.artifact)
+    with (installable(setting_of(plan), plan.artifact) as artifact,
+          forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest)):
+        state = release.target.stage(artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
     traffic = f"all traffic goes to {plan.artifact.version}" if plan.returns else "the canary gets its first traffic"
@@ -103,9 +105,9 @@ def validate(release: Release) -> None:
         raise GateRefused(f"{release.id}: {plan.trial} has not passed, whatever state its task shows")
     state = release.target.inspect()
     running = next((v for v in state.versions if v.version == plan.artifact.version), None)
-    if running is None or running.digest != plan.artifact.digest:
+    if running is None or running.digest != plan.artifact.installed_digest:
         found = "nothing" if running is None else running.digest
-        raise EffectMissing(f"the target runs {found} where {plan.artifact.digest} was approved")
+        raise EffectMissing(f"the target runs {found} where {plan.artifact.installed_digest} was approved")
     _smoke(release, release.environment.validation.paths or plan.rollout.smoke_paths)
     release.record("validated", state=state.model_dump(mode="json"))
     log.info("validated: %s with the approved digest; next: decide", show(state))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from airlock.change.permit import opened
-from airlock.change.planning import resolve_artifact
+from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import Damaged, GateRefused
 from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.change import assess

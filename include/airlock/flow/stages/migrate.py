@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from airlock.change.migrations import pending, read_migrations
+from airlock.change.migrations import pending
 from airlock.change.way_back import judge
 from airlock.deploy.landing import DataWayBack, data_way_back
-from airlock.errors import GateRefused, InvalidInput, PermanentError, PermitInvalid
+from airlock.errors import GateRefused, PermanentError, PermitInvalid
 from airlock.flow.stages import backup
-from airlock.flow.stages.assessment import applied
+from airlock.flow.stages.assessment import applied, migrations_of
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.permitted_act import backward, forward
 from airlock.flow.stages.release import Release
@@ -57,7 +57,7 @@ def _judged(release: Release, artifact: Artifact, applied: Mapping[str, str]) ->
     setting = release.environment.migrations
     if setting is None:
         return RollbackSafety()
-    lacking, ahead = pending(read_migrations(artifact, setting.folder), applied)
+    lacking, ahead = pending(migrations_of(release.environment, artifact, setting.folder), applied)
     found = judge(lacking, ahead)
     release.record(
         "migrations",
@@ -169,20 +169,21 @@ def _undo(release: Release, applied: list[str]) -> None:
 
 
 def approved(release: Release) -> list[tuple[PlannedMigration, Migration]]:
-    """Return the plan's migrations with their SQL out of the artifact, which must be what was approved."""
+    """Return the plan's migrations with their SQL, which must be what was approved.
+
+    It is that on record, from which the way back was judged: a source of artifacts that is away by now, or has lost
+    this one, stops no way back.
+    """
     plan = release.plan
-    folder = str(plan.settings["migrations"]["folder"])
-    try:
-        carried = {one.name: one for one in read_migrations(plan.artifact, folder)}
-    except InvalidInput as error:
-        raise PermitInvalid(f"the approved migrations cannot be read any more: {error}") from error
+    judged = [one.data for one in release.recorded("migrations") if one.data["artifact"] == plan.artifact.digest]
+    known = {one.name: one for one in map(Migration.model_validate, judged[-1]["pending"] if judged else ())}
     found = []
     for planned in plan.way_back.migrations:
-        one = carried.get(planned.name)
+        one = known.get(planned.name)
         if one is None or (one.up_digest, one.down_digest) != (planned.up_digest, planned.down_digest):
             raise PermitInvalid(
-                f"migration {planned.name} in {plan.artifact.path} is not the one that was approved; to ask again, "
-                "clear the task change.approve with everything downstream of it"
+                f"migration {planned.name} of {plan.artifact.path} on record is not the one that was approved; to ask "
+                "again, clear the task change.approve with everything downstream of it"
             )
         found.append((planned, one))
     return found

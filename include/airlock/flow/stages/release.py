@@ -25,10 +25,11 @@ from airlock.backup.run import open_driver, scratch_place
 from airlock.backup.store import BackupStore
 from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
-from airlock.change.planning import build_plan, calendar_for, resolve_artifact
+from airlock.change.planning import build_plan, calendar_for
 from airlock.connections import connection
 from airlock.deploy.landing import acted
 from airlock.deploy.migrations.database import MigrationDatabase, database_of
+from airlock.deploy.resolution import resolve_artifact
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
@@ -226,7 +227,7 @@ class Release:
             self.id,
             frozen.rfc,
             used,
-            resolve_artifact(used, frozen.rfc.version),
+            resolve_artifact(used, frozen.rfc.version, frozen),
             frozen.current_version,
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
