@@ -92,6 +92,13 @@ def test_the_readme_lists_every_driver_with_its_kind() -> None:
     assert listed == {(entry.path.split(".")[3], name) for name, entry in DRIVERS.items()}
 
 
+def test_the_page_of_least_rights_is_what_the_code_declares() -> None:
+    from airlock.commands.needs_text import page
+
+    written = (ROOT / "docs/least-rights.md").read_text()
+    assert written == page(), "next: ./airlock drivers --markdown > docs/least-rights.md"
+
+
 def test_every_test_that_the_threat_model_names_exists() -> None:
     text = (ROOT / "docs/threat-model.md").read_text()
     named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z0-9_]+)`", text)

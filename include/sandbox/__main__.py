@@ -12,7 +12,7 @@ import time
 from types import FrameType
 
 from airlock.errors import AirlockError, InvalidInput
-from sandbox import credentials, environment_file, stack
+from sandbox import credentials, environment_file, postgres, stack
 from sandbox.layout import Layout
 
 FAILED = 1
@@ -110,7 +110,9 @@ def execute(layout: Layout, arguments: list[str]) -> int:
     own = environment_file.kept(layout)
     if not own:
         raise InvalidInput(f"no sandbox was ever started in {layout.home}: run make up, or set AIRLOCK_HOME")
-    os.execve(sys.executable, [sys.executable, "-m", "airlock", *arguments], {**os.environ, **own})  # noqa: S606
+    path = os.pathsep.join((str(postgres.binaries()), os.environ.get("PATH", os.defpath)))
+    os.execve(sys.executable, [sys.executable, "-m", "airlock", *arguments],  # noqa: S606
+              {**os.environ, **own, "PATH": path})  # fmt: skip
 
 
 def _greet(layout: Layout) -> None:

@@ -24,8 +24,9 @@ BACKUP_POLICY = """
 # What Airlock needs to back up the shop's secrets and to restore them into a mount of its own.
 path "sys/mounts" { capabilities = ["read"] }
 path "shop-*" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "airlock-scratch*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
-path "sys/mounts/airlock-scratch*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
+path "sys/mounts/shop-*" { capabilities = ["create", "update"] }
+path "airlock-scratch-*" { capabilities = ["create", "read", "update", "list"] }
+path "sys/mounts/airlock-scratch-*" { capabilities = ["create", "update", "delete"] }
 """
 POLICY_NAME = "airlock-backup"
 _UPGRADING = 400

@@ -20,7 +20,7 @@ import os
 import pprint
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +38,10 @@ from airlock.models import Check, RecoveryPoint, Resource, utc_now
 from airlock.recompute.verdicts import fits, stated, unlike, unproven
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import ATTACKS, Scene, flip_byte, flipped, replayed_streams
+from tests.contracts.declared_needs import Use, undeclared
 from tests.contracts.driver_forms import DAMAGES, FORMS, ActingStore, Damage, Form
 from tests.contracts.killed import DyingStore, killed
+from tests.contracts.recorded_calls import Recording, recording
 
 TOKEN = "2026-01-01-0001.contract"
 RELEASE = "contract"
@@ -174,6 +176,27 @@ class DriverContract:
         found = scratch_place(scratch_root, RELEASE, case.driver.label)
         yield found
         case.driver.discard(found)
+
+    @pytest.fixture(autouse=True)
+    def nothing_undeclared(
+        self, request: pytest.FixtureRequest, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Recording]:
+        """What the driver asks for in every test is what it declares that it needs."""
+        found = Recording()
+        with recording(type(case.driver), found, monkeypatch):
+            yield found
+        needs, options = case.driver.needs, case.driver.options
+        use = self.use()
+        use.look(needs, options, found)
+        use.tests.add(request.node.originalname)
+        asked = undeclared(needs.bound(options), found)
+        assert asked == [], f"asked for, and not declared: {asked}"
+
+    def use(self) -> Use:
+        """Return what the tests of this class made use of, of what its driver declares."""
+        if "_use" not in type(self).__dict__:
+            type(self)._use = Use()
+        return type(self).__dict__["_use"]
 
     def taken(self, case: Case) -> RecoveryPoint:
         return take(case.driver, TOKEN, poll_seconds=0.05)
@@ -553,3 +576,13 @@ class DriverContract:
         for file in Path(str(case.driver.store.root)).rglob("*"):
             if file.is_file():
                 assert not any(secret.encode() in file.read_bytes() for secret in case.secrets)
+
+    # --- needs --------------------------------------------------------------------------------------------------------
+
+    def test_what_is_declared_is_asked_for(self, case: Case) -> None:
+        """The last one: it looks at all that the tests before it recorded."""
+        use, own = self.use(), "test_what_is_declared_is_asked_for"
+        missing = {name for name in dir(DriverContract) if name.startswith("test_")} - use.tests - {own}
+        if missing:
+            pytest.skip(f"only the whole suite asks for everything; not run: {', '.join(sorted(missing))}")
+        assert use.unused == [], f"declared, and never asked for: {use.unused}"

@@ -54,6 +54,7 @@ def test_what_an_option_makes_needless_is_left_out() -> None:
     needs = Needs(permissions=(permission("{path}/*", when="path"), permission("*", when="!path")))
     assert ons(needs, Options(path="a")) == ["a/*"]
     assert ons(needs, Options()) == ["*"]
+    assert needs.bound(Options()).permissions[0].system is System.VAULT
 
 
 def test_two_needs_are_both_and_each_once() -> None:

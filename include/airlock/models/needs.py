@@ -82,14 +82,14 @@ class ConnectionNeed(Need):
 class Permission(Need):
     """*actions*, in the system's own words, *on* one thing: an ARN, a path, a resource of an API.
 
-    unused: why the tests' servers never see these actions, where they do not
+    seldom: when they are asked for, where ordinary backups, proofs and restores never do
     """
 
     system: System
     actions: tuple[str, ...]
     on: str
     connection: str = ""
-    unused: str = ""
+    seldom: str = ""
 
 
 class Address(Need):
@@ -149,7 +149,8 @@ def _wanted(when: str, given: Mapping[str, Any]) -> bool:
 
 def _filled(need: Need, given: Mapping[str, Any]) -> Iterator[Need]:
     """Yield *need* once for each way to fill its fields."""
-    texts = {name: value for name, value in need if isinstance(value, str) and name not in ("when", "why", "unused")}
+    # not the words of an enumeration, which are texts too
+    texts = {name: value for name, value in need if type(value) is str and name not in ("when", "why", "seldom")}
     fields = sorted({field for text in texts.values() for field in _FIELD.findall(text)})
     for chosen in itertools.product(*(list(_values(field, given)) for field in fields)):
         values = {field: "" if value is None else str(value) for field, value in zip(fields, chosen, strict=True)}

@@ -11,9 +11,10 @@ _PART, _WHOLE = "path", "!path"
 """Only secrets below a path of the mount, or all of it."""
 
 
-def _vault(stages: tuple[Stage, ...], on: str, *capabilities: str, when: str = "", why: str = "") -> Permission:
+def _vault(stages: tuple[Stage, ...], on: str, *capabilities: str, when: str = "", why: str = "",
+           seldom: str = "") -> Permission:  # fmt: skip
     return Permission(system=System.VAULT, actions=capabilities, on=on, stages=stages, connection=CONNECTION,
-                      when=when, why=why)
+                      when=when, why=why, seldom=seldom)
 
 
 NEEDS = Needs(
@@ -34,8 +35,9 @@ NEEDS = Needs(
         _vault(_RESTORE, "{mount}/data/*", "create", "update", "delete", when=_WHOLE),
         _vault(_RESTORE, "{mount}/metadata/*", "create", "update", when=_WHOLE),
         _vault(_RESTORE, "{mount}/config", "create", "update", when=_WHOLE),
-        _vault(_RESTORE, "sys/mounts/{mount}/tune", "create", "update", when=_WHOLE),
-        _vault(_RESTORE, "sys/mounts/{mount}", "create", "update", why="the mount is made anew where it is gone"),
+        _vault(_RESTORE, "sys/mounts/{mount}/tune", "create", "update", when=_WHOLE,
+               seldom="where the settings of the mount were changed since the backup"),
+        _vault(_RESTORE, "sys/mounts/{mount}", "create", "update", seldom="where the mount is gone and is made anew"),
         _vault(_PROOF, "sys/mounts/airlock-scratch-*", "create", "update", "delete"),
         _vault(_PROOF, "airlock-scratch-*", "create", "read", "update", "list"),
     ),

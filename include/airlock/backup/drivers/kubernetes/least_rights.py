@@ -14,9 +14,9 @@ EVERY = "*"
 NAMESPACES = "namespaces"
 
 
-def _kubernetes(stages: tuple[Stage, ...], on: str, *verbs: str, why: str = "", unused: str = "") -> Permission:
+def _kubernetes(stages: tuple[Stage, ...], on: str, *verbs: str, why: str = "", seldom: str = "") -> Permission:
     return Permission(system=System.KUBERNETES, actions=verbs, on=on, stages=stages, connection=CONNECTION, why=why,
-                      unused=unused)
+                      seldom=seldom)
 
 
 NEEDS = Needs(
@@ -30,11 +30,11 @@ NEEDS = Needs(
         _kubernetes(_ALL, EVERY, "list"),
         _kubernetes(_WRITE, EVERY, "get", "create", "update", "patch", "delete",
                     why="in the namespace, and in scratch namespaces called airlock-...; dry runs need it too"),
-        _kubernetes(_WRITE, NAMESPACES, "create", "update", "delete"),
+        _kubernetes(_WRITE, NAMESPACES, "create", "update", "patch", "delete"),
         _kubernetes(_WRITE, "roles.rbac.authorization.k8s.io", "escalate", "bind",
-                    unused="no request of its own: the API server checks it where a Role or its binding is written"),
+                    seldom="no request of its own: the API server checks it where a Role or its binding is written"),
         _kubernetes(_WRITE, "clusterroles.rbac.authorization.k8s.io", "bind",
-                    unused="no request of its own: the API server checks it where a binding of one is written"),
+                    seldom="no request of its own: the API server checks it where a binding of one is written"),
     ),
 )  # fmt: skip
 

@@ -1,21 +1,20 @@
 """Which rights the driver needs at an API server, and which of them are missing: all of them at once.
 
-Knows access reviews. What is to be granted lies beside this module as text, ``cluster_role.yaml``.
+Knows access reviews. What is needed is declared beside this module, in ``least_rights``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from airlock.backup.drivers.kubernetes.cluster import Cluster
-from airlock.backup.drivers.kubernetes.resources import NAMESPACE, ApiResource
+from airlock.backup.drivers.kubernetes.least_rights import EVERY, NEEDS
+from airlock.backup.drivers.kubernetes.resources import ApiResource
 from airlock.errors import AirlockError
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_READING = ("list",)
-_WRITING = ("get", "create", "update", "patch", "delete")
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,23 @@ class Right:
         return f"in namespace {self.namespace}" if self.namespace else "at the cluster scope"
 
 
-def needed(resources: Iterable[ApiResource], origin: str, scratch: str) -> Iterator[Right]:
-    """Yield every right that backup, restore test and way back use."""
-    for verb in ("get", "create", "update", "delete"):
-        yield Right(verb, NAMESPACE.plural, "", "")
-    for resource in resources:
-        if resource.plural == "pods" and not resource.group:
-            yield Right("list", "pods", "", origin)
+def needed(resources: Collection[ApiResource], origin: str, scratch: str) -> Iterator[Right]:
+    """Yield every right that backup, restore test and way back use, of *resources* in both namespaces."""
+    for permission in NEEDS.permissions:
+        if permission.seldom:
+            continue  # who has all rights that a Role grants needs no other right to write it
+        plural, _, group = permission.on.partition(".")
+        if permission.on != EVERY:
+            yield from (Right(verb, plural, group, "") for verb in permission.actions)
             continue
-        for namespace in (origin, scratch):
-            for verb in (*_READING, *_WRITING):
-                yield Right(verb, resource.plural, resource.group, namespace)
+        for resource in resources:
+            if resource.plural == "pods" and not resource.group:
+                if "list" in permission.actions:
+                    yield Right("list", "pods", "", origin)
+                continue
+            for namespace in (origin, scratch):
+                for verb in permission.actions:
+                    yield Right(verb, resource.plural, resource.group, namespace)
 
 
 def missing(cluster: Cluster, rights: Iterable[Right]) -> list[Right]:

@@ -9,9 +9,9 @@ _WRITE = (Stage.PROOF, Stage.RESTORE)
 _ZONE, _CHECK = "arn:aws:route53:::hostedzone/*", "arn:aws:route53:::healthcheck/*"
 
 
-def _route53(stages: tuple[Stage, ...], on: str, *actions: str, why: str = "", unused: str = "") -> Permission:
+def _route53(stages: tuple[Stage, ...], on: str, *actions: str, why: str = "", seldom: str = "") -> Permission:
     return Permission(system=System.AWS, actions=tuple(f"route53:{action}" for action in actions), on=on,
-                      stages=stages, connection=CONNECTION, why=why, unused=unused)
+                      stages=stages, connection=CONNECTION, why=why, seldom=seldom)
 
 
 NEEDS = Needs(
@@ -25,12 +25,13 @@ NEEDS = Needs(
         _route53(_WRITE, _ZONE, "ChangeResourceRecordSets"),
         _route53((Stage.PROOF,), _ZONE, "DeleteHostedZone", why="the zone of the restore test goes again"),
         _route53(_WRITE, "arn:aws:route53:::change/*", "GetChange",
-                 unused="asked while AWS still spreads a change, and moto's is spread at once"),
+                 seldom="while AWS still spreads a change to its servers"),
         _route53((Stage.RESTORE,), _ZONE, "UpdateHostedZoneComment", "ChangeTagsForResource",
-                 "AssociateVPCWithHostedZone", "DisassociateVPCFromHostedZone"),
-        _route53((Stage.RESTORE,), _CHECK, "CreateHealthCheck", why="health checks that are gone are made anew"),
+                 "AssociateVPCWithHostedZone", "DisassociateVPCFromHostedZone",
+                 seldom="where comment, tags or networks of the zone were changed since the backup"),
+        _route53((Stage.RESTORE,), _CHECK, "CreateHealthCheck", seldom="where a health check is gone"),
         Permission(system=System.AWS, actions=("ec2:DescribeVpcs", "ec2:DescribeRegions"), on="*", stages=_WRITE,
                    connection=CONNECTION, why="of private zones",
-                   unused="no call of its own: Route 53 checks it where a zone is put into a network"),
+                   seldom="no call of its own: Route 53 checks it where a zone is put into a network"),
     ),
 )  # fmt: skip

@@ -1,0 +1,104 @@
+"""``airlock doctor``: ask now for everything that a release will need, and say how to mend what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from airlock.doctor.asking import ask_all
+from airlock.doctor.finding import FAULTY, WARNED, Finding, Gravity, Report, by_area
+from airlock.doctor.questions import questions
+from airlock.errors import InvalidInput
+from airlock.service.find import find, read_services, services_folder
+from airlock.service.model import ServiceEnvironment
+
+_SIGNS = {Gravity.FINE: ("ok", "green"), Gravity.NOTE: ("note", "cyan"), Gravity.NOT_ASKED: ("not asked", "cyan"),
+          Gravity.WARNING: ("warning", "yellow"), Gravity.FAULT: ("fault", "bold red")}  # fmt: skip
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "doctor", help="ask for everything that a release will need, and change nothing",
+        description="Asks for connections, rights, servers, programs, versions, room, clocks and keys. The one thing "
+                    "that is written is a probe in each place where releases keep something, which is removed again. "
+                    f"Exit code 0: nothing worse than a note; {WARNED}: warnings; {FAULTY}: a release would fail; 1: "
+                    "doctor itself failed; 2: wrong input.",
+    )  # fmt: skip
+    parser.add_argument("service", metavar="SERVICE", nargs="?", default=None, help="one service (default: all)")
+    parser.add_argument("environment", metavar="ENVIRONMENT", nargs="?", default=None, help="one environment only")
+    parser.add_argument("--folder", type=Path, default=None,
+                        help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
+    parser.add_argument("--all", action="store_true", help="show what is fine, too")
+    parser.add_argument("--json", action="store_true", help="print every finding as JSON")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(arguments: argparse.Namespace, console: Console) -> int:
+    """Ask, print the findings, and return the exit code of the gravest.
+
+    :raises InvalidInput: there is no such service or environment, or no service file at all
+    """
+    found: list[Finding] = []
+    for environment in _meant(arguments):
+        with _quiet():
+            report = diagnose(environment)
+        found += report.findings
+        if not arguments.json:
+            show(console, environment, report, everything=arguments.all)
+    whole = Report(findings=tuple(found))
+    if arguments.json:
+        console.out(whole.model_dump_json(indent=2), highlight=False)
+    return whole.exit_code
+
+
+def diagnose(environment: ServiceEnvironment) -> Report:
+    """Ask every question for *environment*."""
+    return Report(findings=tuple(ask_all(questions(environment))))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What drivers log for on-call is no answer to who asks here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _meant(arguments: argparse.Namespace) -> list[ServiceEnvironment]:
+    folder = arguments.folder or services_folder()
+    if arguments.environment is not None:
+        return [find(folder, arguments.service, arguments.environment)]
+    reading = read_services(folder, arguments.service)
+    if arguments.service is not None and not reading.declared:
+        find(folder, arguments.service, "")
+    meant = [one for one in reading.declared if arguments.service in (None, one.service)]
+    if not meant:
+        raise InvalidInput(f"{folder}: there is no right service file; next: airlock services check")
+    return meant
+
+
+def show(console: Console, environment: ServiceEnvironment, report: Report, *, everything: bool) -> None:
+    """Print what was found: what is fine as a count, unless *everything* is wanted."""
+    console.print(f"{environment.service} {environment.environment}", style="bold", highlight=False)
+    for area, findings in by_area(report.findings).items():
+        shown = [one for one in findings if everything or one.gravity is not Gravity.FINE]
+        fine = sum(one.gravity is Gravity.FINE for one in findings)
+        console.print(escape(f"  {area}: {fine} of {len(findings)} fine"), highlight=False)
+        for one in shown:
+            word, style = _SIGNS[one.gravity]
+            console.print(f"    [{style}]{word}[/] {escape(f'{one.where}: {one.what}')}", soft_wrap=True,
+                          highlight=False)  # fmt: skip
+            for label, said in (("why", one.why), ("mend", one.mend)):
+                if said:
+                    console.print(escape(f"      {label}: {said}"), soft_wrap=True, highlight=False)
+    console.print(escape(report.sentence), highlight=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""Places: what can be done there, and that a probe leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from airlock.doctor.finding import Finding, Gravity, Subject
+from airlock.doctor.probes import stores
+from airlock.errors import PermanentError
+from airlock.places import objects
+from tests.another_user import as_another_user
+
+SUBJECT = Subject("places", "ledger")
+
+
+def asked(place: Path | str, *, kept_for_good: bool = False) -> list[Finding]:
+    return list(stores.ask(SUBJECT, str(place), kept_for_good=kept_for_good))
+
+
+def test_a_folder_that_can_be_written_is_fine_and_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    assert [one.gravity for one in asked(tmp_path)] == [Gravity.FINE]
+    assert [one.name for one in tmp_path.iterdir()] == ["mine"]
+
+
+def test_records_that_this_process_can_delete_are_a_note(tmp_path: Path) -> None:
+    found = asked(tmp_path, kept_for_good=True)
+    assert [one.gravity for one in found] == [Gravity.FINE, Gravity.NOTE]
+    assert "Object Lock" in found[1].mend
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    (found,) = asked(tmp_path / "a" / "b")
+    assert found.gravity is Gravity.NOTE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "ledger").write_text("x")
+    assert asked(tmp_path / "ledger")[-1].gravity is Gravity.FAULT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user takes root")
+def test_a_folder_that_is_closed_to_this_user_is_a_fault(open_folder: Path) -> None:
+    (open_folder / "ledger").mkdir(mode=0o755)
+    for place in ("ledger", "ledger/new", "not there"):
+        said = as_another_user(lambda place=place: asked(open_folder / place)[0].gravity.value, open_folder)
+        assert said == Gravity.FAULT.value, place
+
+
+def test_a_store_that_creates_twice_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a store that ignores If-None-Match."""
+
+    def overwrite(path: UPath, data: bytes) -> bool:
+        objects.replace(path, data)
+        return True
+
+    Path(tmp_path / stores.FOLDER).mkdir()
+    monkeypatch.setattr(stores.objects, "create", overwrite)
+    (found,) = asked(tmp_path)
+    assert found.gravity is Gravity.FAULT
+    assert "second time" in found.what
+
+
+def test_a_store_that_refuses_to_delete_keeps_records_and_hinders_backups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: UPath) -> None:
+        raise PermanentError("locked until 2030")
+
+    monkeypatch.setattr(stores.objects, "withdraw", refuse)
+    assert [one.gravity for one in asked(tmp_path, kept_for_good=True)] == [Gravity.FINE, Gravity.FINE]
+    assert [one.gravity for one in asked(tmp_path)] == [Gravity.FINE, Gravity.FAULT]
+
+
+def test_room_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
+    (found,) = stores.disk(SUBJECT, str(tmp_path / "not" / "there"), None)
+    assert found.gravity is Gravity.FINE
+    (found,) = stores.disk(SUBJECT, str(tmp_path), 1 << 60)
+    assert found.gravity is Gravity.FAULT
+    (found,) = stores.disk(SUBJECT, "memory://somewhere", 1)
+    assert found.gravity is Gravity.NOT_ASKED
