@@ -1,6 +1,7 @@
 """What 300 service environments cost: a reading of all of them in the DAG processor, and of one on a worker.
 
-``python -m bench.fleet all`` and ``... one`` each print one line of JSON. Service files are copies of the shipped one.
+``python -m bench.fleet all``, ``... files`` and ``... one`` each print one line of JSON. Service files are copies
+of the shipped one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -31,21 +33,28 @@ def measure() -> list[Figure]:
     with fleet() as folder:
         variables = {**example_variables(folder / "home"), "AIRLOCK_SERVICES": str(folder / "services")}
         whole = child.run("-m", "bench.fleet", "all", environment=variables)
+        again = child.run("-m", "bench.fleet", "all", environment=variables)
+        files = child.run("-m", "bench.fleet", "files", environment=variables)
         one = child.run("-m", "bench.fleet", "one", environment=variables)
     return [
         Figure(f"reading dags/releases.py with {whole['environments']} service environments", whole["seconds"], "s", 8,
                f"{whole['tasks']} tasks, resident {whole['mib']} MiB"),
+        Figure("the same again, when no service file was changed", again["seconds"], "s"),
+        Figure("reading these service files", files["first"], "s", note="after a change, once for all DAG files"),
+        Figure("the same again, for each further DAG file", files["again"], "s", 0.5),
         Figure("the same on a worker, for the DAG of its task", one["seconds"], "s", 0.1, "modules imported before"),
     ]
 
 
 @contextmanager
 def fleet() -> Iterator[Path]:
-    """Yield a folder with the service files in ``service.find``."""
-    shipped = (child.ROOT / "include" / "services" / "shop.yaml").read_text()
+    """Yield a folder with the service files in ``services``."""
+    folder = child.ROOT / "include" / "services"
+    shipped = (folder / "shop.yaml").read_text()
     with tempfile.TemporaryDirectory(prefix="airlock-fleet-") as name:
         services = Path(name) / "services"
         services.mkdir()
+        shutil.copy(folder / "_defaults.yaml", services)
         for number in range(SERVICES):
             own = re.sub(r"^service: shop$", f"service: shop-{number:03d}", shipped, flags=re.MULTILINE)
             (services / f"shop-{number:03d}.yaml").write_text(own)
@@ -58,6 +67,21 @@ def read_all() -> dict[str, object]:
     seconds, found = _read()
     mib = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return {"seconds": round(seconds, 2), "environments": len(found), "tasks": sum(found.values()), "mib": mib}
+
+
+def read_files() -> dict[str, object]:
+    """Read the service files as the DAG processor does after a change, and as it does for each further DAG file."""
+    from airlock.service.find import services_folder
+    from airlock.service.last_good import kept_folder
+    from airlock.service.unchanged import read_standing_once
+
+    shutil.rmtree(kept_folder(services_folder()))
+    taken = []
+    for _ in range(1 + ROUNDS):
+        begun = time.perf_counter()
+        read_standing_once(services_folder())
+        taken.append(time.perf_counter() - begun)
+    return {"first": round(taken[0], 3), "again": round(sorted(taken[1:])[ROUNDS // 2], 3)}
 
 
 def read_one() -> dict[str, object]:
@@ -92,4 +116,4 @@ def _read() -> tuple[float, dict[str, int]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"all": read_all, "one": read_one}[sys.argv[1]]()))
+    print(json.dumps({"all": read_all, "files": read_files, "one": read_one}[sys.argv[1]]()))

@@ -65,6 +65,8 @@ class Document:
     lines: dict[Place, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     blank: set[Place] = field(default_factory=set)
+    sha256: str = field(default="", kw_only=True)
+    """Of the content of the file."""
 
     def line(self, place: Place) -> int:
         """Return the line of *place*, or of the nearest thing around it."""

@@ -7,6 +7,7 @@ and ``${environment}`` stay as they are until it is known which ones are meant: 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -65,7 +66,7 @@ def _refuse_outside(path: Path) -> None:
 
 def parse(raw: bytes, path: Path, variables: Mapping[str, str], *, named: bool = False) -> Document:
     """Return the document whose content is *raw*; never raises. Parameters as of ``read``."""
-    document = Document(path)
+    document = Document(path, sha256=hashlib.sha256(raw).hexdigest())
     if len(raw) > _MAXIMUM_BYTES:
         document.fault((), f"is larger than {_MAXIMUM_BYTES} bytes; split the service or shorten its texts", 1)
         return document

@@ -63,6 +63,7 @@ def read_services(folder: Path | str, service: str | None = None) -> Reading[Ser
     files, company = service_files(folder), read_company(folder)
     if company is not None and company.faults:
         return Reading((), tuple(company.report()))
+    sources: list[tuple[Path, str]] = []
     faults: list[str] = []
     loaded: dict[Path, tuple[ServiceEnvironment, ...]] = {}
     wrong: set[Path] = set()
@@ -70,7 +71,7 @@ def read_services(folder: Path | str, service: str | None = None) -> Reading[Ser
         if service is not None and path.stem != service and not _may_declare(path, service):
             continue
         try:
-            loaded[path] = load_file(path, company)
+            loaded[path] = load_file(path, company, sources)
         except InvalidInput as error:
             faults.append(str(error))
             wrong.add(path)
@@ -86,7 +87,8 @@ def read_services(folder: Path | str, service: str | None = None) -> Reading[Ser
             elif path not in (home, *(paths[:1] if home is None else ())):
                 faults.append(f"{path}:1: service: {name!r} is declared in {home or paths[0]} too{why}; "
                               f"rename {'the service of this file' if home else 'or remove one'}")
-    return Reading(tuple(sorted(declared, key=lambda one: (one.service, one.environment))), tuple(faults))
+    declared.sort(key=lambda one: (one.service, one.environment))
+    return Reading(tuple(declared), tuple(faults), tuple(sources))
 
 
 def _home(folder: Path | str, service: str, paths: list[Path], wrong: set[Path]) -> tuple[Path | None, str]:

@@ -43,12 +43,8 @@ def keep_as(folder: Path | str, name: str, declared: BaseModel) -> None:
     place, content = kept_folder(folder), declared.model_dump_json().encode()
     path = place / f"{name}.json"
     try:
-        if path.exists() and path.read_bytes() == content:
-            return
-        place.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=place, prefix=".", delete=False) as stream:
-            stream.write(content)
-        Path(stream.name).replace(path)
+        if not path.exists() or path.read_bytes() != content:
+            write(path, content)
     except OSError as error:
         log.warning("the last good version of %s cannot be kept: %s; if its file goes wrong, its DAGs go: let Airflow "
                     "write to %s", name, error, place)
@@ -73,6 +69,14 @@ def kept_as(path: Path, model: type[Model]) -> Model | None:
     except (OSError, ValidationError) as error:
         log.warning("%s: the last good version is not usable: %s", path, str(error).partition("\n")[0])
         return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write *content* to *path* so that it is there whole or not at all; only this user may read and change it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+        stream.write(content)
+    Path(stream.name).replace(path)
 
 
 def home_of(folder: Path | str, service: str) -> Path | None:

@@ -24,12 +24,14 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class NamedFiles:
-    """What the service file *document* names; ``faults`` are those of the named files themselves."""
+    """What the service file *document* names; ``faults`` are those of the named files themselves, and ``sources`` says
+    which files were read, and what their content was."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self._policies: dict[str, ApprovalPolicy | None] = {}
         self.faults: list[str] = []
+        self.sources: list[tuple[Path, str]] = []
 
     def policy(self, environment: str, approvals: Approvals, service: ServiceSettings) -> ApprovalPolicy | None:
         """Return the approval policy of *environment*, or ``None`` when something about it is wrong."""
@@ -82,10 +84,12 @@ class NamedFiles:
             return None
         try:
             # No variables: what people approve by must read the same on every machine.
-            return service_file.read(Path(os.path.normpath(self._document.path.parent / name)), {})
+            document = service_file.read(Path(os.path.normpath(self._document.path.parent / name)), {})
         except InvalidInput as error:
             self._document.fault(place, str(error).partition(": file: ")[2] or str(error))
             return None
+        self.sources.append((document.path, document.sha256))
+        return document
 
     def _report(self, document: Document | None) -> None:
         if document is not None:

@@ -59,9 +59,12 @@ def document_of(path: Path | str, company: Document | None = None) -> ServiceDoc
     return merged(document, company or read_company(place.parent))
 
 
-def load_file(path: Path | str, company: Document | None = None) -> tuple[ServiceEnvironment, ...]:
+def load_file(
+    path: Path | str, company: Document | None = None, sources: list[tuple[Path, str]] | None = None
+) -> tuple[ServiceEnvironment, ...]:
     """Return the environments of one service file, at least one. Parameters as of ``document_of``.
 
+    :param sources: takes which files were read, and the sha256 of what they held
     :raises InvalidInput: one line for each fault of the file, or of what all services share
     """
     document = document_of(path, company)
@@ -71,6 +74,9 @@ def load_file(path: Path | str, company: Document | None = None) -> tuple[Servic
     environments = () if document.faults and not isinstance(document.data, dict) else tuple(_build(document, named))
     if document.faults or named.faults:
         raise InvalidInput("\n".join((*document.report(), *named.faults)))
+    if sources is not None:
+        read = [one for one in (document.company, document.raw) if one is not None]
+        sources += [*((one.path, one.sha256) for one in read), *named.sources]
     return environments
 
 

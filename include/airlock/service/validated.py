@@ -24,10 +24,12 @@ Declared = TypeVar("Declared")
 
 @dataclass(frozen=True)
 class Reading(Generic[Declared]):
-    """What the files of a folder say: all that those without a fault declare, and the faults, a line each."""
+    """What the files of a folder say: all that those without a fault declare, and the faults, a line each. ``sources``
+    are the files without a fault that were read for it, and the sha256 of what they held."""
 
     declared: tuple[Declared, ...]
     faults: tuple[str, ...]
+    sources: tuple[tuple[Path, str], ...] = ()
 
     def of(self, source: str) -> tuple[str, ...]:
         """Return the faults of the file *source*, and of what it shares with others."""

@@ -18,6 +18,7 @@ from airlock.service import last_good
 from airlock.service.find import ServiceEnvironment, services_folder
 from airlock.service.last_good import kept_folder
 from airlock.service.stand_ins import read_standing, undeclared
+from airlock.service.unchanged import read_standing_once
 
 
 def environments(
@@ -32,12 +33,13 @@ def environments(
     """
     wanted, folder = get_parsing_context().dag_id, services_folder()
     service = wanted.split(".")[1] if wanted is not None and wanted.count(".") == 2 else None
+    if wanted is None:
+        reading, missing = read_standing_once(folder)
+        yield from (*reading.declared, *(missing if stand_ins else ()))
+        return
     reading, missing = read_standing(folder, service)
     standing = (*reading.declared, *(missing if stand_ins else ()))
     last_good.keep(folder, reading.declared)
-    if wanted is None:
-        yield from standing
-        return
     for environment in standing or reading.complete():  # once it is found, faults of others do not matter
         if wanted == dag_id(environment):
             yield environment
@@ -66,7 +68,7 @@ def refuse_wrong_files() -> None:
 
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
     """
-    reading, missing = read_standing(services_folder())
+    reading, missing = read_standing_once(services_folder())
     gone = (f"{undeclared(one)}: mend or put back the file, or take the service away for good with: ./airlock services "
             f"retire {one.service} {one.environment}" for one in missing)
     trains, missing_trains = read_standing_trains(trains_folder())
