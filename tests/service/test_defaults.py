@@ -290,3 +290,18 @@ def test_it_is_known_where_each_value_is_written() -> None:
     assert place("l", 0, "x") == ("s.yaml", 5, ("defaults", "l", 0, "x"))
     assert place("cycle", "cron") == ("s.yaml", 6, ("defaults", "cycle"))
     assert place("l", 0, "y") is None and place("m", "e") is None and place("z") is None
+
+
+def test_a_small_file_does_not_become_a_large_one() -> None:
+    shared = "".join(f"  k{number}: 1\n" for number in range(5000))
+    many = "".join(f"  e{number}:\n" for number in range(5000))
+    found = merged(file("s.yaml", f"service: s\ndefaults:\n{shared}environments:\n{many}"))
+    assert "are too many for so many defaults" in found.report()[0]
+    assert found.data["environments"] == {}
+
+
+def test_what_only_the_whole_could_be_wrong_about_is_no_fault_of_defaults(tmp_path: Path) -> None:
+    shared = "defaults:\n  cycle: {cron: 0 6 * * 2}\n  approvals: {low: {}}\n"
+    text = TEXT.replace("environments:\n", f"{shared}environments:\n")
+    (cafe,) = load_file(write(tmp_path, text.replace("  live:\n", "  live:\n    cycle: {cron: null}\n")))
+    assert cafe.cycle.cron is None and cafe.approvals.low == {"service_owner": 1}

@@ -22,6 +22,7 @@ DEFAULTS_FILE = "_defaults.yaml"
 """Name of the file beside the service files that holds what a whole company shares."""
 _CHOICES = ("name", "driver", "system")
 _MERGED_BY_NAME = ("resources",)
+_MAXIMUM_VALUES = 500_000
 _GONE = object()
 
 
@@ -104,6 +105,9 @@ def merged(document: Document, company: Document | None = None) -> ServiceDocume
     if not isinstance(entries, dict):
         return result
     result.data["environments"] = {}
+    if shared and len(entries) * sum(len(one.lines) for one in files) > _MAXIMUM_VALUES:
+        result.fault(("environments",), "are too many for so many defaults; split the service, or say less in defaults")
+        return result
     for name, value in entries.items():
         # An environment without a word of its own is one that takes everything from the defaults.
         own = Layer(document, ("environments", name), {} if value is None and shared else value)

@@ -110,7 +110,9 @@ def _lines(answers: FirstAnswers, shared: dict[str, Any]) -> Iterator[str]:
     yield "# What all environments have in common; each may say otherwise."
     yield "defaults:"
     yield "  # Where versions are."
-    yield f"  artifacts: {_quoted(answers.artifact)}"
+    yield "  artifact:"
+    yield "    name: file"
+    yield f"    options: {{path: {_quoted(answers.artifact)}}}"
     yield from (f"  {key}: {value}  # {why}" for key, value, why in _SHARED if key not in shared)
     approvals = _part(shared, "approvals")
     if levels := [level for level in ("low", "medium", "high") if not {level, "policy"} & set(approvals)]:

@@ -18,6 +18,8 @@ from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.document import Document, Place
 
 _PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
+_WHOLE = ("value_error", "too_short")
+"""Sorts of faults that a map may have only because the rest of it is missing."""
 Model = TypeVar("Model", bound=BaseModel)
 Declared = TypeVar("Declared")
 
@@ -79,7 +81,8 @@ def validated(
             if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
                                                     for one in found):
                 continue  # it is short only because its items are wrong, which is reported already
-            if partly and fault["type"] == "missing":
+            of_a_map = isinstance(fault.get("input"), dict)
+            if partly and (fault["type"] == "missing" or (of_a_map and fault["type"] in _WHOLE)):
                 continue
             if fault["type"] == "extra_forbidden":
                 unknown.append(where)
