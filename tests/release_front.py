@@ -41,7 +41,8 @@ class ReleaseFront:
         self.environment = environment(
             folder,
             ("FOLDER/cafe-{version}.bin", f"{front.layout.artifacts}/shop-{{version}}.pyz"),
-            ("target: {name: envoy}", f"target: {json.dumps({'name': 'envoy', 'options': front.target_options()})}"),
+            ("target: {name: supervisord}", f"target: {json.dumps(front.settings()['target'])}"),
+            ("router: {name: envoy}", f"router: {json.dumps(front.settings()['router'])}"),
             ("metrics: {name: envoy}", f"metrics: {json.dumps({'name': 'envoy', 'options': options})}"),
             ("{days: [mon, tue], from: \"09:00\", to: \"17:00\"}",
              "{days: [mon, tue, wed, thu, fri, sat, sun], from: \"00:00\", to: \"24:00\"}"),

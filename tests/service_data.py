@@ -11,6 +11,8 @@ from airlock.service.find import ServiceEnvironment
 from airlock.service.reading import load_file
 
 TUESDAY_NOON = datetime(2026, 11, 24, 11, tzinfo=UTC)
+DELIVERY = "target: {name: supervisord}\n    router: {name: envoy}\n    metrics: {name: envoy}"
+"""What replaces this in a test has options."""
 TEXT = """\
 service: cafe
 description: A coffee house.
@@ -41,15 +43,14 @@ environments:
       windows:
         - {days: [mon, tue], from: "09:00", to: "17:00"}
     backup: {store: FOLDER/backups, key_connection: key, scratch: FOLDER/scratch}
-    target: {name: envoy}
-    metrics: {name: envoy}
+    DELIVERY
     rollout: {steps: [{percent: 10, observe_seconds: 1}]}
     resources:
       - name: settings
         kind: configuration
         driver: env_file
         options: {path: FOLDER/.env}
-"""
+""".replace("DELIVERY", DELIVERY)
 
 
 def write(folder: Path, text: str = TEXT, name: str = "cafe.yaml") -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airlock.analysis.sources.envoy import EnvoySource
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import Delivery, open_delivery
 from airlock.models import Artifact
 from sandbox import envoy, postgres, processes, reach, seed, shop, shop_database, supervisor
 from sandbox.layout import ENVIRONMENTS, OFFSETS, Layout
@@ -51,8 +51,6 @@ class Front:
     def target_options(self) -> dict[str, Any]:
         layout = self.layout
         return {
-            "admin": layout.url("envoy_admin"),
-            "listener": layout.url("envoy"),
             "folder": str(layout.host("prod") / "slots"),
             "supervisor_connection": "shop_supervisor",
             "start_seconds": 60,
@@ -61,14 +59,23 @@ class Front:
                 slot: {
                     "address": layout.url(f"prod_{slot}"),
                     "program": supervisor.program_name("prod", slot),
-                    "runtime_key": envoy.runtime_key("prod", slot),
                 }
                 for slot in ("a", "b")
             },
         }
 
-    def target(self) -> EnvoyTarget:
-        return EnvoyTarget(self.target_options())
+    def router_options(self) -> dict[str, Any]:
+        return {**envoy.router_options(self.layout, "prod"), "effect_seconds": 30}
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Target and router as a service file has them."""
+        return {
+            "target": {"name": "supervisord", "options": self.target_options()},
+            "router": {"name": "envoy", "options": self.router_options()},
+        }
+
+    def delivery(self) -> Delivery:
+        return open_delivery(**self.settings())
 
     def source(self) -> EnvoySource:
         slots = {
@@ -97,7 +104,7 @@ class Front:
 
     def settle(self) -> None:
         """Back to 1.0 with everything else stopped."""
-        self.target().abort("1.0")
+        self.delivery().abort("1.0")
 
 
 def wait_for(seen: Any, seconds: float = 60) -> None:

@@ -13,7 +13,7 @@ from airlock.identity import address_identity, aws_identity, file_identity, kube
 from airlock.service.touched import touched
 from tests.flow.operators.test_approval import FORM
 from tests.real_servers import set_connection
-from tests.recompute.flown import ENVOY
+from tests.recompute.flown import delivered
 from tests.service_data import environment
 
 
@@ -77,7 +77,8 @@ def test_a_cluster_is_told_by_its_api_server(monkeypatch, tmp_path):
 
 
 def test_every_driver_says_what_it_touches_and_targets_do_too():
-    without = [name for table, what in ((registry.DRIVERS, "driver"), (registry.TARGETS, "target")) for name in table
+    tables = ((registry.DRIVERS, "driver"), (registry.TARGETS, "target"), (registry.ROUTERS, "router"))
+    without = [name for table, what in tables for name in table
                if "identities" not in vars(registry.resolve(table, what, name).Options)]
     assert not without, f"only the very same options would conflict: {without}"
 
@@ -85,7 +86,7 @@ def test_every_driver_says_what_it_touches_and_targets_do_too():
 def test_a_release_touches_its_target_and_resources_and_a_rollback_its_target(tmp_path):
     from airlock.change.rfc import rfc_from_form
 
-    cafe = environment(tmp_path, ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(tmp_path))))
+    cafe = environment(tmp_path, *delivered(tmp_path))
     rfc = rfc_from_form(FORM, "rita", cafe)
     found = touched(cafe, rfc)
     assert found == (

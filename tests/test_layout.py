@@ -22,6 +22,7 @@ VAGUE = {"util", "utils", "helper", "helpers", "manager", "misc", "common", "lib
 TABLES = {
     "driver": registry.DRIVERS,
     "target": registry.TARGETS,
+    "router": registry.ROUTERS,
     "check": registry.CHECKS,
     "artifact source": registry.ARTIFACT_SOURCES,
     "metric source": registry.METRIC_SOURCES,
@@ -124,9 +125,10 @@ def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
 
 def test_every_implementation_is_registered() -> None:
     registered = {entry.path.partition(":")[0] for table in TABLES.values() for entry in table.values()}
-    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "ArtifactSource", "Check",
-                 "MetricSource"}
-    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/artifacts",
+    contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "Router", "ArtifactSource",
+                 "Check", "MetricSource"}
+    homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/routers",
+             "include/airlock/deploy/artifacts",
              "include/airlock/deploy/checks",
              "include/airlock/analysis/sources")
     lost = []

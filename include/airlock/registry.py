@@ -1,7 +1,7 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, artifact source, check, metric source, signal, ticket system or notifier is one new file, its
-test, and one line here.
+Adding a driver, target, router, artifact source, check, metric source, signal, ticket system or notifier is one new
+file, its test, and one line here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ DRIVERS: Mapping[str, Entry] = {
     "tls_certificate": Entry(f"{_KINDS}.security.tls_certificate:TlsCertificateDriver"),
     "vault_kv": Entry(f"{_KINDS}.configuration.vault_kv:VaultKvDriver"),
 }
-TARGETS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.targets.envoy:EnvoyTarget")}
+TARGETS: Mapping[str, Entry] = {"supervisord": Entry("airlock.deploy.targets.supervisord:SupervisordTarget")}
+ROUTERS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.routers.envoy:EnvoyRouter")}
 CHECKS: Mapping[str, Entry] = {
     "command": Entry("airlock.deploy.checks.command:CommandCheck"),
     "http": Entry("airlock.deploy.checks.http:HttpCheck"),

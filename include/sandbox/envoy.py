@@ -1,7 +1,7 @@
 """Envoy in front of the shop: one listener per environment, two slots behind each, weights set at run time.
 
-Knows no release. The weights' defaults come from a disk layer below ``slots/stable`` (see
-``airlock.deploy.targets.version_slots``), so an Envoy that restarts gives all traffic to the stable version.
+Knows no release. The weights' defaults come from a disk layer (see ``airlock.deploy.routers.envoy``), so an Envoy that
+restarts gives all traffic to the stable version.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ def cluster(environment: str, slot: str) -> str:
 def runtime_key(environment: str, slot: str) -> str:
     """The runtime key of the slot's weight, 0 to 100."""
     return f"routing.traffic_split.shop.{environment}.{cluster(environment, slot)}"
+
+
+def router_options(layout: Layout, environment: str) -> dict[str, Any]:
+    """The options by which Airlock reaches the weights of *environment*."""
+    return {
+        "admin": layout.url("envoy_admin"),
+        "listener": layout.url(LISTENERS[environment]),
+        "fallback_folder": str(layout.router(environment)),
+        "backends": {slot: {"runtime_key": runtime_key(environment, slot)} for slot in SLOTS},
+    }
 
 
 def binary() -> Path:
@@ -90,8 +100,8 @@ def _changes(layout: Layout) -> dict[str, Any]:
 
 
 def _disk(layout: Layout, environment: str) -> dict[str, Any]:
-    stable = layout.host(environment) / "slots" / "stable"
-    return {"name": f"stable {environment}", "disk_layer": {"symlink_root": str(stable), "subdirectory": "traffic"}}
+    current = layout.router(environment) / "current"
+    return {"name": f"stable {environment}", "disk_layer": {"symlink_root": str(current), "subdirectory": "traffic"}}
 
 
 def _listener(layout: Layout, environment: str) -> dict[str, Any]:

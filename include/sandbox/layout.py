@@ -123,6 +123,10 @@ class Layout:
         """The folder that plays the host of *environment* (``prod``, ``staging``)."""
         return self.sandbox / "host" / environment
 
+    def router(self, environment: str) -> Path:
+        """The folder that says who gets all traffic of *environment* when its router restarts."""
+        return self.host(environment) / "router"
+
     def slot(self, environment: str, slot: str) -> Path:
         """The folder of version slot ``a`` or ``b``."""
         return self.host(environment) / "slots" / slot
@@ -133,7 +137,7 @@ class Layout:
         hosts = tuple(
             self.host(environment) / name
             for environment in ENVIRONMENTS
-            for name in ("slots/a", "slots/b", "tls", "uploads", "logs")
+            for name in ("slots/a", "slots/b", "router", "tls", "uploads", "logs")
         )
         parts = (self.run, self.log, self.data, self.artifacts, self.terraform_state.parent, self.airflow_home)
         return (*own, *hosts, *parts)

@@ -191,6 +191,7 @@ def repository(layout: Layout) -> None:
 
 def install(layout: Layout, environment: str) -> None:
     """Build the versions and put 1.0 into slot a of *environment*, unless something is installed there."""
+    from airlock.deploy.routers.envoy import EnvoyRouter
     from airlock.deploy.targets.version_slots import Slot, mark_stable
     from sandbox import envoy, shop
 
@@ -200,7 +201,8 @@ def install(layout: Layout, environment: str) -> None:
         return
     slot = Slot("a", layout.slot(environment, "a"))
     slot.install(FIRST_VERSION, layout.artifacts / f"shop-{FIRST_VERSION}.pyz", digests[FIRST_VERSION])
-    mark_stable(folder, "a", {name: envoy.runtime_key(environment, name) for name in envoy.SLOTS})
+    EnvoyRouter(envoy.router_options(layout, environment)).set_fallback("a")
+    mark_stable(folder, "a")
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

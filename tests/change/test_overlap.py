@@ -12,11 +12,11 @@ from airlock.connections import visible
 from airlock.errors import InvalidInput
 from airlock.service.reading import load_file
 from tests.commands.test_services_and_plan import ENVOY, PLAN
-from tests.service_data import TEXT, write
+from tests.service_data import DELIVERY, TEXT, write
 
 KEYS = (
-    ("program: a, runtime_key: a", "program: z, runtime_key: z"),
-    ("program: b, runtime_key: b", "program: y, runtime_key: y"),
+    ("runtime_key: a", "runtime_key: z"),
+    ("runtime_key: b", "runtime_key: y"),
 )
 SLOTS = (
     ('a: {address: "http://127.0.0.1:1"', 'a: {address: "http://127.0.0.1:3"'),
@@ -24,7 +24,8 @@ SLOTS = (
 )
 OWN_SLOTS = (
     ("admin: http://127.0.0.1:1", "admin: http://127.0.0.1:5"),
-    ("folder: FOLDER/slots", "folder: FOLDER/bar/slots"),
+    ("    folder: FOLDER/slots", "    folder: FOLDER/bar/slots"),
+    ("fallback_folder: FOLDER/slots", "fallback_folder: FOLDER/bar/slots"),
     *KEYS,
     *SLOTS,
 )
@@ -32,7 +33,7 @@ SETTINGS = "name: settings\n        kind: configuration\n        driver: env_fil
 
 
 def text_of(service: str, resource: str, *changes: tuple[str, str]) -> str:
-    text = TEXT.replace("target: {name: envoy}\n    metrics: {name: envoy}", ENVOY).replace(SETTINGS, resource)
+    text = TEXT.replace(DELIVERY, ENVOY).replace(SETTINGS, resource)
     assert resource in text
     for old, new in changes:
         assert old in text, old
@@ -161,15 +162,16 @@ BAR = resource("configuration", "env_file", "path: FOLDER/bar.env")
 
 
 @pytest.mark.parametrize(
-    ("changes", "shared"),
+    ("changes", "what", "shared"),
     [
-        ([("description", "description")], "envoy://127.0.0.1:1/a"),
+        ([("description", "description")], "target", "http://127.0.0.1:1/"),
         (
             [
                 ("folder: FOLDER/slots", "folder: FOLDER/bar"),
                 ("admin: http://127.0.0.1:1", "admin: http://LOCALHOST:1"),
                 *SLOTS,
             ],
+            "router",
             "envoy://127.0.0.1:1/a",
         ),
         (
@@ -178,6 +180,7 @@ BAR = resource("configuration", "env_file", "path: FOLDER/bar.env")
                 ("admin: http://127.0.0.1:1", "admin: http://127.0.0.1:5"),
                 *SLOTS,
             ],
+            "target",
             "/slots/deeper",
         ),
         (
@@ -186,22 +189,23 @@ BAR = resource("configuration", "env_file", "path: FOLDER/bar.env")
                 ("admin: http://127.0.0.1:1", "admin: http://127.0.0.1:5"),
                 *KEYS,
             ],
+            "target",
             "http://127.0.0.1:1/",
         ),
     ],
 )
-def test_one_target_of_two_services_is_refused_with_its_line(tmp_path, capsys, changes, shared):
+def test_one_target_or_router_of_two_services_is_refused_with_its_line(tmp_path, capsys, changes, what, shared):
     code, said = check(tmp_path, ENV, BAR, *changes, capsys=capsys)
     assert code == 2
-    assert "environments.live.target: bar live target and cafe live target are the same" in said
-    assert shared in said and "give each a target of its own" in said and ".yaml:" in said
+    assert f"environments.live.{what}: bar live {what} and cafe live {what} are the same" in said
+    assert shared in said and f"give each a {what} of its own" in said and ".yaml:" in said
 
 
-def test_one_server_that_shifts_two_targets_is_shown_and_not_refused(tmp_path, capsys):
+def test_one_server_that_shifts_for_two_services_is_shown_and_not_refused(tmp_path, capsys):
     changes = (("folder: FOLDER/slots", "folder: FOLDER/bar"), *KEYS, *SLOTS)
     code, said = check(tmp_path, ENV, BAR, *changes, capsys=capsys)
     assert code == 0
-    assert "shared: bar live target and cafe live target" in said and "envoy://127.0.0.1:1" in said
+    assert "shared: bar live router and cafe live router" in said and "envoy://127.0.0.1:1" in said
 
 
 SECRET = "s3cr3t-Hunter2"

@@ -54,7 +54,8 @@ def make_plan(**changes) -> Plan:
             steps=(RolloutStep(percent=5, observe_seconds=10), RolloutStep(percent=25, observe_seconds=10))
         ),
         "analysis": AnalysisPolicy(),
-        "target": {"name": "envoy", "options": {}},
+        "target": {"name": "supervisord", "options": {}},
+            "router": {"name": "envoy", "options": {}},
         "metrics": {"name": "envoy"},
         "resources": (
             Resource(name="shop_db", kind="databases", driver="postgres", options={"database": "shop_prod"}),

@@ -11,6 +11,7 @@ import pytest
 from airlock import registry
 from airlock.change.conflicts import WAITS, OpenChange
 from airlock.commands.main import main
+from airlock.deploy.delivery import delivery_of
 from airlock.deploy.migrations.database import MigrationDatabase
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
@@ -19,19 +20,26 @@ from airlock.flow.stages.release import Release
 from airlock.models import Plan, Record, utc_now
 from airlock.service import last_good
 from airlock.service.find import find
-from tests.flow import kept_targets
-from tests.service_data import TEXT, write
+from tests import memory_delivery
+from tests.service_data import DELIVERY, TEXT, write
 
 ENVOY = """target:
+      name: supervisord
+      options:
+        folder: FOLDER/slots
+        supervisor_connection: none
+        slots:
+          a: {address: "http://127.0.0.1:1", program: a}
+          b: {address: "http://127.0.0.1:1", program: b}
+    router:
       name: envoy
       options:
         admin: http://127.0.0.1:1
         listener: http://127.0.0.1:1
-        folder: FOLDER/slots
-        supervisor_connection: none
-        slots:
-          a: {address: "http://127.0.0.1:1", program: a, runtime_key: a}
-          b: {address: "http://127.0.0.1:1", program: b, runtime_key: b}
+        fallback_folder: FOLDER/slots
+        backends:
+          a: {runtime_key: a}
+          b: {runtime_key: b}
     metrics:
       name: envoy
       options:
@@ -39,7 +47,7 @@ ENVOY = """target:
         slots:
           a: {address: "http://127.0.0.1:1", cluster: a}
           b: {address: "http://127.0.0.1:1", cluster: b}"""
-WHOLE = TEXT.replace("target: {name: envoy}\n    metrics: {name: envoy}", ENVOY)
+WHOLE = TEXT.replace(DELIVERY, ENVOY)
 WINDOW = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
 
@@ -144,11 +152,11 @@ def test_plan_refuses_what_a_release_refuses_a_version_that_is_live(tmp_path, ca
     (tmp_path / "cafe-1.0.bin").write_bytes(b"tea")
     (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
     folder = write(tmp_path, ALWAYS).parent
-    monkeypatch.setitem(registry.TARGETS, "envoy", registry.Entry("tests.flow.kept_targets:KeptTarget"))
-    kept_targets.KEPT.clear()
+    monkeypatch.setitem(registry.TARGETS, "supervisord", registry.Entry("tests.memory_delivery:KeptTarget"))
+    monkeypatch.setitem(registry.ROUTERS, "envoy", registry.Entry("tests.memory_delivery:KeptRouter"))
+    memory_delivery.KEPT.clear()
     where = find(folder, "cafe", "live")
-    target = registry.resolve(registry.TARGETS, "target", "envoy")(where.target.options)
-    version = target.inspect().stable
+    version = delivery_of(where).inspect().stable
     assert main(["plan", "cafe", "live", "--version", version, "--requester", "rita", "--folder", str(folder)]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert f"would be refused: cafe {version} already has all traffic in live: nothing to release" in said

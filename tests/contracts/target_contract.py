@@ -9,19 +9,15 @@ import pytest
 
 from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermanentError
-from airlock.models import Artifact, TargetState
+from airlock.models import Artifact, Backend
 
 
-def running(state: TargetState) -> set[str]:
-    return {version.version for version in state.versions if version.running}
-
-
-def weights(state: TargetState) -> dict[str, int]:
-    return {version.version: version.weight for version in state.versions}
+def seen(target: Target, name: str) -> Backend:
+    return next(one for one in target.backends() if one.name == name)
 
 
 class TargetContract(ABC):
-    """``target`` starts every test with ``old`` stable, all traffic on it, and nothing else there."""
+    """``target`` starts every test with ``old`` in its stable backend, running, and nothing in the others."""
 
     old: str
     new: str
@@ -35,107 +31,63 @@ class TargetContract(ABC):
     def artifact(self, version: str) -> Artifact: ...
 
     @pytest.fixture
-    def options(self, target: Target) -> dict[str, object]:
-        return target.options.model_dump(mode="json")
+    def spare(self, target: Target) -> str:
+        """A backend that is not the stable one."""
+        return next(name for name in target.options.backend_names if name != target.stable())
 
-    def test_unknown_options_stop(self, target: Target, options: dict[str, object]) -> None:
+    def test_unknown_options_stop(self, target: Target) -> None:
         with pytest.raises(InvalidInput, match="colour"):
-            type(target)({**options, "colour": "blue"})
+            type(target)({**target.options.model_dump(mode="json"), "colour": "blue"})
 
-    def test_a_settled_target_has_one_version(self, target: Target) -> None:
-        state = target.inspect()
-        assert state.stable == self.old
-        assert state.canary is None
-        assert weights(state) == {self.old: 100}
-        assert running(state) == {self.old}
-        assert state.versions[0].digest == self.artifact(self.old).digest
+    def test_backends_are_those_of_the_options(self, target: Target, spare: str) -> None:
+        assert tuple(one.name for one in target.backends()) == target.options.backend_names
+        stable = seen(target, target.stable())
+        assert (stable.version, stable.running, stable.healthy) == (self.old, True, True)
+        assert stable.digest == stable.claimed == self.artifact(self.old).digest
+        assert (seen(target, spare).running, seen(target, spare).installed) == (False, None)
 
-    def test_staging_starts_the_version_without_traffic(self, target: Target) -> None:
-        state = target.stage(self.artifact(self.new))
-        assert state.canary == self.new
-        assert weights(state) == {self.old: 100, self.new: 0}
-        found = next(version for version in state.versions if version.version == self.new)
-        assert (found.running, found.healthy, found.digest) == (True, True, self.artifact(self.new).digest)
-        assert target.smoke(self.new, ("/health", "/no-such-page")) == {"/health": 200, "/no-such-page": 404}
+    def test_what_is_installed_runs_and_nothing_else_changes(self, target: Target, spare: str) -> None:
+        before = seen(target, target.stable())
+        for _ in range(2):
+            target.install(self.artifact(self.new), spare)
+            found = seen(target, spare)
+            assert (found.version, found.installed, found.running, found.healthy) == (self.new, self.new, True, True)
+            assert found.claimed == self.artifact(self.new).digest
+        assert seen(target, target.stable()) == before
+        assert target.smoke(spare, ("/health", "/no-such-page")) == {"/health": 200, "/no-such-page": 404}
 
-    def test_an_altered_artifact_is_refused(self, target: Target, tmp_path: Path) -> None:
+    def test_an_altered_or_missing_artifact_is_refused(self, target: Target, spare: str, tmp_path: Path) -> None:
         good = self.artifact(self.new)
         altered = tmp_path / Path(good.path).name
         altered.write_bytes(Path(good.path).read_bytes() + b"x")
         with pytest.raises(PermanentError, match=good.digest):
-            target.stage(good.model_copy(update={"path": str(altered)}))
-        assert self.new not in running(target.inspect())
-
-    def test_a_missing_artifact_is_refused(self, target: Target, tmp_path: Path) -> None:
+            target.install(good.model_copy(update={"path": str(altered)}), spare)
         with pytest.raises(PermanentError, match="missing"):
-            target.stage(self.artifact(self.new).model_copy(update={"path": str(tmp_path / "none")}))
+            target.install(good.model_copy(update={"path": str(tmp_path / "none")}), spare)
+        assert seen(target, spare).version != self.new
 
-    def test_staging_again_shifts_nothing(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
-        target.shift(self.new, 25)
-        assert weights(target.stage(self.artifact(self.new))) == {self.old: 75, self.new: 25}
+    def test_the_mark_goes_where_it_is_set(self, target: Target, spare: str) -> None:
+        before = target.stable()
+        for name in (spare, spare, before):
+            target.mark_stable(name)
+            assert target.stable() == name
 
-    def test_another_version_is_not_staged_over_one_with_traffic(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
-        target.shift(self.new, 25)
-        with pytest.raises(PermanentError, match="25 %"):
-            target.stage(self.artifact(self.other))
-        assert weights(target.inspect()) == {self.old: 75, self.new: 25}
-
-    def test_shifting_is_idempotent_and_adds_up(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
-        for percent in (5, 5, 50, 0):
-            assert weights(target.shift(self.new, percent)) == {self.old: 100 - percent, self.new: percent}
-
-    @pytest.mark.parametrize("percent", [-1, 101])
-    def test_shares_out_of_range_are_refused(self, target: Target, percent: int) -> None:
-        target.stage(self.artifact(self.new))
-        with pytest.raises(PermanentError, match="0 to 100"):
-            target.shift(self.new, percent)
-
-    def test_an_unstaged_version_gets_no_traffic(self, target: Target) -> None:
-        with pytest.raises(PermanentError, match="stage it first"):
-            target.shift(self.other, 5)
-        with pytest.raises(PermanentError, match="stage it first"):
-            target.promote(self.other)
-
-    def test_promotion_keeps_the_old_version_warm_until_it_is_retired(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
+    def test_what_is_stopped_is_held_and_comes_back_and_what_is_purged_does_not(
+        self, target: Target, spare: str
+    ) -> None:
+        assert not target.holds(spare, self.new)
+        target.install(self.artifact(self.new), spare)
         for _ in range(2):
-            state = target.promote(self.new)
-            assert state.stable == self.new
-            assert weights(state) == {self.old: 0, self.new: 100}
-            assert running(state) == {self.old, self.new}
-        with pytest.raises(PermanentError, match="stable"):
-            target.retire(self.new)
+            target.stop(spare)
+            assert (seen(target, spare).running, target.holds(spare, self.new)) == (False, True)
         for _ in range(2):
-            assert running(target.retire(self.old)) == {self.new}
-
-    def test_a_version_with_traffic_is_not_retired(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
-        target.shift(self.new, 5)
-        with pytest.raises(PermanentError, match="traffic"):
-            target.retire(self.new)
-
-    @pytest.mark.parametrize("before", ["staged", "shifted", "promoted", "retired", "nothing"])
-    def test_abort_always_lands_on_the_named_version(self, target: Target, before: str) -> None:
-        if before != "nothing":
-            target.stage(self.artifact(self.new))
-        if before == "shifted":
-            target.shift(self.new, 50)
-        if before in ("promoted", "retired"):
-            target.promote(self.new)
-        if before == "retired":
-            target.retire(self.old)
-        for _ in range(2):
-            state = target.abort(self.old)
-            assert state.stable == self.old
-            assert state.canary is None
-            assert weights(state) == {self.old: 100}
-            assert running(state) == {self.old}
-
-    def test_abort_to_an_unknown_version_changes_nothing(self, target: Target) -> None:
-        target.stage(self.artifact(self.new))
-        with pytest.raises(PermanentError, match="not installed"):
-            target.abort(self.other)
-        assert running(target.inspect()) == {self.old, self.new}
+            target.revive(spare, self.new)
+            target.await_healthy(spare, self.new)
+        target.purge(spare)
+        assert target.holds(spare, self.new), "what runs is not purged"
+        target.stop(spare)
+        target.purge(spare)
+        assert not target.holds(spare, self.new)
+        with pytest.raises(PermanentError, match=self.new):
+            target.revive(spare, self.new)
+        assert seen(target, target.stable()).healthy

@@ -63,7 +63,7 @@ class TicketedHouse:
     def again(self, name: str = "cafe-live-1") -> Release:
         """Return the release as another process sees it."""
         release = Release(load_file(self.path)[0], name, "a test")
-        release.target, release.metrics = self.flight.release.target, self.flight.release.metrics
+        release.delivery, release.metrics = self.flight.release.delivery, self.flight.release.metrics
         self.flight.release = release
         return release
 

@@ -21,6 +21,7 @@ from airlock.past import ledgers
 from airlock.past.content import content_past
 from airlock.recompute.release import recompute
 from airlock.service.reading import load_file
+from tests.memory_delivery import in_memory
 from tests.recompute import flown
 from tests.recompute.test_release import BAD, FORM, GOOD, SIGNER, YES, explained, forged, put
 
@@ -90,7 +91,7 @@ def test_what_on_call_took_back_is_no_standard_change(tmp_path):
     first = fly(tmp_path, "cafe-live-1", STANDARD)
     assert ended(first)[0] == "promoted"
     back = flown.prepared(tmp_path, "{}", (GOOD,) * 12, YES, "cafe-live-2")
-    back.release.target = first.release.target
+    back.release.delivery = first.release.delivery
     flown.Flight(back.release, YES, lambda release, _: undo.request(release, "It burns.", None, "rita")).carry_out({})
     assert ended(back)[0] == "promoted"
     outcome, why = ended(fly(tmp_path, "cafe-live-3", STANDARD))
@@ -118,7 +119,7 @@ def second(folder: Path, more: str = "    after: live\n", template: str = "") ->
     add_main(source, more, template)
     where = next(one for one in load_file(source) if one.environment == "main")
     release = Release(where, f"cafe-main-{utc_now():%H%M%S%f}", "test")
-    release.target = flown.MemoryTarget(resolve_artifact(where, "1.0"))
+    release.delivery = in_memory(resolve_artifact(where, "1.0"))
     release.metrics = flown.GivenMetrics((GOOD,) * 12)
     return release
 
@@ -167,7 +168,7 @@ def test_what_fails_elsewhere_while_a_release_waits_is_seen_before_its_first_act
     change.assess(release)
     look_again(release, utc_now())
     back = flown.prepared(tmp_path, "{}", (GOOD,) * 12, YES, "cafe-live-2")
-    back.release.target = first.release.target
+    back.release.delivery = first.release.delivery
     flown.Flight(back.release, YES, lambda release, _: undo.request(release, "It burns.", None, "rita")).carry_out({})
     add_main(release.environment.source)
     with pytest.raises(GateRefused, match=said):

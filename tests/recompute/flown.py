@@ -16,7 +16,6 @@ from airlock.analysis.judge import judge
 from airlock.analysis.metrics import MetricSource
 from airlock.deploy.resolution import resolve_artifact
 from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_look, look_policy
-from airlock.deploy.target import Target
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
@@ -27,25 +26,26 @@ from airlock.flow.stages.calendar_gate import ask
 from airlock.flow.stages.release import Release
 from airlock.models import (
     ArmSample,
-    Artifact,
     Handle,
     Plan,
     Record,
     Sample,
-    TargetState,
-    VersionState,
     Vote,
     utc_now,
 )
 from airlock.options import Options
 from airlock.signing import Signer, generate_pem
 from tests import service_data
+from tests.memory_delivery import in_memory
 
 KEY = generate_pem()
-SLOT = "{address: 'http://127.0.0.1:1', program: p, runtime_key: k}"
-ENVOY = (
-    "{name: envoy, options: {admin: 'http://127.0.0.1:1', listener: 'http://127.0.0.1:1', folder: FOLDER, "
-    f"supervisor_connection: s, slots: {{a: {SLOT}, b: {SLOT.replace(':1', ':2').replace('k}', 'l}')}}}}}}}"
+TARGET = (
+    "{name: supervisord, options: {folder: FOLDER, supervisor_connection: s, "
+    "slots: {a: {address: 'http://127.0.0.1:1', program: p}, b: {address: 'http://127.0.0.1:2', program: p}}}}"
+)
+ROUTER = (
+    "{name: envoy, options: {admin: 'http://127.0.0.1:1', listener: 'http://127.0.0.1:1', fallback_folder: FOLDER, "
+    "backends: {a: {runtime_key: k}, b: {runtime_key: l}}}}"
 )
 COUNTED = (
     "{name: envoy, options: {admin: 'http://127.0.0.1:1', slots: {a: {address: 'http://127.0.0.1:1', cluster: a}, "
@@ -54,55 +54,14 @@ COUNTED = (
 STEPS = "{bake_seconds: 4, steps: [{percent: 10, observe_seconds: 5}, {percent: 50, observe_seconds: 5}]}"
 
 
+def delivered(folder: Path) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the changes of the small service file by which it has a target and a router with options."""
+    return (("target: {name: supervisord}", f"target: {TARGET}".replace("FOLDER", str(folder))),
+            ("router: {name: envoy}", f"router: {ROUTER}".replace("FOLDER", str(folder))))
+
+
 class _None(Options):
     """No options."""
-
-
-class MemoryTarget(Target):
-    """Versions and weights in memory."""
-
-    Options = _None
-
-    def __init__(self, stable: Artifact) -> None:
-        super().__init__({})
-        self.artifacts = {stable.version: stable}
-        self.stable = stable.version
-        self.canary: str | None = None
-        self.percent = 0
-
-    def inspect(self) -> TargetState:
-        weights = dict.fromkeys(self.artifacts, 0) | {self.stable: 100 - self.percent}
-        if self.canary:
-            weights[self.canary] = self.percent
-        versions = tuple(
-            VersionState(version=v, running=True, healthy=True, weight=w, digest=self.artifacts[v].digest)
-            for v, w in weights.items()
-        )
-        return TargetState(stable=self.stable, canary=self.canary, versions=versions)
-
-    def stage(self, artifact: Artifact) -> TargetState:
-        self.artifacts[artifact.version], self.canary, self.percent = artifact, artifact.version, 0
-        return self.inspect()
-
-    def shift(self, version: str, percent: int) -> TargetState:
-        self.percent = percent
-        return self.inspect()
-
-    def promote(self, version: str) -> TargetState:
-        self.stable, self.canary, self.percent = version, None, 0
-        return self.inspect()
-
-    def retire(self, version: str) -> TargetState:
-        self.artifacts.pop(version, None)
-        return self.inspect()
-
-    def abort(self, stable: str) -> TargetState:
-        self.artifacts = {stable: self.artifacts[stable]}
-        self.stable, self.canary, self.percent = stable, None, 0
-        return self.inspect()
-
-    def smoke(self, version: str, paths: tuple[str, ...]) -> dict[str, int]:
-        return dict.fromkeys(paths, 200)
 
 
 def _more(before: ArmSample | None, given: ArmSample, version: str) -> ArmSample:
@@ -238,7 +197,7 @@ def prepared(
         (folder / f"cafe-{version}.bin").write_text(version)
     (folder / ".env").write_text("MILK=oat\n")
     changes = (
-        ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(folder))),
+        *delivered(folder),
         ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
         ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{steps}\n    analysis: {policy}"),
         ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
@@ -246,7 +205,7 @@ def prepared(
     )
     cafe = service_data.environment(folder, *changes)
     release = Release(cafe, identity, "test")
-    release.target = MemoryTarget(resolve_artifact(cafe, "1.0"))
+    release.delivery = in_memory(resolve_artifact(cafe, "1.0"))
     release.metrics = GivenMetrics(samples)
     return Flight(release, answers)
 

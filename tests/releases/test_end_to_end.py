@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airlock.change.text import escape
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import Delivery, delivery_of
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify
@@ -51,8 +51,8 @@ class Sandbox:
     def environment(self, name: str) -> ServiceEnvironment:
         return find(ROOT / "include" / "services", "shop", name)
 
-    def target(self, name: str) -> EnvoyTarget:
-        return EnvoyTarget(self.environment(name).target.options)
+    def target(self, name: str) -> Delivery:
+        return delivery_of(self.environment(name))
 
     def wait(self, client: AirflowClient, run: Run, seconds: float = 300) -> Run:
         deadline = time.monotonic() + seconds

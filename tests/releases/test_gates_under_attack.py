@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import Delivery, delivery_of
 from airlock.errors import PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.release import release_id
@@ -103,8 +103,8 @@ class Attacked:
     def environment(self, name: str) -> ServiceEnvironment:
         return find(self.services.folder, "shop", name)
 
-    def target(self, name: str) -> EnvoyTarget:
-        return EnvoyTarget(self.environment(name).target.options)
+    def target(self, name: str) -> Delivery:
+        return delivery_of(self.environment(name))
 
     def releases(self, run: Run) -> list[tuple[Record, ...]]:
         """The records of every release of *run*, the first release first."""

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import delivery_of
 from airlock.errors import AirlockError
 from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.release import release_id
@@ -164,7 +164,7 @@ def test_an_irreversible_one_leaves_the_data_to_people_when_the_release_goes_bac
     assert outcome["outcome"] == "rolled_back"
     assert "a human decides about the data of shop_db" in outcome["why"]
     assert "created_at" not in seen.shop.columns("customers")
-    assert EnvoyTarget(seen.shop.environment.target.options).inspect().stable == "1.5"
+    assert delivery_of(seen.shop.environment).inspect().stable == "1.5"
     assert "Way back: NEEDS A RESTORE" in found.asked
     assert "The automatic rollback of this data is switched off" in found.asked
     scores = [one.data("plan")[-1]["plan"]["risk"]["score"] for one in (seen.reversible, found)]

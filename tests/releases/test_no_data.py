@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import delivery_of
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify
 from airlock.flow.stages.release import release_id
@@ -105,7 +105,7 @@ class Lane:
             time.sleep(0.2)
         assert not pending, f"{identity} ended before it could be attacked: {self.ledger.read(identity)[-3:]}"
         pack = Path(self.environment.evidence) / f"{identity}.zip"
-        state = EnvoyTarget(self.environment.target.options).inspect()
+        state = delivery_of(self.environment).inspect()
         return Landed(self.ledger.read(identity), state, pack)
 
 

@@ -69,7 +69,11 @@ WRONG = [
         "kind: storage",
         "driver 'env_file' is of kind 'configuration', not 'storage'",
     ),
-    ("target: {name: envoy}", "target: {name: envoi}", "envoi", "unknown target 'envoi'; did you mean 'envoy'"),
+    ("target: {name: supervisord}", "target: {name: supervisor}", "supervisor",
+     "unknown target 'supervisor'; did you mean 'supervisord'"),
+    ("target: {name: supervisord}", "target: {name: envoy}", "target: {name: envoy}",
+     "target 'envoy' is no more; write target: {name: supervisord, ...} with the slots, and router: {name: envoy"),
+    ("router: {name: envoy}", "router: {name: envoi}", "envoi", "unknown router 'envoi'; did you mean 'envoy'"),
     ("metrics: {name: envoy}", "metrics: {name: prom}", "prom", "unknown metric source 'prom'"),
     ("low: {service_owner: 1}", "low: {}", "low: {}", "approvals.low: dictionary should have at least 1 item"),
     (

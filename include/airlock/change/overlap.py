@@ -20,12 +20,13 @@ from airlock.models import canonical_json
 from airlock.service.find import ServiceEnvironment
 from airlock.service.touched import identities
 
-TARGET = "target"
+TARGET, ROUTER = "target", "router"
+_DELIVERY = (TARGET, ROUTER)
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A resource or the target of a service environment, and what it really is."""
+    """A resource, the target or the router of a service environment, and what it really is."""
 
     where: ServiceEnvironment
     label: str
@@ -47,10 +48,10 @@ class Overlap:
 
     @property
     def refused(self) -> bool:
-        """Return whether it can never be meant: two services that shift the traffic of one target. One server
+        """Return whether it can never be meant: two services that run in one place, or whose traffic is one. One server
         (``envoy://host:port``) may shift that of many; environments of one service are shown, because a file may be
         checked with ports that are made up."""
-        both = self.one.label == self.other.label == TARGET and self.one.where.service != self.other.where.service
+        both = self.one.label == self.other.label in _DELIVERY and self.one.where.service != self.other.where.service
         return both and any("/" in address.partition("://")[2] for address in self.shared)
 
     @property
@@ -60,7 +61,7 @@ class Overlap:
 
 
 def overlaps(environments: Sequence[ServiceEnvironment]) -> tuple[Overlap, ...]:
-    """Return every overlap between things of different services, and between targets of any two environments."""
+    """Return every overlap between things of different services, and of targets and routers of any two environments."""
     things = [thing for where in environments for thing in _things(where)]
     held: dict[str, list[Thing]] = defaultdict(list)
     for thing in things:
@@ -83,7 +84,7 @@ def overlaps(environments: Sequence[ServiceEnvironment]) -> tuple[Overlap, ...]:
 def _counts(one: Thing, other: Thing) -> bool:
     if one.where is other.where:
         return False
-    return one.where.service != other.where.service or one.label == other.label == TARGET
+    return one.where.service != other.where.service or one.label == other.label in _DELIVERY
 
 
 def _by_prefix(things: Iterable[Thing]) -> Iterator[tuple[Thing, Thing, str]]:
@@ -95,8 +96,8 @@ def _by_prefix(things: Iterable[Thing]) -> Iterator[tuple[Thing, Thing, str]]:
 
 
 def _by_server(things: Iterable[Thing]) -> Iterator[tuple[Thing, Thing, str]]:
-    """Yield targets that one server shifts, though they are not the same."""
-    for one, other in combinations([thing for thing in things if thing.label == TARGET], 2):
+    """Yield targets and routers that one server shifts, though they are not the same."""
+    for one, other in combinations([thing for thing in things if thing.label in _DELIVERY], 2):
         for server in sorted(set(_servers(one)) & set(_servers(other))):
             yield one, other, server
 
@@ -109,8 +110,9 @@ def _servers(thing: Thing) -> Iterator[str]:
 
 
 def _things(where: ServiceEnvironment) -> Iterator[Thing]:
-    target = where.target
+    target, router = where.target, where.router
     yield Thing(where, TARGET, _real(registry.TARGETS, "target", target.name, TARGET, target.options))
+    yield Thing(where, ROUTER, _real(registry.ROUTERS, "router", router.name, ROUTER, router.options))
     for resource in where.resources:
         label = f"{resource.kind}.{resource.name}"
         yield Thing(where, label, _real(registry.DRIVERS, "driver", resource.driver, label, resource.options))

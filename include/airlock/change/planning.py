@@ -12,8 +12,8 @@ from airlock.service.find import ServiceEnvironment
 from airlock.service.values import DAYS
 
 _SHOWN_ELSEWHERE = {
-    "service", "environment", "source", "rollout", "analysis", "target", "metrics", "validation", "resources", "backup",
-    "without_kinds", "calendar", "approval_policy", "absences", "authors",
+    "service", "environment", "source", "rollout", "analysis", "target", "router", "metrics", "validation", "resources",
+    "backup", "without_kinds", "calendar", "approval_policy", "absences", "authors",
 }
 """Of a service environment: what has a field of its own in the plan (the policy has its digest there), and who is away,
 which does not make an approval stale. All the rest is bound by ``Plan.settings``."""
@@ -66,7 +66,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         analysis=environment.analysis,
         target={**environment.target.model_dump(mode="json"),
                 "validation": environment.validation.model_dump(mode="json")},
-        metrics=environment.metrics.model_dump(mode="json"),
+        router=environment.router.model_dump(mode="json"), metrics=environment.metrics.model_dump(mode="json"),
         resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
         backup_policy={**environment.backup.model_dump(mode="json"), **({"restore_on_rollback": []} if back else {}),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},

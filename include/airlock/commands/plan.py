@@ -19,6 +19,7 @@ from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import visible
+from airlock.deploy.delivery import delivery_of
 from airlock.deploy.migrations.database import database_of
 from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
@@ -107,13 +108,12 @@ def _form(arguments: argparse.Namespace) -> dict[str, Any]:
 def _current(environment: ServiceEnvironment) -> tuple[str | None, str]:
     """Return the stable version and a note on how it is known; ``None`` when the target cannot be asked."""
     try:
-        setting = environment.target
-        state = registry.resolve(registry.TARGETS, "target", setting.name)(setting.options).inspect()
+        state = delivery_of(environment).inspect()
     except AirlockError as error:
         return None, f"the target cannot be asked: {error}"
     except ImportError as error:
         return None, f"the target needs a package that is not installed: {error}"
-    return state.stable, f"as target {setting.name} says now"
+    return state.stable, f"as target {environment.target.name} and router {environment.router.name} say now"
 
 
 def _way_back(environment: ServiceEnvironment, artifact: Artifact, refused: Refused) -> RollbackSafety:

@@ -154,7 +154,8 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
     for one in found:
         if one.refused:
             where = _newcomer(one, last_good.kept(folder))
-            faults.extend(faults_at(where, [(("target",), f"{one.sentence}; give each a target of its own")]))
+            what = one.one.label
+            faults.extend(faults_at(where, [((what,), f"{one.sentence}; give each a {what} of its own")]))
     if arguments.folder is None:
         faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
     for fault in faults:

@@ -1,7 +1,12 @@
-"""The contract of every target: where versions run and how traffic is split. Knows no approval, permit or Airflow task.
+"""The contract of every target: where versions are installed and run. Knows no traffic: that is the router's, and no
+approval, permit or Airflow task.
 
-All methods are idempotent: calling one again when its effect is there already changes nothing and succeeds. Every act
-ends with an ``inspect`` that verifies the effect on the target itself, and returns the state it saw.
+A target has named *backends*, each of which can run one version; one of them is marked as the stable one. ``delivery``
+combines a target with a router, whose weights go by the same names.
+
+All methods are idempotent: calling one again when its effect is there already changes nothing and succeeds. What is
+where is read from the target each time and never remembered, so that a crash between any two acts leaves a state that
+every method can go on from.
 
 Errors: ``TemporaryError`` when the target cannot be reached or is slow (the caller retries), ``EffectMissing`` when an
 act was accepted but its effect cannot be seen, other ``PermanentError`` for what a retry cannot mend. Messages name
@@ -14,15 +19,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from airlock.models import Artifact, TargetState
+from airlock.models import Artifact, Backend
 from airlock.models.needs import Needs
 from airlock.options import Options, validated
 
 
-class Target(ABC):
-    """Where a version runs."""
+class TargetOptions(Options):
+    """Base of the options of targets."""
 
-    Options: ClassVar[type[Options]]
+    health_path: str
+
+    @property
+    def backend_names(self) -> tuple[str, ...]:
+        """Return the names of the backends, which a router must have too."""
+        raise NotImplementedError
+
+
+class Target(ABC):
+    """Where versions run."""
+
+    Options: ClassVar[type[TargetOptions]]
     needs: ClassVar[Needs]
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -33,35 +49,53 @@ class Target(ABC):
         self.options = validated(self.Options, options, f"target {type(self).__name__}")
 
     @abstractmethod
-    def inspect(self) -> TargetState:
-        """Return versions, weights, health and digests as they are seen on the target now. Changes nothing."""
+    def stable(self) -> str:
+        """Return the name of the backend that is marked as the stable one.
 
-    @abstractmethod
-    def stage(self, artifact: Artifact) -> TargetState:
-        """Install and start *artifact* beside the stable version with 0 % of the traffic, and wait until it is healthy.
-
-        Refuses an artifact whose content does not have the digest that was approved.
+        :raises PermanentError: none is, or one that the options do not have
         """
 
     @abstractmethod
-    def shift(self, version: str, percent: int) -> TargetState:
-        """Give *version* *percent* of the traffic and the stable version the rest.
+    def mark_stable(self, backend: str) -> None:
+        """Mark *backend* as the stable one, in one step: a crash leaves the mark before or after it."""
 
-        :raises NotReady: it would get more traffic, but is not healthy
+    @abstractmethod
+    def backends(self) -> tuple[Backend, ...]:
+        """Return every backend as it is seen now. Changes nothing."""
+
+    @abstractmethod
+    def install(self, artifact: Artifact, backend: str) -> None:
+        """Stop what runs in *backend*, install *artifact* there, start it, and wait until it is healthy.
+
+        What already runs there from the very same content is left alone.
+
+        :raises PermanentError: the content does not have the digest that was approved, or it does not start
+        :raises TemporaryError: it is not healthy in time
         """
 
     @abstractmethod
-    def promote(self, version: str) -> TargetState:
-        """Make *version* stable with 100 % of the traffic. The version before stays warm until ``retire``."""
+    def await_healthy(self, backend: str, version: str) -> None:
+        """Wait until *version* runs in *backend* and is healthy. Errors as in ``install``."""
 
     @abstractmethod
-    def retire(self, version: str) -> TargetState:
-        """Stop *version*, which must have no traffic."""
+    def holds(self, backend: str, version: str) -> bool:
+        """Return whether *version* could be started in *backend* without its artifact, as ``revive`` does."""
 
     @abstractmethod
-    def abort(self, stable: str) -> TargetState:
-        """Give *stable* 100 % of the traffic (starting it if it is not running), and stop every other version."""
+    def revive(self, backend: str, version: str) -> None:
+        """Let *backend* run *version*, which it holds, whatever ran there; does not wait until it is healthy.
+
+        :raises PermanentError: it is not held there
+        """
 
     @abstractmethod
-    def smoke(self, version: str, paths: tuple[str, ...]) -> dict[str, int]:
-        """Ask *version* itself, not through the traffic split, for each path; return the status code of each."""
+    def stop(self, backend: str) -> None:
+        """Stop what runs in *backend* and let nothing start there. What is installed stays, for a way back."""
+
+    @abstractmethod
+    def purge(self, backend: str) -> None:
+        """Remove what *backend* has installed and does not run."""
+
+    @abstractmethod
+    def smoke(self, backend: str, paths: tuple[str, ...]) -> dict[str, int]:
+        """Ask what runs in *backend* itself, not through the router, for each path; return the status code of each."""

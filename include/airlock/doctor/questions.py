@@ -14,6 +14,7 @@ from airlock import registry
 from airlock.backup.run import open_driver
 from airlock.backup.store import BackupStore
 from airlock.connections import connection, named, visible
+from airlock.deploy.delivery import delivery_of
 from airlock.doctor.asking import Question
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.probes import addresses, aws, files, keys, kubernetes, postgresql, programs, slack, stores, vault
@@ -185,12 +186,14 @@ def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resou
 
 
 def _target(environment: ServiceEnvironment) -> Iterator[Asking]:
-    setting = environment.target
-    found = registry.resolve(registry.TARGETS, "target", setting.name)
-    names = [one.id for one in found.needs.bound(validated(found.Options, setting.options, "target")).connections]
+    names = []
+    for what, table, setting in (("target", registry.TARGETS, environment.target),
+                                 ("router", registry.ROUTERS, environment.router)):  # fmt: skip
+        found = registry.resolve(table, what, setting.name)
+        names += [one.id for one in found.needs.bound(validated(found.Options, setting.options, what)).connections]
 
     def look(subject: Subject) -> Iterable[Finding]:
-        state = found(setting.options).inspect()
+        state = delivery_of(environment).inspect()
         stable = next((one for one in state.versions if one.version == state.stable), None)
         if stable is not None and not stable.healthy:
             yield subject.found(Gravity.WARNING, f"the stable version {state.stable} is not healthy",
@@ -198,7 +201,7 @@ def _target(environment: ServiceEnvironment) -> Iterator[Asking]:
         else:
             yield subject.fine(f"version {state.stable} has the traffic and is healthy")
 
-    yield Asking(Question(Subject("target", setting.name), "looked at it", look), *names)
+    yield Asking(Question(Subject("target", environment.target.name), "looked at it", look), *names)
 
 
 def _setting(

@@ -22,6 +22,7 @@ from airlock.models.record import Record
 from airlock.models.rollout import (
     AnalysisPolicy,
     ArmSample,
+    Backend,
     Count,
     Milliseconds,
     Rollout,
@@ -42,6 +43,7 @@ __all__ = [
     "ApprovalTerms",
     "ArmSample",
     "Artifact",
+    "Backend",
     "CarriedFile",
     "Category",
     "Check",

@@ -117,13 +117,14 @@ class Plan(Frozen):
     rollout: Rollout
     analysis: AnalysisPolicy
     target: dict[str, Any]
+    router: dict[str, Any]
     metrics: dict[str, Any]
     resources: tuple[Resource, ...]
     backup_policy: dict[str, Any]
     calendar: dict[str, Any]
     approvals: tuple[ApprovalRule, ...]
     terms: ApprovalTerms = ApprovalTerms()
-    touches: tuple[str, ...] = Field((), description="what the resources and the target really are, by address")
+    touches: tuple[str, ...] = Field((), description="what the resources, target and router really are, by address")
     risk: Risk
     way_back: RollbackSafety = RollbackSafety()
     settings: dict[str, Any] = Field(default_factory=dict, description="whatever else the service file says")

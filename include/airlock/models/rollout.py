@@ -7,8 +7,25 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from airlock.models.frozen import Frozen
+from airlock.models.frozen import Frozen, Name
 from airlock.models.terms import Answer
+
+
+class Backend(Frozen):
+    """One place of a target in which a version can run, as it is seen now.
+
+    ``version`` is the one that answers there, else the one that is installed; ``digest`` is that of the installed
+    content, ``claimed`` the one that the running version says it has.
+    """
+
+    name: Name
+    version: str | None
+    installed: str | None
+    running: bool
+    healthy: bool
+    digest: str = ""
+    claimed: str = ""
+    address: str = ""
 
 
 class VersionState(Frozen):

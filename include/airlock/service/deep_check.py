@@ -19,7 +19,7 @@ from airlock.service.validated import given_at, sentence_of, unknown_field
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
-    """Import every driver, the artifact source, the target and the metric source of *environment*, and validate their
+    """Import every driver, artifact source, target, router and metric source of *environment*, and validate their
     options.
 
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
@@ -40,10 +40,11 @@ def check_deep(environment: ServiceEnvironment) -> None:
             faults.append(((*place, "driver"), f"driver {resource.driver!r} cannot prove a restore, so a production "
                            "environment may not use it; choose a driver with a restore proof"))
         _options(driver.Options, resource.options, (*place, "options"), faults)
-    target, metrics, tickets = environment.target, environment.metrics, environment.tickets
-    artifact = environment.artifact
+    artifact, target, router = environment.artifact, environment.target, environment.router
+    metrics, tickets = environment.metrics, environment.tickets
     chosen = [("artifact", "name", registry.ARTIFACT_SOURCES, artifact.name, artifact.options),
               ("target", "name", registry.TARGETS, target.name, target.options),
+              ("router", "name", registry.ROUTERS, router.name, router.options),
               ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
     if tickets is not None:
         chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
@@ -51,6 +52,8 @@ def check_deep(environment: ServiceEnvironment) -> None:
         found = _resolved(table, name, implementation, (name, field), faults)
         if found is not None:
             _options(found.Options, options, (name, "options"), faults)
+    if not faults:
+        faults.extend(_backends(environment))
     for index, signal in enumerate(environment.calendar.signals):
         place = ("calendar", "signals", index)
         found = _resolved(registry.SIGNALS, "signal", signal.name, (*place, "name"), faults)
@@ -64,6 +67,16 @@ def check_deep(environment: ServiceEnvironment) -> None:
                                   "library of that store"))
     if faults:
         raise InvalidInput("\n".join(faults_at(environment, faults)))
+
+
+def _backends(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+    """Yield that target and router, whose options are right, name other backends."""
+    target, router = environment.target, environment.router
+    runs = registry.resolve(registry.TARGETS, "target", target.name).Options.model_validate(target.options)
+    splits = registry.resolve(registry.ROUTERS, "router", router.name).Options.model_validate(router.options)
+    if set(runs.backend_names) != set(splits.backend_names):
+        yield ("router", "options"), (f"the router has the backends {', '.join(splits.backend_names)}, the target "
+                                      f"{', '.join(runs.backend_names)}; name them alike")
 
 
 def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str]]) -> tuple[str, ...]:

@@ -141,12 +141,10 @@ def _lines(answers: FirstAnswers, shared: dict[str, Any]) -> Iterator[str]:
 
 
 def _delivery(name: str) -> Iterator[str]:
-    yield "  # Where versions run, and who splits the traffic between them. Addresses of .example are to be replaced."
+    yield "  # Where versions run. Addresses of .example are to be replaced."
     yield "  target:"
-    yield "    name: envoy"
+    yield "    name: supervisord"
     yield "    options:"
-    yield "      admin: http://envoy.${environment}.example:9901"
-    yield f"      listener: http://{name}.${{environment}}.example"
     yield f"      folder: /srv/{name}/${{environment}}/slots"
     yield f"      supervisor_connection: {name}_supervisor  # Airflow connection of supervisord"
     yield "      slots:"
@@ -154,7 +152,16 @@ def _delivery(name: str) -> Iterator[str]:
         yield f"        {slot}:"
         yield f"          address: http://{name}-{slot}.${{environment}}.example:8080"
         yield f"          program: {name}-${{environment}}-{slot}"
-        yield f"          runtime_key: routing.traffic_split.{name}.${{environment}}.{slot}"
+    yield "  # Who splits the traffic between them."
+    yield "  router:"
+    yield "    name: envoy"
+    yield "    options:"
+    yield "      admin: http://envoy.${environment}.example:9901"
+    yield f"      listener: http://{name}.${{environment}}.example"
+    yield f"      fallback_folder: /srv/{name}/${{environment}}/router"
+    yield "      backends:"
+    for slot in "ab":
+        yield f"        {slot}: {{runtime_key: \"routing.traffic_split.{name}.${{environment}}.{slot}\"}}"
     yield "  # Where errors and latencies of both versions are counted."
     yield "  metrics:"
     yield "    name: envoy"

@@ -141,13 +141,28 @@ class ArtifactSetting(Frozen):
     """Signatures and attestations that a version must have, all of them: without one there is no permit."""
 
 
-class TargetSetting(Frozen):
-    """A target by its registered name."""
+_FORMER_TARGETS = {
+    "envoy": "write target: {name: supervisord, ...} with the slots, and router: {name: envoy, ...} with the addresses "
+             "of Envoy and the runtime keys (docs/strategies.md)",
+}
 
-    name: Annotated[str, known(registry.TARGETS, "target")]
+
+class TargetSetting(Frozen):
+    """Where versions run: a target by its registered name."""
+
+    name: Annotated[str, known(registry.TARGETS, "target", _FORMER_TARGETS)]
     """Which target."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of that target."""
+
+
+class RouterSetting(Frozen):
+    """Who splits the traffic: a router by its registered name."""
+
+    name: Annotated[str, known(registry.ROUTERS, "router")]
+    """Which router."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of that router."""
 
 
 class MetricsSetting(Frozen):
@@ -230,6 +245,7 @@ class EnvironmentSettings(Frozen):
     calendar: Calendar
     backup: BackupPolicy
     target: TargetSetting
+    router: RouterSetting
     metrics: MetricsSetting
     rollout: Rollout
     analysis: AnalysisPolicy = AnalysisPolicy()

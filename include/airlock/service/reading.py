@@ -1,5 +1,5 @@
 """One service file, with what it takes from defaults, -> frozen service environments, with every fault at its file and
-line. Cheap, because every parse of the DAGs does it: drivers, targets and metric sources are known by name only."""
+line. Cheap, because every parse of the DAGs does it: drivers, targets, routers and the like are known by name only."""
 
 from __future__ import annotations
 

@@ -12,14 +12,15 @@ from airlock.service.model import ServiceEnvironment
 
 
 def touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
-    """Return the identities of the target and of every resource, sorted; of a rollback of its target alone: it moves
-    traffic, and nothing else.
+    """Return the identities of target, router and every resource, sorted; of a rollback of target and router alone: it
+    moves traffic, and nothing else.
 
     :raises InvalidInput: options are wrong
-    :raises UnknownName: a driver, the target or an Airflow connection is not known
+    :raises UnknownName: a driver, the target, the router or an Airflow connection is not known
     """
-    target = environment.target
+    target, router = environment.target, environment.router
     found = set(identities(registry.TARGETS, "target", target.name, "target", target.options))
+    found.update(identities(registry.ROUTERS, "router", router.name, "router", router.options))
     for resource in environment.resources if rfc.change_type != "rollback" else ():
         label = f"{resource.kind}.{resource.name}"
         found.update(identities(registry.DRIVERS, "driver", resource.driver, label, resource.options))
@@ -27,10 +28,10 @@ def touched(environment: ServiceEnvironment, rfc: Rfc) -> tuple[str, ...]:
 
 
 def identities(table: Any, what: str, name: str, label: str, options: dict[str, Any]) -> tuple[str, ...]:
-    """Return what the *options* of one driver or target lead to.
+    """Return what the *options* of one driver, target or router lead to.
 
     :raises InvalidInput: options are wrong
-    :raises UnknownName: the driver, the target or an Airflow connection is not known
+    :raises UnknownName: the driver, target, router or an Airflow connection is not known
     """
     model = registry.resolve(table, what, name).Options
     same = f"{what}:{name}:{canonical_json(options).decode()}"

@@ -31,6 +31,8 @@ def _named(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
     options = _options(registry.ARTIFACT_SOURCES, "artifact source", artifact.name, artifact.options)
     yield from named(options, ("artifact", "options"))
     yield from named(_options(registry.TARGETS, "target", target.name, target.options), ("target", "options"))
+    router = environment.router
+    yield from named(_options(registry.ROUTERS, "router", router.name, router.options), ("router", "options"))
     for index, one in enumerate(environment.resources):
         options = _options(registry.DRIVERS, "driver", one.driver, one.options)
         yield from named(options, ("resources", index, "options"))

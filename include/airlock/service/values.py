@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -123,10 +124,15 @@ class Choice(AfterValidator):
         return {**handler(schema), "enum": list(self.names), CHOSEN_FROM: self.what}
 
 
-def known(table: Collection[str], what: str) -> AfterValidator:
-    """Return a check that a name is in *table*; *what* the table holds is for the message."""
+def known(table: Collection[str], what: str, former: Mapping[str, str] = MappingProxyType({})) -> AfterValidator:
+    """Return a check that a name is in *table*; *what* the table holds is for the message.
+
+    :param former: names of earlier versions, and what is written now
+    """
 
     def check(name: str) -> str:
+        if name in former:
+            raise ValueError(f"{what} {name!r} is no more; {former[name]}")
         if name not in table:
             near = get_close_matches(name, table, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""

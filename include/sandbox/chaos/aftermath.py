@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import delivery_of
 from airlock.evidence.pack import pack_path, verify
 from airlock.models import Outcome, Record
 from airlock.service.find import ServiceEnvironment
@@ -58,7 +58,7 @@ def _traffic(layout: Layout, environment: ServiceEnvironment, expected: Expected
         yield f"the release ended as {outcome!r}"
         return
     right = expected.version if outcome == Outcome.PROMOTED else expected.before
-    state = EnvoyTarget(environment.target.options).inspect()
+    state = delivery_of(environment).inspect()
     running = [version.version for version in state.versions if version.running]
     if state.stable != right or state.weight_of(right) != 100:
         yield f"{outcome}, but {state.stable} is stable and {right} has {state.weight_of(right)} % of the traffic"

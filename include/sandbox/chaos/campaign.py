@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from airlock.deploy.targets.envoy import EnvoyTarget
+from airlock.deploy.delivery import delivery_of
 from airlock.errors import AirlockError, PermanentError, TemporaryError
 from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.release import release_id
@@ -139,7 +139,7 @@ class Campaign:
         :raises TemporaryError: the moment was not reached, or nothing settled in time
         """
         self.client.wait_for_dag(DAG, 120)
-        before = EnvoyTarget(self.environment.target.options).inspect().stable
+        before = delivery_of(self.environment).inspect().stable
         version = FAILING if strike.moment.failing else next(one for one in GOOD if one != before)
         shop.build_again(self.layout.artifacts, version, f"strike {utc_now().isoformat()}")
         run = self.client.trigger(DAG, {"version": version, "change_type": "standard"})

@@ -8,7 +8,7 @@ import pytest
 
 from airlock.analysis.judge import judge
 from airlock.analysis.sources.envoy import EnvoySource
-from airlock.deploy.targets.supervisor import Supervisor
+from airlock.deploy.targets.supervisord_rpc import Supervisor
 from airlock.errors import CountsLost, InvalidInput, NoData, TemporaryError
 from airlock.models import AnalysisPolicy, Answer, Sample
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -20,8 +20,8 @@ POLICY = AnalysisPolicy(alpha=0.01 / 3)
 
 
 def staged(front: Front, version: str, percent: int) -> None:
-    front.target().stage(front.artifact(version))
-    front.target().shift(version, percent)
+    front.delivery().stage(front.artifact(version))
+    front.delivery().shift(version, percent)
 
 
 def look_until(front: Front, version: str, percent: int, wanted: Callable[[Sample], bool]) -> tuple[Sample, Look]:
@@ -82,7 +82,7 @@ def test_what_the_slot_answered_before_is_not_counted(front: Front) -> None:
     with front.traffic(120):
         mark = source.begin("1.0", "1.1")
         wait_for(lambda: source.sample(mark, "1.0", "1.1", 0.5).canary.requests >= 100)
-        front.target().shift("1.1", 0)
+        front.delivery().shift("1.1", 0)
         staged(front, "1.3", 50)
         mark = source.begin("1.0", "1.3")
         wait_for(lambda: source.sample(mark, "1.0", "1.3", 0.5).canary.latency_buckets[-1][1] >= 20)
@@ -103,7 +103,7 @@ def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
 
 def test_no_requests_are_no_pass(front: Front) -> None:
     source = front.source()
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     found = source.sample(source.begin("1.0", "1.1"), "1.0", "1.1", 0.05)
     assert found.canary.requests == found.stable.requests == 0
     assert found.canary.latency_p95_ms is None
@@ -111,7 +111,7 @@ def test_no_requests_are_no_pass(front: Front) -> None:
 
 
 def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     with pytest.raises(NoData, match=r"1\.2 answers in 0 slots"):
         front.source().begin("1.0", "1.2")
     mark = front.source().begin("1.0", "1.1")
@@ -120,9 +120,9 @@ def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
 
 
 def test_another_version_in_the_slot_is_no_data(front: Front) -> None:
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     mark = front.source().begin("1.0", "1.1")
-    front.target().stage(front.artifact("1.2"))
+    front.delivery().stage(front.artifact("1.2"))
     with pytest.raises(NoData, match=r"runs 1\.2 now"):
         front.source().sample(mark, "1.0", "1.1", 0.05)
 
@@ -134,7 +134,7 @@ def test_an_envoy_that_restarted_lost_its_counts_however_many_it_has_now(front: 
     front.restart_envoy()
     with pytest.raises(CountsLost, match="restarted"):
         source.sample(mark, "1.0", "1.1", 0.5)
-    front.target().shift("1.1", 50)
+    front.delivery().shift("1.1", 50)
     with front.traffic(120):
         again = source.begin("1.0", "1.1")
         wait_for(lambda: source.sample(again, "1.0", "1.1", 0.5).canary.requests >= 100)
@@ -144,7 +144,7 @@ def test_an_envoy_that_restarted_lost_its_counts_however_many_it_has_now(front: 
 
 @pytest.mark.parametrize("hours", [-1, 1, 24 * 365])
 def test_a_clock_that_jumps_is_no_restart(front: Front, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     source, clock = front.source(), time.time
     mark = source.begin("1.0", "1.1")
     monkeypatch.setattr(time, "time", lambda: clock() + hours * 3600)
@@ -154,7 +154,7 @@ def test_a_clock_that_jumps_is_no_restart(front: Front, monkeypatch: pytest.Monk
 @pytest.fixture
 def proxied(front: Front) -> Iterator[tuple[EnvoySource, FaultyProxy, FaultyProxy]]:
     """A source that reaches Envoy through one proxy, and the slot of 1.1 through another."""
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     options = front.source().options.model_dump(mode="json")
     stable = (front.layout.host("prod") / "slots" / "stable").readlink().name
     slot = options["slots"]["b" if stable == "a" else "a"]
@@ -205,7 +205,7 @@ def test_metrics_that_answer_wrong_are_named_and_never_counted(
     says: str,
 ) -> None:
     source, admin, _ = proxied
-    front.target().shift("1.1", 50)
+    front.delivery().shift("1.1", 50)
     begun = source.begin("1.0", "1.1")
     with front.traffic(240):
         # Envoy makes a counter with the first request that it counts, and the histogram later.
@@ -252,7 +252,7 @@ def test_a_version_that_is_not_healthy_now_is_not_ready(
 
 
 def test_a_mark_that_was_tampered_with_is_not_counted_from(front: Front) -> None:
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     source = front.source()
     mark = source.begin("1.0", "1.1")
     for wrong in ({}, {**mark, "started": 5}, {**mark, "canary": {}}, {**mark, "stable": None}):
@@ -275,7 +275,7 @@ def test_rubbish_is_temporary_and_typing_errors_stop(front: Front) -> None:
         EnvoySource({**options, "admin": front.layout.url("prod_a")}).online()
     with pytest.raises(InvalidInput, match="admin"):
         EnvoySource({**options, "admin": "127.0.0.1:1/path"})
-    front.target().stage(front.artifact("1.1"))
+    front.delivery().stage(front.artifact("1.1"))
     slots = {name: {**slot, "cluster": "nothing"} for name, slot in options["slots"].items()}
     with pytest.raises(NoData, match="cluster 'nothing'"):
         EnvoySource({**options, "slots": slots}).begin("1.0", "1.1")

@@ -19,6 +19,7 @@ from airlock.flow.operators.stopping import Stopped
 from airlock.flow.stages import approval, change
 from airlock.flow.stages.release import Release, release_id
 from airlock.models import Vote, utc_now
+from tests.memory_delivery import in_memory
 from tests.past.test_content import fly
 from tests.recompute import flown
 from tests.recompute.test_release import FORM, GOOD
@@ -44,7 +45,7 @@ def test_a_release_begins_unless_its_content_failed_while_it_waited(
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=send), raising=False)
     where = flown.prepared(tmp_path, "{}", (GOOD,) * 12, ()).release.environment
     release = Release(where, release_id(where, RUN.run_id, RUN.run_after), "test")
-    release.target = flown.MemoryTarget(resolve_artifact(where, "1.0"))
+    release.delivery = in_memory(resolve_artifact(where, "1.0"))
     (tmp_path / "cafe-1.1.bin").write_text("1.1")
     change.validate(release, FORM, "rita")
     plan = change.assess(release)

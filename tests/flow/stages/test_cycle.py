@@ -15,6 +15,7 @@ from airlock.flow.stages.release import Release
 from airlock.models import ArmSample
 from airlock.schedule.promotion import Hint
 from airlock.service.find import find
+from tests.memory_delivery import in_memory
 from tests.recompute import flown
 
 GOOD = (
@@ -34,7 +35,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Release
         path.write_text(f"{head}  live:\n{block}  main:\n    after: live\n    cycle: continuous\n{block}")
         monkeypatch.setenv("AIRLOCK_SERVICES", str(path.parent))
         main = Release(find(path.parent, "cafe", "main"), "cafe-main-1", "test")
-        main.target = flown.MemoryTarget(resolve_artifact(main.environment, "1.0"))
+        main.delivery = in_memory(resolve_artifact(main.environment, "1.0"))
         yield main
 
 

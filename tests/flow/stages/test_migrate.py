@@ -21,6 +21,7 @@ from airlock.recompute.release import recompute
 from airlock.signing import Signer
 from sandbox import postgres, shop_database
 from tests import service_data
+from tests.memory_delivery import in_memory
 from tests.real_servers import postgres_server, set_connection
 from tests.recompute import flown
 
@@ -100,7 +101,7 @@ def prepared(
         text = text.replace("key_connection: key,", f"key_connection: key, restore_on_rollback: [{restored}],")
     cafe = service_data.load_file(service_data.write(folder, text))[0]
     release = Release(cafe, "cafe-live-1", "test")
-    release.target = flown.MemoryTarget(flown.resolve_artifact(cafe, "1.0"))
+    release.delivery = in_memory(flown.resolve_artifact(cafe, "1.0"))
     release.metrics = flown.GivenMetrics(samples)
     return release
 
@@ -108,7 +109,7 @@ def prepared(
 def again(release: Release) -> Release:
     """The release as another process sees it, on the same target."""
     other = Release(release.environment, release.id, "another process")
-    other.target, other.metrics = release.target, release.metrics
+    other.delivery, other.metrics = release.delivery, release.metrics
     return other
 
 
@@ -195,7 +196,7 @@ def test_a_database_that_has_all_of_them_is_left_alone(admin: Any, tmp_path: Pat
     first = permitted(prepared(tmp_path, ADDS))
     migrate.migrate(first)
     back_again = Release(first.environment, "cafe-live-0", "test")
-    back_again.target = first.target
+    back_again.delivery = first.delivery
     assert migrate.examine(back_again, first.plan.artifact).migrations == ()
 
 

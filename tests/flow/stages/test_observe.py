@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airlock.deploy.delivery import Delivery
 from airlock.errors import CountsLost, GateRefused, NoData, NotReady, TemporaryError
 from airlock.flow.stages import deploy
 from airlock.models import ArmSample, Sample, TargetState
@@ -50,11 +51,11 @@ def always(fault: Exception) -> dict[int, Exception]:
     return dict.fromkeys(range(1, 99), fault)
 
 
-def fly(folder: Path, metrics: Metrics, target: flown.MemoryTarget | None = None) -> flown.Flight:
+def fly(folder: Path, metrics: Metrics, target: Delivery | None = None) -> flown.Flight:
     flight = flown.prepared(folder, POLICY, (), ())
     flight.release.metrics = metrics
     if target is not None:
-        flight.release.target = target
+        flight.release.delivery = target
     pack = flight.carry_out(FORM)
     found = recompute(pack, any_signer=True)
     assert found.ok, found.differing
@@ -89,7 +90,7 @@ def test_metrics_that_never_answer_extend_hold_and_roll_back(
     assert verdicts(flight) == steps
     assert outcome(flight)[0] == "rolled_back"
     assert says in outcome(flight)[1]
-    assert flight.release.target.inspect().weight_of("1.0") == 100
+    assert flight.release.delivery.inspect().weight_of("1.0") == 100
 
 
 def test_lost_counts_shift_and_count_anew_and_a_good_release_is_promoted(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_bake_without_data_is_not_promoted_and_the_old_version_is_not_stopped(
         deploy.retire(flight.release)
 
 
-class Sick(flown.MemoryTarget):
+class Sick(Delivery):
     """Its canary is healthy until it should get 50 % of the traffic."""
 
     def shift(self, version: str, percent: int) -> TargetState:
@@ -136,7 +137,7 @@ class Sick(flown.MemoryTarget):
 
 def test_a_canary_that_is_no_longer_healthy_gets_no_more_traffic(tmp_path: Path) -> None:
     flight = flown.prepared(tmp_path, POLICY, (), ())
-    whole = Sick(flight.release.target.artifacts["1.0"])
+    whole = Sick(flight.release.delivery.target, flight.release.delivery.router)
     flight = fly(tmp_path, Metrics(), whole)
     assert verdicts(flight)[-4:] == [("step-2", "inconclusive", m) for m in ("observe", "observe", "hold", "roll back")]
     assert "1.1 is not healthy" in outcome(flight)[1]

@@ -38,7 +38,7 @@ from airlock.signing import Signer, generate_pem
 from tests import service_data
 from tests.flow.operators.test_approval import FORM
 from tests.real_servers import set_connection
-from tests.recompute.flown import ENVOY
+from tests.recompute.flown import delivered
 
 SELDOM = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}'
@@ -94,8 +94,7 @@ def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Approved:
     keys(monkeypatch, KEY)
     (tmp_path / "cafe-1.1.bin").write_bytes(b"oat milk")
     (tmp_path / ".env").write_text("A=1\n")
-    target = ("target: {name: envoy}", f"target: {ENVOY}".replace("FOLDER", str(tmp_path)))
-    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS), target)
+    cafe = service_data.environment(tmp_path, (SELDOM, ALWAYS), *delivered(tmp_path))
     plan = frozen(cafe, "r1")
     release = Release(cafe, "r1", "test")
     release.record("rfc", rfc=plan.rfc.model_dump(mode="json"))

@@ -37,7 +37,7 @@ def settled(release: Release, state: RunState = RunState.FAILED) -> str:
 
 
 def only_running(house: ReleaseFront) -> str:
-    state = house.front.target().inspect()
+    state = house.front.delivery().inspect()
     assert state.weight_of(state.stable) == 100
     running = [version.version for version in state.versions if version.running]
     assert running == [state.stable]
@@ -73,9 +73,9 @@ def test_a_release_whose_run_is_over_lands(
 def test_a_release_whose_run_works_is_left_alone(house: ReleaseFront, step: str) -> None:
     release = house.release()
     STEPS[step](release)
-    before, records = house.front.target().inspect(), release.records()
+    before, records = house.front.delivery().inspect(), release.records()
     assert "left alone" in settled(house.again(), RunState.ALIVE)
-    assert (house.front.target().inspect(), release.records()) == (before, records)
+    assert (house.front.delivery().inspect(), release.records()) == (before, records)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -107,18 +107,20 @@ def test_a_release_whose_dag_has_vanished_lands_if_the_dag_does_not_come_back(ho
 def test_a_release_of_another_airflow_is_left_alone(house: ReleaseFront) -> None:
     release = house.release()
     first_step(release)
-    before = house.front.target().inspect()
+    before = house.front.delivery().inspect()
     said = settle(house.again(), "http://127.0.0.1:2", lambda dag, run: RunState.GONE, utc_now())
     assert "another Airflow" in said
-    assert house.front.target().inspect() == before
+    assert house.front.delivery().inspect() == before
 
 
 def test_the_way_back_leads_to_where_the_release_acted_whatever_the_service_file_says_now(house: ReleaseFront) -> None:
     release = house.release()
     first_step(release)
-    elsewhere = {**house.front.target_options(), "admin": "http://127.0.0.1:9", "folder": "/nowhere"}
+    elsewhere = {**house.front.target_options(), "folder": "/nowhere"}
+    away = {**house.front.router_options(), "admin": "http://127.0.0.1:9"}
     target = house.environment.target.model_copy(update={"options": elsewhere})
-    changed = house.environment.model_copy(update={"target": target})
+    router = house.environment.router.model_copy(update={"options": away})
+    changed = house.environment.model_copy(update={"target": target, "router": router})
     assert settled(Release(changed, release.id, "a test")).endswith("settled as rolled_back")
     assert only_running(house) == "1.0"
 
@@ -164,7 +166,7 @@ def test_the_next_release_waits_until_the_one_before_has_landed(house: ReleaseFr
     assert [act.subject for act in second.recorded("act")] == []
     settled(house.again("cafe-live-1"))
     stage(second)
-    assert "1.2" in {version.version for version in house.front.target().inspect().versions if version.running}
+    assert "1.2" in {version.version for version in house.front.delivery().inspect().versions if version.running}
 
 
 def test_a_release_under_way_whose_records_are_gone_stops_the_next(house: ReleaseFront, tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_a_release_under_way_whose_records_are_gone_stops_the_next(house: Releas
 
 def test_a_version_that_somebody_else_released_stops_the_plan(house: ReleaseFront) -> None:
     release = house.release(version="1.2")
-    target = house.front.target()
+    target = house.front.delivery()
     target.stage(house.front.artifact("1.1"))
     target.promote("1.1")
     with pytest.raises(GateRefused, match=r"1\.1 is stable on the target now"):
@@ -268,10 +270,10 @@ def test_an_altered_record_stops_the_seal_but_not_the_way_back(house: ReleaseFro
 def test_a_canary_is_not_begun_a_second_time(house: ReleaseFront) -> None:
     release = house.release()
     first_step(release)
-    house.front.target().shift("1.1", 50)
+    house.front.delivery().shift("1.1", 50)
     with pytest.raises(GateRefused, match="50 % of the traffic already"):
         deploy.shift(house.again(), CanaryProgress())
-    assert house.front.target().inspect().weight_of("1.1") == 50
+    assert house.front.delivery().inspect().weight_of("1.1") == 50
 
 
 def test_the_plan_of_a_release_that_has_begun_stands(house: ReleaseFront) -> None:

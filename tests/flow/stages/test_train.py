@@ -25,7 +25,7 @@ from airlock.schedule.train import Train
 from airlock.schedule.train_file import find_train
 from airlock.service.find import find, services_folder
 from airlock.signing import Signer
-from tests.flow import kept_targets
+from tests import memory_delivery
 from tests.recompute import flown
 
 PUBLIC = Signer.from_pem(flown.KEY).public_pem
@@ -114,10 +114,11 @@ class Station:
 
 @pytest.fixture
 def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station]:
-    monkeypatch.setitem(registry.TARGETS, "envoy", Entry("tests.flow.kept_targets:KeptTarget"))
+    monkeypatch.setitem(registry.TARGETS, "supervisord", Entry("tests.memory_delivery:KeptTarget"))
+    monkeypatch.setitem(registry.ROUTERS, "envoy", Entry("tests.memory_delivery:KeptRouter"))
     monkeypatch.setenv("AIRLOCK_SERVICES", str(tmp_path / "services"))
     monkeypatch.setenv("AIRLOCK_TRAINS", str(tmp_path / "trains"))
-    kept_targets.KEPT.clear()
+    memory_delivery.KEPT.clear()
     with flown.keys():
         made = Station(tmp_path)
         for service in ("cafe", "bakery"):

@@ -54,13 +54,13 @@ def promoted(tmp_path: Path) -> flown.Flight:
     path.write_text(text.replace("calendar:", rollback, 1))
     flight.release.environment = environment
     flight.carry_out(FORM)
-    assert flight.release.target.inspect().stable == "1.1"
+    assert flight.release.delivery.inspect().stable == "1.1"
     return flight
 
 
 def back(after: flown.Flight, identity: str, samples=(GOOD,) * 8, answers=(("olga", "approve", ""),), **asked):
     release = Release(after.release.environment, identity, "test")
-    release.target, release.metrics = after.release.target, flown.GivenMetrics(samples)
+    release.delivery, release.metrics = after.release.delivery, flown.GivenMetrics(samples)
 
     def request(release: Release, form: object) -> None:
         undo.request(release, asked.pop("reason", "1.1 burns"), asked.pop("incident", None), "rita", **asked)
@@ -73,7 +73,7 @@ def test_all_traffic_returns_in_one_step_under_its_own_permit_with_its_own_proof
     pack = flight.carry_out({})
     release = flight.release
     assert release.latest("outcome")["outcome"] == "promoted"
-    assert release.target.inspect().stable == "1.0"
+    assert release.delivery.inspect().stable == "1.0"
     assert [one.data.get("percent") for one in release.recorded("act") if one.subject == "shift"] == [100]
     assert release.latest("restore_set") is not None
     assert release.rfc.undoes == "cafe-live-1" and release.rfc.change_type == "rollback"
@@ -105,7 +105,7 @@ def test_a_backup_that_fails_afterwards_sends_no_traffic_anywhere_and_is_said(
     flight.back_up = lambda: (_ for _ in ()).throw(ProofFailed("configuration.settings: the backup is no proof"))
     pack = flight.carry_out({})
     release = flight.release
-    assert release.target.inspect().stable == "1.0"
+    assert release.delivery.inspect().stable == "1.0"
     ended = release.latest("outcome")
     assert ended["outcome"] == "promoted" and "NOT every resource" in ended["why"]
     assert recompute(pack, [PUBLIC]).ok
@@ -117,7 +117,7 @@ def test_a_return_that_fails_after_a_failed_backup_says_why_it_really_went_back(
     pack = flight.carry_out({})
     ended = flight.release.latest("outcome")
     assert ended["outcome"] == "rolled_back" and "no proof" not in ended["why"]
-    assert flight.release.target.inspect().stable == "1.1"
+    assert flight.release.delivery.inspect().stable == "1.1"
     assert recompute(pack, [PUBLIC]).ok
 
 
@@ -139,7 +139,7 @@ def test_a_return_that_is_killed_while_it_backs_up_is_landed_by_settle(
         flight.carry_out({})
     settle(release, AIRFLOW, lambda dag, run: RunState.GONE, utc_now())
     ended = release.latest("outcome")
-    assert (ended["outcome"], release.target.inspect().stable) == (outcome, stable)
+    assert (ended["outcome"], release.delivery.inspect().stable) == (outcome, stable)
     assert ("NOT every resource" in ended["why"]) == baked
     again = recompute(release.ledger.release_folder(release.id), [PUBLIC])
     assert again.ok, again.differing or again.problems
@@ -205,7 +205,7 @@ def test_no_mistake_in_a_file_stops_the_way_back(
     flight = back(promoted, "cafe-live-2")
     assert recompute(flight.carry_out({}), [PUBLIC]).ok
     assert flight.release.latest("outcome")["outcome"] == "promoted"
-    assert flight.release.target.inspect().stable == "1.0"
+    assert flight.release.delivery.inspect().stable == "1.0"
     forward = flown.Flight(Release(cafe, "cafe-live-3", "test"), ())
     with pytest.raises(InvalidInput, match="nothing new begins until it is mended"):
         forward.request(forward.release, FORM)
@@ -216,14 +216,14 @@ def test_nobody_approves_their_own_return(promoted: flown.Flight) -> None:
     flight.carry_out({})
     assert flight.release.latest("outcome")["outcome"] == "refused"
     assert flight.release.recorded("act") == ()
-    assert flight.release.target.inspect().stable == "1.1"
+    assert flight.release.delivery.inspect().stable == "1.1"
 
 
 def test_a_version_before_that_fails_too_leaves_traffic_where_it_was(promoted: flown.Flight) -> None:
     flight = back(promoted, "cafe-live-2", samples=(BAD,) * 8)
     flight.carry_out({})
     assert flight.release.latest("outcome")["outcome"] == "rolled_back"
-    assert flight.release.target.inspect().stable == "1.1"
+    assert flight.release.delivery.inspect().stable == "1.1"
 
 
 class _Killed(flown.GivenMetrics):
@@ -238,12 +238,12 @@ def test_a_return_whose_run_was_killed_is_landed_by_settle(promoted: flown.Fligh
     release.metrics = _Killed(())
     with pytest.raises(KeyboardInterrupt):
         flight.carry_out({})
-    assert release.target.inspect().weight_of("1.0") == 100
+    assert release.delivery.inspect().weight_of("1.0") == 100
     seen: list[tuple[str, str]] = []
     settle(release, AIRFLOW, lambda dag, run: seen.append((dag, run)) or RunState.GONE, utc_now())
     assert seen == [("rollback.cafe.live", "it")]
     assert release.latest("outcome")["outcome"] == "rolled_back"
-    assert release.target.inspect().weight_of("1.1") == 100
+    assert release.delivery.inspect().weight_of("1.1") == 100
 
 
 def test_without_a_release_on_record_there_is_no_way_back(tmp_path: Path) -> None:

@@ -5,11 +5,8 @@ Layout of the folder that holds the slots::
     stable -> a                        the slot that gets all traffic when nothing else is said: the one marker
     a/current -> versions/1.0/x.pyz    what the slot's program starts; absent: the program must not run
     a/versions/1.0/x.pyz               installed artifacts, kept for a way back
-    a/traffic/<runtime key>            Envoy's disk layer while the slot is stable: 100 for itself, 0 for the others
 
-Every change is one rename, so a crash leaves the state before or after it. Because ``stable`` is also the root of
-Envoy's disk layer, an Envoy that restarts (and has lost what was set through its admin address) gives everything to
-the stable version.
+Every change is one rename, so a crash leaves the state before or after it.
 """
 
 from __future__ import annotations
@@ -17,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from airlock.deploy.links import point_link
 from airlock.errors import PermanentError, TemporaryError
 
 _CHUNK = 1 << 20
@@ -81,7 +78,7 @@ class Slot:
             )
         draft.chmod(0o755)
         draft.replace(home / artifact.name)
-        _link(self.current, f"versions/{version}/{artifact.name}")
+        point_link(self.current, f"versions/{version}/{artifact.name}")
 
     def revive(self, version: str) -> None:
         """Make the installed *version* current again.
@@ -92,7 +89,7 @@ class Slot:
         files = [path for path in sorted(home.glob("*")) if not path.name.startswith(".")] if home.is_dir() else []
         if len(files) != 1:
             raise PermanentError(f"slot {self.name} holds no artifact of version {version} in {home}: stage it again")
-        _link(self.current, f"versions/{version}/{files[0].name}")
+        point_link(self.current, f"versions/{version}/{files[0].name}")
 
     def empty(self) -> None:
         """Let the slot's program start nothing any more; installed versions stay."""
@@ -119,22 +116,9 @@ def stable_slot(folder: Path) -> str:
         ) from error
 
 
-def mark_stable(folder: Path, name: str, runtime_keys: Mapping[str, str]) -> None:
-    """Make slot *name* the stable one. *runtime_keys* has Envoy's runtime key of every slot."""
-    traffic = folder / name / "traffic"
-    traffic.mkdir(parents=True, exist_ok=True)
-    for slot, key in runtime_keys.items():
-        draft = folder / name / f".{key}"
-        draft.write_text("100" if slot == name else "0")
-        draft.replace(traffic / key)
-    _link(folder / "stable", name)
-
-
-def _link(path: Path, destination: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(destination)
-    draft.replace(path)
+def mark_stable(folder: Path, name: str) -> None:
+    """Make slot *name* the stable one."""
+    point_link(folder / "stable", name)
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:

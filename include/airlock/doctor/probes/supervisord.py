@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from airlock.deploy.targets.supervisor import Supervisor
+from airlock.deploy.targets.supervisord_rpc import Supervisor
 from airlock.doctor.finding import Finding, Subject
 from airlock.models.needs import Permission
 

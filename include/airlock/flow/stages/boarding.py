@@ -76,7 +76,7 @@ def _not_allowed(where: ServiceEnvironment, form: Mapping[str, Any], digest: str
     rfc = Rfc.model_validate({**rfc_from_form(form, SCHEDULER, where).model_dump(), "digest": digest})
     artifact = resolve_artifact(where, rfc.version)
     check_content(rfc, artifact)
-    question = Question(where, preview.id, rfc, artifact, preview.target.inspect().stable, now,
+    question = Question(where, preview.id, rfc, artifact, preview.delivery.inspect().stable, now,
                         load_risk_policy())
     assess(question, lambda: verdict(where, artifact, lambda: preview.migration_database))
     return ""

@@ -98,7 +98,7 @@ def assess(release: Release) -> Plan:
         return release.plan
     rfc = release.rfc
     await_earlier(release)
-    state = release.target.inspect()
+    state = release.delivery.inspect()
     if len(state.versions) > 1:
         log.info("versions on the target now: %s", ", ".join(f"{v.version} {v.weight} %" for v in state.versions))
     if rfc.undoes is not None and (back := way_back(release, state.stable)).undoes != rfc.undoes:

@@ -41,7 +41,7 @@ def stage(release: Release) -> None:
     migrate.same_stable(release)
     with (installable(setting_of(plan), plan.artifact) as artifact,
           forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest)):
-        state = release.target.stage(artifact)
+        state = release.delivery.stage(artifact)
     _smoke(release, plan.rollout.smoke_paths)
     release.record("staged", state=state.model_dump(mode="json"))
     traffic = f"all traffic goes to {plan.artifact.version}" if plan.returns else "the canary gets its first traffic"
@@ -53,7 +53,7 @@ def _smoke(release: Release, paths: tuple[str, ...]) -> None:
     version = release.plan.artifact.version
     attempts = release.environment.validation.attempts
     for attempt in range(1, attempts + 1):
-        answers = release.target.smoke(version, paths)
+        answers = release.delivery.smoke(version, paths)
         release.record("smoke", version, answers=answers, attempt=attempt)
         bad = {path: status for path, status in answers.items() if not answered(status)}
         if not bad:
@@ -75,14 +75,14 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
     plan = release.plan
     backup.passed(release)
     percent = plan.rollout.steps[progress.step].percent
-    present = release.target.inspect().weight_of(plan.artifact.version)
+    present = release.delivery.inspect().weight_of(plan.artifact.version)
     if present > percent:
         raise GateRefused(
             f"{plan.artifact.version} has {present} % of the traffic already, more than the {percent} % of step "
             f"{progress.step + 1}: a canary is not begun a second time; next: roll back"
         )
     with forward(release, "shift", version=plan.artifact.version, percent=percent):
-        state = release.target.shift(plan.artifact.version, percent)
+        state = release.delivery.shift(plan.artifact.version, percent)
     log.info(
         "%s: %s; next: watch for %.0f s",
         "traffic is back" if plan.returns else f"step {progress.step + 1} of {len(plan.rollout.steps)}",
@@ -103,7 +103,7 @@ def validate(release: Release) -> None:
     canary = release.latest("canary")
     if canary is None or canary["move"] != Move.PASS:
         raise GateRefused(f"{release.id}: {plan.trial} has not passed, whatever state its task shows")
-    state = release.target.inspect()
+    state = release.delivery.inspect()
     running = next((v for v in state.versions if v.version == plan.artifact.version), None)
     if running is None or running.digest != plan.artifact.installed_digest:
         found = "nothing" if running is None else running.digest
@@ -129,7 +129,7 @@ def promote(release: Release) -> TargetState:
     plan = release.plan
     backup.passed(release)
     with forward(release, "promote", version=plan.artifact.version):
-        state = release.target.promote(plan.artifact.version)
+        state = release.delivery.promote(plan.artifact.version)
     log.info(
         "promoted: %s; next: bake for %.0f s with %s still warm",
         show(state),
@@ -149,6 +149,6 @@ def retire(release: Release) -> None:
     if verdict is None or verdict["move"] != Move.PASS:
         raise GateRefused(f"{release.id}: the bake has not passed, so {plan.current_version} is not stopped")
     with forward(release, "retire", ends=True, version=plan.current_version):
-        state = release.target.retire(plan.current_version)
+        state = release.delivery.retire(plan.current_version)
     release.record("baked", state=state.model_dump(mode="json"))
     log.info("%s is stopped; %s; next: seal the evidence", plan.current_version, show(state))

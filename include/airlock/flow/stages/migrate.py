@@ -201,7 +201,7 @@ def same_stable(release: Release) -> None:
 
     :raises GateRefused: somebody released another version since the plan was made
     """
-    planned, found = release.plan.current_version, release.target.inspect().stable
+    planned, found = release.plan.current_version, release.delivery.inspect().stable
     if found != planned:
         raise GateRefused(
             f"the plan goes from {planned} to {release.plan.artifact.version}, but {found} is stable on the target "

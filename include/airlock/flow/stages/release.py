@@ -27,10 +27,10 @@ from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, calendar_for
 from airlock.connections import connection
+from airlock.deploy.delivery import Delivery, open_delivery
 from airlock.deploy.landing import acted
 from airlock.deploy.migrations.database import MigrationDatabase, database_of
 from airlock.deploy.resolution import resolve_artifact
-from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
@@ -151,18 +151,16 @@ class Release:
     # --- what the service environment names ---------------------------------------------------------------------------
 
     @cached_property
-    def target(self) -> Target:
-        """Return the target that versions run on; once the release has acted, the one that its plan names.
+    def delivery(self) -> Delivery:
+        """Return where versions run and get traffic; once the release has acted, as its plan says.
 
         The way back leads to where the release acted, whatever the service file says by then.
         """
-        name, options = self.environment.target.name, dict(self.environment.target.options)
+        target, router = self.environment.target.model_dump(), self.environment.router.model_dump()
         records, _ = self.ledger.read_undamaged(self.id)
         if acted(records):
-            planned = self.plan.target
-            name, options = str(planned["name"]), dict(planned["options"])
-        target: Target = registry.resolve(registry.TARGETS, "target", name)(options)
-        return target
+            target, router = self.plan.target, self.plan.router
+        return open_delivery(target, router)
 
     @cached_property
     def migration_database(self) -> MigrationDatabase:
@@ -289,4 +287,5 @@ class Release:
         """Record that *act* on the target begins now: written before the act, so that a crash cannot hide it."""
         self.record("act", act, **data)
         detail = ", ".join(f"{name} {value}" for name, value in data.items())
-        log.info("%s: begins on target %s: %s", act, self.environment.target.name, detail)
+        where = self.environment
+        log.info("%s: begins on target %s with router %s: %s", act, where.target.name, where.router.name, detail)

@@ -31,7 +31,7 @@ def traffic(release: Release, why: str) -> TargetState:
     """Give the version before all traffic and stop the new one."""
     plan = release.plan
     with backward(release, WAY_BACK, version=plan.current_version, why=why):
-        state = release.target.abort(plan.current_version)
+        state = release.delivery.abort(plan.current_version)
     log.info("rolled back because %s; now: %s", why, show(state))
     return state
 
@@ -67,7 +67,7 @@ def verify(release: Release) -> None:
     :raises EffectMissing: it is not so
     """
     stable = release.plan.current_version
-    state = release.target.inspect()
+    state = release.delivery.inspect()
     others = [v.version for v in state.versions if v.version != stable and v.running]
     if state.weight_of(stable) != 100 or others:
         raise EffectMissing(

@@ -34,7 +34,7 @@ def request(
     """
     check_deep(release.environment)
     await_earlier(release)
-    stable = release.target.inspect().stable
+    stable = release.delivery.inspect().stable
     back = way_back(release, stable)
     train = None
     if asked_by is not None:
