@@ -124,3 +124,14 @@ def test_the_calendar_and_the_cycles_of_the_page_are_right() -> None:
     clock = next(one for one in blocks if "bi-weekly" in one)
     cycles = [yaml.load(f"cycle:{one}", yaml.BaseLoader)["cycle"] for one in clock.split("    cycle:")[1:]]
     assert [Cycle.model_validate(cycle_from(one)).timed for one in cycles] == [False, True, True, True]
+
+
+def test_every_module_and_folder_that_the_map_of_the_tree_names_exists() -> None:
+    named = 0
+    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+        paths = re.findall(r"`([a-z_][a-z_/.]*(?:\.py|/))`", line)
+        within = [ROOT, ROOT / "include/airlock", *(ROOT / "include/airlock" / path for path in paths[:1])]
+        for path in paths:
+            named += 1
+            assert any((folder / path).exists() for folder in within), path
+    assert named > 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_kept_or_read_is_no_fault_of_the_services(
     (place / "cafe.live.json").write_text('{"service": "cafe"')
     assert read_standing(folder)[1] == () and last_good.home_of(folder, "cafe") is None
     (place / "cafe.live.json").unlink()
-    place.rmdir()
+    shutil.rmtree(place)
     place.write_text("in the way")
     assert built("releases.py") == {"release.cafe.live"}
     assert "cannot be kept" in caplog.text
