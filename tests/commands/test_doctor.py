@@ -49,7 +49,8 @@ def findings(folder: Path) -> Report:
 def test_a_wrong_setting_is_one_finding_and_hides_none(services: Path) -> None:
     code, said = doctor(services)
     assert code == FAULTY
-    assert "fault envoy: target envoy: wrong options" in said.replace("target EnvoyTarget", "target envoy")
+    for what, name in (("target", "supervisord"), ("router", "envoy")):
+        assert f"fault {name}: {what} {name}: wrong options" in said
     assert "keys: 2 of 3 fine" in said  # of the signing key, no verifier's file is named
     assert "resources: 3 of 3 fine" in said
     assert said.strip().splitlines()[-1].startswith("a release would fail: ")
