@@ -305,3 +305,38 @@ def test_what_only_the_whole_could_be_wrong_about_is_no_fault_of_defaults(tmp_pa
     text = TEXT.replace("environments:\n", f"{shared}environments:\n")
     (cafe,) = load_file(write(tmp_path, text.replace("  live:\n", "  live:\n    cycle: {cron: null}\n")))
     assert cafe.cycle.cron is None and cafe.approvals.low == {"service_owner": 1}
+
+
+NAMES = {name: st.sampled_from("xy") for name in ("name", "driver")}
+RESOURCES = st.lists(st.fixed_dictionaries(
+    {"name": st.sampled_from("pqr")}, optional={"driver": NAMES["driver"], "options": VALUES, "a": VALUES}), max_size=3)
+SETTINGS = st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=4).flatmap(lambda found: st.fixed_dictionaries(
+    {key: st.just(value) for key, value in found.items()}, optional={**NAMES, "resources": RESOURCES}))
+
+
+def leaves(value: Any, place: Place = ()) -> Any:
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield from leaves(inner, (*place, key))
+    if not isinstance(value, dict | list):
+        yield place, value
+
+
+@given(SETTINGS, SETTINGS, SETTINGS)
+def test_every_value_that_counts_is_written_where_it_is_said_to_be(
+    shared: dict[str, Any], defaults: dict[str, Any], own: dict[str, Any]
+) -> None:
+    files = {"_defaults.yaml": {"defaults": shared},
+             "s.yaml": {"service": "s", "defaults": defaults, "environments": {"prod": own}}}
+    texts = {name: json.dumps(data, indent=1) for name, data in files.items()}
+    document = merged(file("s.yaml", texts["s.yaml"]), file("_defaults.yaml", texts["_defaults.yaml"]))
+    for place, value in leaves(document.data["environments"]["prod"]):
+        origin = document.written("prod", place)
+        assert origin is not None, place
+        found: Any = files[origin.path.name]
+        for step in origin.place:
+            found = found[step]
+        assert found == value and type(found) is type(value)
+        line = texts[origin.path.name].splitlines()[origin.line - 1]
+        assert json.dumps(value) in line
+        assert document.origin(("environments", "prod", *place)).place == origin.place

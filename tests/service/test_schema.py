@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from jsonschema import Draft202012Validator
 
 from airlock import registry
 from airlock.commands.main import main
+from airlock.service.model import EnvironmentSettings
 from airlock.service.schema import SCHEMAS, schema, text_of
 from tests.service_data import TEXT
 
-FOLDER = Path(__file__).resolve().parents[2] / "include" / "services"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "include" / "services"
 
 
 class Loader(yaml.SafeLoader):
@@ -151,3 +155,25 @@ def test_no_parse_of_a_dag_loads_it() -> None:
     code = "import sys; import airlock.flow.dags.parsing; print('airlock.service.schema' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
+
+
+def documented_blocks() -> Iterator[tuple[str, str]]:
+    for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]):
+        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.M | re.S)):
+            yield f"{page.name}-{number}", textwrap.dedent(block)
+
+
+def test_what_the_documents_show_of_service_files_is_right() -> None:
+    made = {**schema("service"), "required": []}
+    environment = {"$ref": "#/$defs/EnvironmentSettings", "$defs": made["$defs"]}
+    seen = 0
+    for name, block in documented_blocks():
+        data = yaml.load(block, Loader)
+        if not isinstance(data, dict):
+            continue
+        whole = bool({"environments", "defaults"} & set(data))
+        if whole or set(data) <= set(EnvironmentSettings.model_fields) | set(EnvironmentSettings.FORMER_FIELDS):
+            seen += 1
+            wrong = Draft202012Validator(made if whole else environment).iter_errors(data)
+            assert not [f"{name}: {one.message}" for one in wrong]
+    assert seen > 5
