@@ -91,9 +91,10 @@ def test_while_the_file_of_the_company_is_wrong_nothing_begins_and_the_last_good
     for wrong in ("defaults: [\n", "defaults: {rollout: {bake_seconds: soon}}\n", "default: {}\n"):
         shared.write_text(wrong)
         assert built("releases.py") == {"release.cafe.live"} and built("rollback.py") == {"rollback.cafe.live"}
-        assert f"{shared}:" in shown() and "last good version" in shown()
+        assert f"{shared}:" in shown() and "1 service environment(s) have their last good version stand in" in shown()
+        assert "retire" not in shown()
         assert main(["services", "retire", "cafe"]) == 2
-        assert "mend it first" in capsys.readouterr().err
+        assert "so mend this first" in capsys.readouterr().err
     shared.unlink()
     shared.mkdir()
     assert built("releases.py") == {"release.cafe.live"} and f"{shared}:1: file:" in shown()

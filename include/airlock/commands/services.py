@@ -18,7 +18,6 @@ from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
 from airlock.service import last_good
 from airlock.service.deep_check import check_deep, faults_at
-from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.find import ServiceEnvironment, find, read_services, service_files, services_folder
 from airlock.service.provenance import settings_of
 from airlock.service.schema import SCHEMAS, text_of
@@ -114,9 +113,8 @@ def run_retire(arguments: argparse.Namespace, console: Console) -> int:
     def meant(one: ServiceEnvironment) -> bool:
         return one.service == arguments.service and arguments.environment in (None, one.environment)
 
-    shared = Path(folder) / DEFAULTS_FILE
-    if any(fault.startswith(f"{shared}:") for fault in reading.faults):
-        raise InvalidInput(f"{shared} is wrong, so it is not known what the files declare; mend it first")
+    if shared := reading.shared(folder):
+        raise InvalidInput("\n".join((f"it is not known what declares {name}, so mend this first:", *shared)))
     wanted = tuple(filter(meant, stand_ins))
     if declared := [one for one in reading.declared if meant(one)]:
         raise InvalidInput(f"{declared[0].source} declares {name}; remove it from the file first")

@@ -38,6 +38,11 @@ class Reading(Generic[Declared]):
         files = (f"{source}:", f"{Path(source).with_name(DEFAULTS_FILE)}:")
         return tuple(fault for fault in self.faults if fault.startswith(files))
 
+    def shared(self, folder: Path | str) -> tuple[str, ...]:
+        """Return what is wrong with what all files of *folder* share, if that keeps all of them from being read."""
+        file = f"{Path(folder) / DEFAULTS_FILE}:"
+        return () if self.declared else tuple(fault for fault in self.faults if fault.startswith(file))
+
     def complete(self) -> tuple[Declared, ...]:
         """Return what is declared.
 

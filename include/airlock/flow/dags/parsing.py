@@ -68,9 +68,12 @@ def refuse_wrong_files() -> None:
 
     :raises InvalidInput: one line ``file:line: path: what; what to do`` for each fault of all files
     """
-    reading, missing = read_standing_once(services_folder())
-    gone = (f"{undeclared(one)}: mend or put back the file, or take the service away for good with: ./airlock services "
-            f"retire {one.service} {one.environment}" for one in missing)
+    folder = services_folder()
+    reading, missing = read_standing_once(folder)
+    gone = [f"{undeclared(one)}: mend or put back the file, or take the service away for good with: ./airlock services "
+            f"retire {one.service} {one.environment}" for one in missing]
+    if reading.shared(folder):  # no file can be read, so none is to be blamed
+        gone = [f"{len(missing)} service environment(s) have their last good version stand in for that long"]
     trains, missing_trains = read_standing_trains(trains_folder())
     gone_trains = (f"{trains_folder()}/{one.train}.yaml: train {one.train} is declared in no right file any more, so "
                    "no new one leaves: mend or put back the file, or let the train go for good by removing "
