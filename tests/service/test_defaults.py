@@ -104,6 +104,16 @@ def test_a_block_without_a_name_takes_options_of_the_name_that_it_gets_only() ->
     assert effective(text) == {"tickets": {"system": "servicenow"}}
 
 
+def test_approval_by_policy_and_by_seats_are_not_mixed() -> None:
+    seats = "approvals: {low: {a: 1}, valid_hours: 3}"
+    for below, above in ((seats, "approvals: {policy: p.yaml}"), ("approvals: {policy: p.yaml}", seats)):
+        text = f"service: s\ndefaults: {{{below}}}\nenvironments: {{prod: {{{above}}}}}"
+        assert effective(text) == effective(f"service: s\nenvironments: {{prod: {{{above}}}}}")
+    longer = "service: s\ndefaults: {approvals: {high: {a: 2}}}\nenvironments: {prod: {approvals: {low: {b: 1}}}}"
+    assert effective(longer, f"defaults: {{{seats}}}") == {
+        "approvals": {"low": {"a": 1, "b": 1}, "valid_hours": 3, "high": {"a": 2}}}
+
+
 def test_resources_merge_by_name_and_new_ones_are_added_behind() -> None:
     text = """\
 service: s
@@ -129,6 +139,10 @@ def test_resources_that_the_rules_refuse_reach_the_rules() -> None:
     own = "environments: {prod: {resources: [{name: a, x: 1}, {name: a}, {}]}}"
     found = effective(f"service: s\ndefaults: {{resources: [{{name: a}}, 7]}}\n{own}")["resources"]
     assert found.count({"name": "a"}) == 1 and {"name": "a", "x": 1} in found and 7 in found and {} in found
+    shared = "defaults: {resources: [{name: d, x: 1}, {name: a}, {name: d, x: 2}]}"
+    text = f"service: s\n{shared}\nenvironments: {{prod: {{resources: [{{name: e}}, {{name: a, y: 1}}]}}}}"
+    assert effective(text)["resources"] == [
+        {"name": "d", "x": 1}, {"name": "a", "y": 1}, {"name": "d", "x": 2}, {"name": "e"}], "nothing is lost or moved"
 
 
 @pytest.mark.parametrize(("own", "what"), [

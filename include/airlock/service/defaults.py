@@ -2,7 +2,8 @@
 
 One rule: an environment lies over the ``defaults`` of its file, and these over the ``defaults`` of ``_defaults.yaml``.
 Maps merge by key, resources by name; everything else, lists too, is replaced; ``null`` takes away what lies below it.
-A map that chooses something else (another ``name``, ``driver`` or ``system``) is another thing, and is not merged.
+A map that chooses something else (another ``name``, ``driver`` or ``system``; approval by a ``policy``, or by seats) is
+another thing, and is not merged.
 What a layer says in vain (a key without a value, ``{}`` or an empty list over something) is refused: nobody knows
 whether it was meant to take away or to keep.
 
@@ -187,7 +188,7 @@ def _same(layers: Layers) -> Layers:
         if kept and type(layer.value) is not type(kept[0].value):
             break
         if isinstance(layer.value, dict):
-            choices = {key: layer.value[key] for key in _CHOICES if key in layer.value}
+            choices = _choices(layer)
             if any(chosen.get(key, value) != value for key, value in choices.items()):
                 break
             chosen = {**choices, **chosen}
@@ -195,6 +196,12 @@ def _same(layers: Layers) -> Layers:
             break
         kept.append(layer)
     return tuple(kept)
+
+
+def _choices(layer: Layer) -> dict[str, Any]:
+    """Return what the map *layer* chooses, which another one must not choose otherwise to be merged with it."""
+    found = {key: layer.value[key] for key in _CHOICES if key in layer.value}
+    return {**found, "by policy": "policy" in layer.value} if layer.place[-1:] == ("approvals",) else found
 
 
 def _entries(layers: Layers) -> Iterator[tuple[str | int, Layers]]:

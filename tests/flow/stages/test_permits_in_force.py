@@ -31,6 +31,7 @@ from airlock.flow.stages.permitted_act import forward
 from airlock.flow.stages.release import Release
 from airlock.models import Plan, RecoveryPoint, Vote, utc_now
 from airlock.service import last_good
+from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.find import ServiceEnvironment
 from airlock.service.reading import load_file
 from airlock.service.touched import touched
@@ -171,6 +172,25 @@ def test_a_mistake_in_the_file_is_no_change_of_what_was_approved(approved: Appro
     last_good.keep(path.parent, load_file(path))
     path.write_text("service: [")
     with pytest.raises(PermitInvalid, match="settings.tier"):  # good last, and not what was approved
+        approved.release.permitted("act")
+
+
+def test_what_a_company_shares_is_part_of_what_was_approved(approved: Approved) -> None:
+    path = Path(approved.release.environment.source)
+    last_good.keep(path.parent, [approved.release.environment])
+    shared = path.with_name(DEFAULTS_FILE)
+    shared.write_text("defaults: {rollout: {steps: [{percent: 99, observe_seconds: 1}]}}")
+    approved.release.permitted("act")  # the service file says otherwise
+    shared.write_text("defaults: {rollout: {bake_seconds: 3}}")
+    for release in (approved.release, approved.reloaded()):
+        with pytest.raises(PermitInvalid, match=r"stale.*rollout\.bake_seconds: 60\.0 -> 3\.0"):
+            release.permitted("act")
+    for wrong in ("defaults: [", "default: {}"):
+        shared.write_text(wrong)
+        approved.release.permitted("act")  # a mistake is no change
+    approved.change_file("    ledger:", "    rollback: {seats: {service_owner: 1}}\n    ledger:")
+    shared.write_text("defaults: {ledger: /elsewhere}")
+    with pytest.raises(PermitInvalid, match="stale"):
         approved.release.permitted("act")
 
 
