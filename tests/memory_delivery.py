@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from pydantic import ConfigDict
@@ -22,7 +25,7 @@ NAMES = ("a", "b")
 
 @dataclass
 class Host:
-    """What both see: which artifact each backend has installed, which run, and who gets the traffic."""
+    """What both see: which artifact each backend has installed, which run, who gets the traffic, where all answer."""
 
     installed: dict[str, Artifact] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
@@ -30,10 +33,31 @@ class Host:
     stable: str = NAMES[0]
     shares: dict[str, int] = field(default_factory=lambda: {NAMES[0]: WHOLE, NAMES[1]: 0})
     fallback: str | None = None
+    address: str = ""
 
     def put(self, name: str, artifact: Artifact) -> None:
         self.installed[name] = self.kept[name, artifact.version] = artifact
         self.running.add(name)
+
+
+class _Answering(BaseHTTPRequestHandler):
+    """Answers the checks of every version."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@cache
+def answering() -> str:
+    """Return the address of a server that finds every version well; it ends with the tests."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answering)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_address[1]}"
 
 
 class _TargetOptions(TargetOptions):
@@ -74,7 +98,8 @@ class MemoryTarget(Target):
         if held is None:
             return Backend(name=name, version=None, installed=None, running=False, healthy=False)
         return Backend(name=name, version=held.version, installed=held.version, running=runs, healthy=runs,
-                       digest=held.digest, claimed=held.digest if runs else "")
+                       digest=held.digest, claimed=held.digest if runs else "",
+                       address=self.host.address or answering())
 
     def install(self, artifact: Artifact, backend: str) -> None:
         self.host.put(backend, artifact)
@@ -97,9 +122,6 @@ class MemoryTarget(Target):
         for name, version in list(self.host.kept):
             if name == backend and self.host.installed.get(name) is not self.host.kept[name, version]:
                 del self.host.kept[name, version]
-
-    def smoke(self, backend: str, paths: tuple[str, ...]) -> dict[str, int]:
-        return dict.fromkeys(paths, 200)
 
 
 class MemoryRouter(Router):

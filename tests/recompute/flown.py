@@ -39,6 +39,7 @@ from tests import service_data
 from tests.memory_delivery import in_memory
 
 KEY = generate_pem()
+POLICIES = Path(__file__).resolve().parents[2] / "include/policies"
 TARGET = (
     "{name: supervisord, options: {folder: FOLDER, supervisor_connection: s, "
     "slots: {a: {address: 'http://127.0.0.1:1', program: p}, b: {address: 'http://127.0.0.1:2', program: p}}}}"
@@ -51,6 +52,7 @@ COUNTED = (
     "{name: envoy, options: {admin: 'http://127.0.0.1:1', slots: {a: {address: 'http://127.0.0.1:1', cluster: a}, "
     "b: {address: 'http://127.0.0.1:2', cluster: b}}}}"
 )
+CHECKS = "{wait_seconds: 0, bake: [{name: http, options: {paths: [/health]}}]}"
 STEPS = "{bake_seconds: 4, steps: [{percent: 10, observe_seconds: 5}, {percent: 50, observe_seconds: 5}]}"
 
 
@@ -190,16 +192,17 @@ def prepared(
     identity: str = "cafe-live-1",
     calendar: str = "",
     steps: str = STEPS,
+    checks: str = CHECKS,
 ) -> Flight:
-    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* (YAML), and with
-    *calendar* (lines of YAML) beside the window that is always open."""
+    """Return a release of the coffee house from 1.0 to 1.1 in *folder*, with this analysis *policy* and these *checks*
+    (YAML), and with *calendar* (lines of YAML) beside the window that is always open."""
     for version in ("1.0", "1.1"):
         (folder / f"cafe-{version}.bin").write_text(version)
     (folder / ".env").write_text("MILK=oat\n")
     changes = (
         *delivered(folder),
         ("metrics: {name: envoy}", f"metrics: {COUNTED}"),
-        ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{steps}\n    analysis: {policy}"),
+        ("{steps: [{percent: 10, observe_seconds: 1}]}", f"{steps}\n    analysis: {policy}\n    checks: {checks}"),
         ('[mon, tue], from: "09:00", to: "17:00"', '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"'),
         ("      windows:", f"{calendar}      windows:"),
     )

@@ -30,6 +30,8 @@ from tests.recompute import flown
 from tests.recompute.flown import BAD, FORM, GOOD, YES
 
 SIGNER = Signer.from_pem(flown.KEY)
+FOUND = ("results", 0, "found")
+STATUS = (*FOUND, "answers", 0, "status")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,14 +129,17 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "proof configuration.settings",
         "restore set",
         "act after its gate",
+        "checks smoke",
         "staged digest",
         "verdict step-1",
         "move step-1",
         "verdict step-2",
         "move step-2",
         "canary",
+        "checks validation",
         "validated digest",
         "decision",
+        "checks bake",
         "verdict bake",
         "move bake",
         "baked",
@@ -244,8 +249,18 @@ def put(*path, value):
             "proof configuration.settings",
             "ok: true -> false",
         ),
-        ("promoted", "smoke", None, put("answers", value={"/": 500}), "staged digest", "answered wrong"),
-        ("promoted", "smoke", None, put("answers", value={"/other": 200}), "staged digest", "paths asked"),
+        ("promoted", "checks", "smoke", put(*STATUS, value=500), "staged digest", 'checks: "fail" -> "pass"'),
+        ("promoted", "checks", "smoke", put(*STATUS, value=500), "checks smoke", "verdict.answer"),
+        ("promoted", "checks", "smoke", put(*FOUND, "answers", 0, "path", value="/"), "staged digest", '"error"'),
+        ("promoted", "checks", "smoke", put("results", value=[]), "staged digest", "0 checks are on record"),
+        ("promoted", "checks", "smoke", put("results", 0, "name", value="sql"), "checks smoke", "of a check 'sql'"),
+        ("promoted", "checks", "smoke", put(*FOUND, value=None), "checks smoke", "can only be an error"),
+        ("promoted", "checks", "smoke", put("version", value="1.0"), "checks smoke", 'version: "1.0" -> "1.1"'),
+        ("promoted", "checks", "validation", put(*STATUS, value=302), "validated digest", 'checks: "fail" -> "pass"'),
+        ("promoted", "checks", "bake", put(*STATUS, value=404), "verdict bake", 'verdict.answer: "pass" -> "fail"'),
+        ("promoted", "checks", "bake", put("look", value=9), "verdict bake", "look of the checks"),
+        ("promoted", "verdict", "bake", put("judged", value=None), "verdict bake", "cannot be computed again"),
+        ("promoted", "verdict", "step-1", put("judged", value={}), "verdict step-1", "judged"),
         ("promoted", "baked", None, put("state", "versions", 0, "weight", value=40), "baked", "weight: 40 -> 100"),
         (
             "promoted",
@@ -500,7 +515,7 @@ def test_an_act_outside_the_time_of_its_permit_is_named(flights, tmp_path):
 @given(data=st.data())
 def test_hostile_records_give_sentences_and_no_stack_trace(flights, data):
     records = Ledger(flights["promoted"] / "ledger", "cafe", "live").read("cafe-live-1")
-    kind = data.draw(st.sampled_from(sorted({one.type for one in records} - {"outcome", "notification", "smoke"})))
+    kind = data.draw(st.sampled_from(sorted({one.type for one in records} - {"outcome", "notification"})))
     junk = st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -38,7 +38,7 @@ ANALYSIS = {
     "minimum_requests": 20, "latency_floor_ms": 2000, "look_every_seconds": 1, "silent_looks": 2, "extend_looks": 3,
     "hold_looks": 1, "hold_every_seconds": 2,
 }  # fmt: skip
-ROLLOUT = {"steps": [{"percent": 50, "observe_seconds": 3}], "bake_seconds": 3, "smoke_paths": ["/health", "/orders"]}
+ROLLOUT = {"steps": [{"percent": 50, "observe_seconds": 3}], "bake_seconds": 3}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ ANALYSIS = {
 ROLLOUT = {
     "steps": [{"percent": 25, "observe_seconds": 3}, {"percent": 50, "observe_seconds": 3}],
     "bake_seconds": 4,
-    "smoke_paths": ["/orders"],
 }
 RUBBISH = Fault(status=200, body=b'{"stats": [{"name": "x", "value": NaN}]}')
 

@@ -33,7 +33,7 @@ from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 ANALYSIS = {"minimum_requests": 10, "latency_floor_ms": 2000, "look_every_seconds": 1}
-ROLLOUT = {"steps": [{"percent": 50, "observe_seconds": 2}], "bake_seconds": 2, "smoke_paths": ["/orders"]}
+ROLLOUT = {"steps": [{"percent": 50, "observe_seconds": 2}], "bake_seconds": 2}
 TICKETS = {
     "system": "jira", "connection": "tickets", "options": JiraServer.options, "people": {"acc-owner": "owner"},
     "decides_approval": True, "look_every_seconds": 2,

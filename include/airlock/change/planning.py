@@ -9,10 +9,11 @@ from airlock.errors import InvalidInput
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, RollbackSafety, Rollout, RolloutStep
 from airlock.service.calendar import Calendar, PlannedCalendar, Window
 from airlock.service.find import ServiceEnvironment
+from airlock.service.planned_checks import planned_checks
 from airlock.service.values import DAYS
 
 _SHOWN_ELSEWHERE = {
-    "service", "environment", "source", "rollout", "analysis", "target", "router", "metrics", "validation", "resources",
+    "service", "environment", "source", "rollout", "analysis", "target", "router", "metrics", "checks", "resources",
     "backup", "without_kinds", "calendar", "approval_policy", "absences", "authors",
 }
 """Of a service environment: what has a field of its own in the plan (the policy has its digest there), and who is away,
@@ -43,7 +44,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
     :param calendar: that of ``calendar_for``, with the digests of its files and what is overridden in it; without it,
         its settings alone
     :param way_back: the verdict on the migrations that the artifact carries
-    :raises InvalidInput: the RFC and the artifact or environment do not belong together
+    :raises InvalidInput: the RFC and the artifact or environment do not belong together, or a check is not allowed
     :raises GateRefused: everybody of a group wrote the artifact
     """
     if (rfc.service, rfc.environment) != (environment.service, environment.environment):
@@ -64,9 +65,9 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
         current_version=current_version, rollout=_direct(environment) if back else environment.rollout,
         analysis=environment.analysis,
-        target={**environment.target.model_dump(mode="json"),
-                "validation": environment.validation.model_dump(mode="json")},
+        target=environment.target.model_dump(mode="json"),
         router=environment.router.model_dump(mode="json"), metrics=environment.metrics.model_dump(mode="json"),
+        checks=planned_checks(environment),
         resources=tuple(Resource(**dict(resource)) for resource in environment.resources),
         backup_policy={**environment.backup.model_dump(mode="json"), **({"restore_on_rollback": []} if back else {}),
                        "without_kinds": {kind.value: why for kind, why in environment.without_kinds.items()}},

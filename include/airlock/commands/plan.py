@@ -19,12 +19,13 @@ from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import visible
+from airlock.deploy.check import open_check
 from airlock.deploy.delivery import delivery_of
 from airlock.deploy.migrations.database import database_of
 from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
 from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
-from airlock.models import Artifact, Category, Plan, Reversal, RollbackSafety, canonical_json, utc_now
+from airlock.models import Artifact, Category, Checkpoint, Plan, Reversal, RollbackSafety, canonical_json, utc_now
 from airlock.past.open_changes import open_changes
 from airlock.schedule.asking import ask
 from airlock.service.deep_check import check_deep
@@ -157,6 +158,10 @@ def _attendance(plan: Plan, environment: ServiceEnvironment) -> str:
         return str(error)
 
 
+def _checks(plan: Plan, checkpoint: Checkpoint) -> str:
+    return "; ".join(open_check(one).label for one in plan.checks.at(checkpoint)) or "none"
+
+
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
     opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
     steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
@@ -171,6 +176,7 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("version now", f"{plan.current_version} ({note})"),
         ("change type", plan.rfc.change_type),
         ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
+        *((f"{one} checks", _checks(plan, one)) for one in Checkpoint),
         ("calendar", opening.sentence),
         ("approvals", seats or "none: the standard-change template allows it"),
         ("approvers", _attendance(plan, environment)),

@@ -120,6 +120,6 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
     if not verdicts:
         return Verdict(answer=Answer.INCONCLUSIVE, sentence="nothing was checked")
     answer = next(one for one in _GRAVEST_FIRST if any(verdict.answer is one for verdict in verdicts))
-    said = dict.fromkeys(verdict.sentence for verdict in verdicts if verdict.answer is answer)
+    said = dict.fromkeys(verdict.sentence.rstrip(".") for verdict in verdicts if verdict.answer is answer)
     numbers = {name: value for verdict in verdicts for name, value in verdict.numbers.items()}
     return Verdict(answer=answer, sentence="; ".join(said), numbers=numbers)

@@ -43,9 +43,13 @@ class Comparison(Options):
     a number never equals a text, and true is no 1."""
 
     equals: Value | None = None
+    """Exactly this."""
     not_equals: Value | None = None
+    """Anything but this."""
     at_least: Number | None = None
+    """A number from this one on."""
     at_most: Number | None = None
+    """A number up to this one."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

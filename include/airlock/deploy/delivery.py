@@ -129,10 +129,6 @@ class Delivery:
                 self.target.purge(name)
         return self.inspect()
 
-    def smoke(self, version: str, paths: tuple[str, ...]) -> dict[str, int]:
-        """Ask *version* itself, not through the traffic split, for each path; return the status code of each."""
-        return self.target.smoke(self._find(version).name, paths)
-
     def _seen(self) -> dict[str, Backend]:
         return {one.name: one for one in self.target.backends()}
 

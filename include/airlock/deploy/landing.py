@@ -103,11 +103,6 @@ def _only_backup(records: Sequence[Record], fault: Record) -> bool:
     return bool(_returned(records)) and acted(records) and fault.subject.startswith("backup.")
 
 
-def answered(status: int) -> bool:
-    """Return whether a smoke check that was answered with *status* is passed."""
-    return 200 <= status < 400
-
-
 def choose(records: Sequence[Record]) -> tuple[str, str]:
     """Return ``promote``, ``roll_back`` or ``refuse``, and why."""
     if not acted(records):

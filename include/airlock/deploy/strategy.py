@@ -49,12 +49,16 @@ class CanaryProgress(Frozen):
 
 
 class Look(Frozen):
-    """One look: the verdict, the sample that it is about, if there was one, and whether the counts were lost."""
+    """One look: the verdict, the sample that it is about, if there was one, and whether the counts were lost.
+
+    ``judged``: where checks were made too, what the numbers alone say; the verdict is that of both then.
+    """
 
     at: AwareDatetime
     verdict: Verdict
     sample: Sample | None = None
     lost: bool = False
+    judged: Verdict | None = None
 
 
 class Decision(Frozen):

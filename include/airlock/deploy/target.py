@@ -95,7 +95,3 @@ class Target(ABC):
     @abstractmethod
     def purge(self, backend: str) -> None:
         """Remove what *backend* has installed and does not run."""
-
-    @abstractmethod
-    def smoke(self, backend: str, paths: tuple[str, ...]) -> dict[str, int]:
-        """Ask what runs in *backend* itself, not through the router, for each path; return the status code of each."""

@@ -21,7 +21,7 @@ from airlock.doctor.probes import addresses, aws, files, keys, kubernetes, postg
 from airlock.doctor.probes import supervisord as supervisor
 from airlock.doctor.probes import tickets as ticket_systems
 from airlock.errors import AirlockError, UnknownConnection
-from airlock.models import Resource
+from airlock.models import Checkpoint, Resource
 from airlock.models.needs import Needs, Permission, System
 from airlock.options import validated
 from airlock.service.model import ServiceEnvironment
@@ -95,6 +95,10 @@ def _all(environment: ServiceEnvironment) -> Iterator[Asking]:
     for signal in environment.calendar.signals:
         subject = Subject("calendar", signal.name)
         yield from _each(subject, _setting(subject, registry.SIGNALS, signal.name, signal.options))
+    for checkpoint in Checkpoint:
+        for check in getattr(environment.checks, checkpoint):
+            subject = Subject("checks", f"{checkpoint} {check.name}")
+            yield from _each(subject, _setting(subject, registry.CHECKS, check.name, check.options))
     if environment.migrations is not None:
         name = environment.migrations.connection
         yield Asking(Question(Subject("migrations", name), "asked for the database",

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from airlock.models.artifact import Artifact
 from airlock.models.backup import Resource
+from airlock.models.checks import PlannedChecks
 from airlock.models.frozen import Digest, Frozen, Name, Version, digest_of
 from airlock.models.migration import RollbackSafety
 from airlock.models.rollout import AnalysisPolicy, Rollout
@@ -119,6 +120,7 @@ class Plan(Frozen):
     target: dict[str, Any]
     router: dict[str, Any]
     metrics: dict[str, Any]
+    checks: PlannedChecks = PlannedChecks()
     resources: tuple[Resource, ...]
     backup_policy: dict[str, Any]
     calendar: dict[str, Any]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -133,13 +134,16 @@ class RolloutStep(Frozen):
 class Rollout(Frozen):
     """How a version gets its traffic."""
 
+    FORMER_FIELDS: ClassVar[Mapping[str, str]] = {
+        "smoke_paths": "write checks: {smoke: [{name: http, options: {paths: [...]}}]} beside rollout, with what stood "
+                       "here as paths",
+    }
+
     strategy: str = "canary"
     """How traffic moves."""
     steps: tuple[RolloutStep, ...]
     """The steps up to all traffic."""
     bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
     """How long it is watched with all traffic before it counts as promoted."""
-    smoke_paths: tuple[str, ...] = ("/health",)
-    """Paths that must answer before it gets any traffic."""
     on_freeze: str = Field("hold", pattern="^(hold|roll_back)$")
     """What a release does that is under way when the calendar closes."""

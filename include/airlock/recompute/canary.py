@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airlock.analysis.judge import judge
+from airlock.deploy.check import together
 from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_bake_look, after_look, look_policy
 from airlock.errors import AirlockError
-from airlock.models import AnalysisPolicy, Answer, Plan, Sample, TargetState, Verdict
+from airlock.models import AnalysisPolicy, Answer, Checkpoint, Plan, Sample, TargetState, Verdict
+from airlock.recompute import checks
 from airlock.recompute.history import UNUSABLE, Entry, History, Recomputed, again, compared
 
 BAKE = "bake"
@@ -32,16 +34,28 @@ def decisions(history: History) -> Iterator[Recomputed]:
 def _verdict(history: History, entry: Entry) -> tuple[str, ...]:
     plan = history.plan(entry)
     policy = look_policy(plan.rollout, plan.analysis)
-    recorded = Verdict.model_validate(entry.data["verdict"])
+    checked = entry.record.subject == BAKE and bool(plan.checks.bake)
+    field = "judged" if checked else "verdict"
+    recorded = Verdict.model_validate(entry.data[field])
+    besides = _checked(history, entry, recorded) if checked else compared({"judged": entry.data["judged"]},
+                                                                          {"judged": None})
     if entry.data["sample"] is None:
         if recorded.answer in _UNJUDGED:
-            return _policy(entry, policy)
-        return (f"verdict.answer: {recorded.answer} -> inconclusive or error, because there was no sample",)
+            return (*_policy(entry, policy), *besides)
+        return (f"{field}.answer: {recorded.answer} -> inconclusive or error, because there was no sample", *besides)
     sample = Sample.model_validate(entry.data["sample"])
     computed = judge(policy, sample).model_dump(mode="json")
     arms = {"canary_share": sample.canary_share, "stable": sample.stable.version, "canary": sample.canary.version}
     found = compared({"sample": arms}, {"sample": _expected_arms(plan, entry)})
-    return (*found, *_policy(entry, policy), *compared({"verdict": entry.data["verdict"]}, {"verdict": computed}))
+    return (*found, *_policy(entry, policy), *compared({field: entry.data[field]}, {field: computed}), *besides)
+
+
+def _checked(history: History, entry: Entry, judged: Verdict) -> tuple[str, ...]:
+    """Return what differs of a look at the bake, whose verdict is the gravest of the numbers and of the checks."""
+    made = history.needed("checks", entry, Checkpoint.BAKE)
+    verdict = together((judged, checks.made_again(history, made)))
+    return compared({"verdict": entry.data["verdict"], "look of the checks": made.data["look"]},
+                    {"verdict": verdict.model_dump(mode="json"), "look of the checks": entry.data["look"]})
 
 
 def _expected_arms(plan: Plan, entry: Entry) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from airlock.backup.run import restore_set
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
-from airlock.deploy.landing import WAY_BACK, answered, choose, outcome_of, reason_of, unproven_restores
+from airlock.deploy.landing import WAY_BACK, choose, outcome_of, reason_of, unproven_restores
 from airlock.deploy.strategy import Move
-from airlock.models import Outcome, Plan, Proof, RecoveryPoint, TargetState
-from airlock.recompute import migrations, verdicts
+from airlock.models import Answer, Checkpoint, Outcome, Plan, Proof, RecoveryPoint, TargetState
+from airlock.recompute import checks, migrations, verdicts
 from airlock.recompute.change import ACT_LEEWAY
 from airlock.recompute.history import Entry, History, Recomputed, again, compared
 from airlock.schedule.asking import Asked, Basis
@@ -168,17 +168,16 @@ def _open(history: History, entry: Entry) -> tuple[str, ...]:
 def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
     artifact, state = history.plan(entry).artifact, TargetState.model_validate(entry.data["state"])
     new = [one for one in state.versions if one.version == artifact.version]
-    smoke = history.needed("smoke", entry, artifact.version).data
-    bad = sorted(path for path, status in smoke["answers"].items() if not answered(status))
+    staged = entry.record.type == "staged"
+    made = history.needed("checks", entry, Checkpoint.SMOKE if staged else Checkpoint.VALIDATION)
     found = compared(
-        {"digest": new[0].digest if new else "", "answered wrong": bad, "stable": state.stable,
-         "running": any(one.running for one in new)},
-        {"digest": artifact.installed_digest, "answered wrong": [], "stable": history.plan(entry).current_version,
-         "running": True},
+        {"digest": new[0].digest if new else "", "checks": checks.made_again(history, made).answer.value,
+         "stable": state.stable, "running": any(one.running for one in new)},
+        {"digest": artifact.installed_digest, "checks": Answer.PASS.value,
+         "stable": history.plan(entry).current_version, "running": True},
     )  # fmt: skip
-    if entry.record.type == "staged":
-        paths = sorted(history.plan(entry).rollout.smoke_paths)
-        found += compared({"paths asked": sorted(smoke["answers"])}, {"paths asked": paths})
+    if made.position < history.needed("act", entry, "stage" if staged else "shift").position:
+        found += ("checks: none was made since the version was last staged or shifted",)
     if entry.record.type == "validated":
         move = history.needed("canary", entry).data["move"]
         found += compared({"canary": move}, {"canary": Move.PASS.value})

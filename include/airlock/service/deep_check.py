@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from airlock import registry
 from airlock.errors import InvalidInput, PermanentError
+from airlock.models import Checkpoint
+from airlock.service.checks import CheckSetting
 from airlock.service.document import Place
 from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import document_of
@@ -19,8 +21,8 @@ from airlock.service.validated import given_at, sentence_of, unknown_field
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
-    """Import every driver, artifact source, target, router and metric source of *environment*, and validate their
-    options.
+    """Import every driver, artifact source, target, router, check and metric source of *environment*, and validate
+    their options.
 
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
         uses a driver without a restore proof
@@ -54,6 +56,9 @@ def check_deep(environment: ServiceEnvironment) -> None:
             _options(found.Options, options, (name, "options"), faults)
     if not faults:
         faults.extend(_backends(environment))
+    for checkpoint in Checkpoint:
+        for index, one in enumerate(getattr(environment.checks, checkpoint)):
+            faults.extend(_check(one, ("checks", checkpoint.value, index)))
     for index, signal in enumerate(environment.calendar.signals):
         place = ("calendar", "signals", index)
         found = _resolved(registry.SIGNALS, "signal", signal.name, (*place, "name"), faults)
@@ -77,6 +82,20 @@ def _backends(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
     if set(runs.backend_names) != set(splits.backend_names):
         yield ("router", "options"), (f"the router has the backends {', '.join(splits.backend_names)}, the target "
                                       f"{', '.join(runs.backend_names)}; name them alike")
+
+
+def _check(setting: CheckSetting, place: Place) -> Iterator[tuple[Place, str]]:
+    """Yield what is wrong with the options of a check, or with what decides beside them."""
+    faults: list[tuple[Place, str]] = []
+    found = _resolved(registry.CHECKS, "check", setting.name, (*place, "name"), faults)
+    if found is not None:
+        _options(found.Options, setting.options, (*place, "options"), faults)
+    if found is not None and not faults:
+        try:
+            found(setting.options).basis()
+        except InvalidInput as error:
+            faults.append(((*place, "options"), str(error)))
+    yield from faults
 
 
 def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str]]) -> tuple[str, ...]:

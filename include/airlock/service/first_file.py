@@ -175,7 +175,10 @@ def _delivery(name: str) -> Iterator[str]:
     yield "    steps:"
     yield from (f"      - {{percent: {percent}, observe_seconds: 300}}" for percent in (5, 25, 50))
     yield "    bake_seconds: 600"
-    yield "    smoke_paths: [/health]"
+    yield "  # What a version must answer before it gets traffic (docs/checks.md)."
+    yield "  checks:"
+    yield "    smoke:"
+    yield "      - {name: http, options: {paths: [/health]}}"
 
 
 def _part(shared: dict[str, Any], name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from airlock.connections import ConnectionId
 from airlock.models import Absence, AnalysisPolicy, Frozen, Kind, Name, Resource, Rollout, Seconds
 from airlock.service.approvals import ApprovalPolicy, Approvals
 from airlock.service.calendar import Calendar, Cycle, CycleInput, cycle_from
+from airlock.service.checks import Checks
 from airlock.service.standard_changes import Emergency, StandardChange
 from airlock.service.values import (
     Folder,
@@ -197,15 +198,6 @@ class Tickets(Frozen):
     """How often it is asked for answers."""
 
 
-class Validation(Frozen):
-    """What the canary is asked after its last step."""
-
-    paths: tuple[Annotated[str, StringConstraints(pattern=r"^/[^\s]*$")], ...] = ()
-    """Paths that must answer 2xx or 3xx; none: the smoke paths."""
-    attempts: int = Field(3, ge=1, le=20)
-    """How often each is asked before it counts as wrong."""
-
-
 class DeclaredResource(Resource):
     """A resource whose driver is registered."""
 
@@ -217,6 +209,8 @@ class EnvironmentSettings(Frozen):
 
     FORMER_FIELDS: ClassVar[Mapping[str, str]] = {
         "artifacts": "write artifact: {name: file, options: {path: ...}} with what stood here as path",
+        "validation": "write checks: {validation: [{name: http, options: {paths: [...]}}]} with its paths, and its "
+                      "attempts as checks: {attempts: ...}",
     }
 
     production: bool = False
@@ -249,7 +243,7 @@ class EnvironmentSettings(Frozen):
     metrics: MetricsSetting
     rollout: Rollout
     analysis: AnalysisPolicy = AnalysisPolicy()
-    validation: Validation = Validation()
+    checks: Checks = Checks()
     tickets: Tickets | None = None
     """The ticket system in which requests live besides; left out: only Airflow."""
     migrations: Migrations | None = None

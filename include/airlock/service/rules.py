@@ -290,6 +290,3 @@ def _rollout(settings: EnvironmentSettings) -> Iterator[Fault]:
         yield ("rollout", "strategy"), (
             f"unknown strategy {settings.rollout.strategy!r}; known are {', '.join(STRATEGIES)}"
         )
-    for index, path in enumerate(settings.rollout.smoke_paths):
-        if not path.startswith("/") or any(character.isspace() for character in path):
-            yield ("rollout", "smoke_paths", index), f"{path[:60]!r} is no path; begin it with / and use no spaces"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from airlock import registry
 from airlock.connections import connection, named, visible
 from airlock.errors import UnknownConnection
+from airlock.models import Checkpoint
 from airlock.service.document import Place
 from airlock.service.model import ServiceEnvironment
 
@@ -33,6 +34,10 @@ def _named(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
     yield from named(_options(registry.TARGETS, "target", target.name, target.options), ("target", "options"))
     router = environment.router
     yield from named(_options(registry.ROUTERS, "router", router.name, router.options), ("router", "options"))
+    for checkpoint in Checkpoint:
+        for index, check in enumerate(getattr(environment.checks, checkpoint)):
+            options = _options(registry.CHECKS, "check", check.name, check.options)
+            yield from named(options, ("checks", checkpoint.value, index, "options"))
     for index, one in enumerate(environment.resources):
         options = _options(registry.DRIVERS, "driver", one.driver, one.options)
         yield from named(options, ("resources", index, "options"))

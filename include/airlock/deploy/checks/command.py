@@ -43,13 +43,16 @@ _END_SECONDS = 15.0
 
 
 class CommandOptions(Options):
-    """``run``: the program by its whole path, and its arguments; in these ``{version}``, ``{address}``, ``{host}`` and
-    ``{port}`` stand for what is checked."""
+    """A program that is run on the worker; the allow-list of the platform's owner must allow it."""
 
     run: tuple[Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")], ...] = Field(
         min_length=1, max_length=100)
+    """The program by its whole path, and its arguments; in these ``{version}``, ``{address}``, ``{host}`` and
+    ``{port}`` stand for what is checked."""
     exit_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field((0,), min_length=1)
+    """The exit codes that pass."""
     within_seconds: float = Field(30, gt=0, le=3600)
+    """When it is ended with all that it started."""
 
 
 class CommandFound(Frozen):

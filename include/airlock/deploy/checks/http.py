@@ -50,24 +50,33 @@ HostName = Annotated[str, StringConstraints(pattern=rf"^({_LABEL}(\.{_LABEL})*)?
 
 
 class JsonExpectation(Comparison):
-    """What stands at one place of a JSON body."""
+    """What stands at one place of a JSON body; of a list or mapping, how many things it holds."""
 
     at: Pointer
+    """The place, as a JSON Pointer such as /orders/0/state; empty: the whole body."""
 
 
 class HttpOptions(Options):
-    """``status``: what may be answered. ``json_body``: what must stand in the body. ``host``: the name under which the
-    version is known, for virtual hosts and its certificate. ``ca``: a file of certificates, which alone are trusted."""
+    """What the version is asked over HTTP, and how it must answer."""
 
     paths: tuple[AskedPath, ...] = Field(min_length=1, max_length=50)
-    address: Address | None = Field(None, description="asked in place of the version's own address")
+    """The paths that are asked; each must be answered as it should be."""
+    address: Address | None = None
+    """Asked in place of the version's own address."""
     host: HostName = ""
+    """The name under which the version is known, for virtual hosts and its certificate."""
     ca: str = Field("", max_length=1000)
+    """A file of certificates (PEM), which alone are trusted; left out: those that the worker trusts."""
     status: tuple[Status, ...] = Field(("2xx",), min_length=1)
+    """What may be answered: numbers such as 200, or classes such as 2xx."""
     json_body: tuple[JsonExpectation, ...] = ()
-    within_seconds: float = Field(5, gt=0, le=60, description="for a whole answer, redirects included")
-    redirects: int = Field(0, ge=0, le=10, description="how many are followed, within the same address")
+    """What must stand in the body."""
+    within_seconds: float = Field(5, gt=0, le=60)
+    """Time for a whole answer, redirects included."""
+    redirects: int = Field(0, ge=0, le=10)
+    """How many redirects are followed, within the same address."""
     largest_bytes: int = Field(1 << 20, ge=1, le=64 << 20)
+    """The most that a body may have."""
 
 
 class PathAnswer(Frozen):

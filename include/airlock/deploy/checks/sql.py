@@ -33,9 +33,13 @@ class RowCount(Comparison):
     """How many rows there must be, counted up to a million."""
 
     equals: StrictInt | None = Field(None, ge=0, le=_MOST_ROWS)
+    """Exactly so many."""
     not_equals: StrictInt | None = Field(None, ge=0, le=_MOST_ROWS)
+    """Any number but this."""
     at_least: StrictInt | None = Field(None, ge=0, le=_MOST_ROWS)
+    """So many or more."""
     at_most: StrictInt | None = Field(None, ge=0, le=_MOST_ROWS)
+    """So many or fewer."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -45,15 +49,20 @@ class RowCount(Comparison):
 
 
 class SqlOptions(Options):
-    """``value``: what the one column of the one row must be; ``rows``: how many rows there must be. ``database``:
-    another one than the connection names."""
+    """A query, and what it must give."""
 
     connection: ConnectionId
+    """Airflow connection of a PostgreSQL role that may read what the query reads."""
     database: str = Field("", max_length=63)
+    """Another database than the connection names."""
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+    """One SELECT, VALUES or WITH."""
     value: Comparison | None = None
+    """What the one column of the one row must be."""
     rows: RowCount | None = None
+    """How many rows there must be."""
     within_seconds: float = Field(10, gt=0, le=3600)
+    """Time limit of the statement."""
 
     @model_validator(mode="after")
     def _asked(self) -> Self:

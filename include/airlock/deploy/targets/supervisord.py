@@ -18,7 +18,6 @@ from airlock.deploy.targets.supervisord_options import NEEDS, SupervisordOptions
 from airlock.deploy.targets.supervisord_rpc import GIVEN_UP, RUNNING, Supervisor
 from airlock.deploy.targets.version_slots import Slot, mark_stable, stable_slot
 from airlock.errors import PermanentError, TemporaryError
-from airlock.fetch import fetch
 from airlock.models import Artifact, Backend
 
 logger = logging.getLogger(__name__)
@@ -85,11 +84,6 @@ class SupervisordTarget(Target):
         """As ``Target.purge``."""
         slot = self._slot(backend)
         slot.purge(keep=slot.installed)
-
-    def smoke(self, backend: str, paths: tuple[str, ...]) -> dict[str, int]:
-        """As ``Target.smoke``."""
-        address = self.options.slots[backend].address
-        return {path: fetch(address, path, timeout=self.options.effect_seconds).status for path in paths}
 
     @cached_property
     def _supervisor(self) -> Supervisor:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 
-from airlock.deploy.landing import answered, choose
+from airlock.deploy.landing import choose
 from airlock.deploy.resolution import installable, setting_of
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
-from airlock.flow.stages import backup, migrate
+from airlock.flow.stages import backup, checks, migrate
 from airlock.flow.stages.permitted_act import forward
 from airlock.flow.stages.release import Release
-from airlock.models import TargetState, utc_now
+from airlock.models import Checkpoint, TargetState, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ def stage(release: Release) -> None:
 
     :raises GateRefused: the restore set is not on record for these backups, a migration is not applied, another version
         became stable, or a smoke check failed
+    :raises TemporaryError: a smoke check could not be carried out
     """
     plan = release.plan
     release.permitted("stage")
@@ -42,26 +43,10 @@ def stage(release: Release) -> None:
     with (installable(setting_of(plan), plan.artifact) as artifact,
           forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest)):
         state = release.delivery.stage(artifact)
-    _smoke(release, plan.rollout.smoke_paths)
+    checks.require(release, Checkpoint.SMOKE)
     release.record("staged", state=state.model_dump(mode="json"))
     traffic = f"all traffic goes to {plan.artifact.version}" if plan.returns else "the canary gets its first traffic"
     log.info("staged: %s; next: %s", show(state), traffic)
-
-
-def _smoke(release: Release, paths: tuple[str, ...]) -> None:
-    """Ask the new version for *paths*, again (``validation.attempts``) while one does not answer as it should."""
-    version = release.plan.artifact.version
-    attempts = release.environment.validation.attempts
-    for attempt in range(1, attempts + 1):
-        answers = release.delivery.smoke(version, paths)
-        release.record("smoke", version, answers=answers, attempt=attempt)
-        bad = {path: status for path, status in answers.items() if not answered(status)}
-        if not bad:
-            log.info("smoke checks of %s: %s", version, ", ".join(f"{path} {code}" for path, code in answers.items()))
-            return
-        log.warning("smoke checks of %s, attempt %d of %d: %s", version, attempt, attempts, bad)
-    faults = ", ".join(f"{path} answered {status}" for path, status in bad.items())
-    raise GateRefused(f"smoke check of {version} failed {attempts} times: {faults}")
 
 
 def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
@@ -93,9 +78,10 @@ def shift(release: Release, progress: CanaryProgress) -> CanaryProgress:
 
 
 def validate(release: Release) -> None:
-    """Check the release once more before all traffic goes to it: verdict, digest, answers.
+    """Check the release once more before all traffic goes to it: verdict, digest, checks.
 
     :raises GateRefused: the canary did not pass, or a check failed
+    :raises TemporaryError: a check could not be carried out
     :raises EffectMissing: the target runs other content than was approved
     """
     plan = release.plan
@@ -108,7 +94,7 @@ def validate(release: Release) -> None:
     if running is None or running.digest != plan.artifact.installed_digest:
         found = "nothing" if running is None else running.digest
         raise EffectMissing(f"the target runs {found} where {plan.artifact.installed_digest} was approved")
-    _smoke(release, release.environment.validation.paths or plan.rollout.smoke_paths)
+    checks.require(release, Checkpoint.VALIDATION)
     release.record("validated", state=state.model_dump(mode="json"))
     log.info("validated: %s with the approved digest; next: decide", show(state))
 

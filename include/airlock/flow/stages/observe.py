@@ -8,6 +8,7 @@ import logging
 from datetime import datetime
 
 from airlock.analysis.judge import judge, unavailable, undecided
+from airlock.deploy.check import together
 from airlock.deploy.strategy import (
     CanaryProgress,
     Decision,
@@ -20,9 +21,11 @@ from airlock.deploy.strategy import (
 )
 from airlock.deploy.watching import compared
 from airlock.errors import CountsLost, NoData, NotReady, TemporaryError
+from airlock.flow.stages import checks
 from airlock.flow.stages.deploy import shift
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.release import Release
+from airlock.models import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +58,18 @@ def bake(release: Release, progress: CanaryProgress, now: datetime) -> Decision:
     found = _watched(release, progress, 1.0, now)
     if isinstance(found, Decision):
         return found
+    found = _checked(release, progress, found)
     decision = after_bake_look(release.plan.rollout, release.plan.analysis, progress, found)
     _record(release, "bake", 100, progress, found, decision)
     return decision
+
+
+def _checked(release: Release, progress: CanaryProgress, look: Look) -> Look:
+    """Return *look* with what the checks of the bake say besides: the gravest verdict counts."""
+    if not release.plan.checks.bake:
+        return look
+    checked = checks.carry_out(release, Checkpoint.BAKE, progress.looks + 1)
+    return look.model_copy(update={"verdict": together((look.verdict, checked)), "judged": look.verdict})
 
 
 def _watched(release: Release, progress: CanaryProgress, share: float, now: datetime) -> Look | Decision:
@@ -128,6 +140,7 @@ def _record(
         sample=None if look.sample is None else look.sample.model_dump(mode="json"),
         lost=look.lost,
         verdict=look.verdict.model_dump(mode="json"),
+        judged=None if look.judged is None else look.judged.model_dump(mode="json"),
         move=decision.move,
         why=decision.why,
     )
