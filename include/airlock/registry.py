@@ -41,7 +41,10 @@ DRIVERS: Mapping[str, Entry] = {
     "vault_kv": Entry(f"{_KINDS}.configuration.vault_kv:VaultKvDriver"),
 }
 TARGETS: Mapping[str, Entry] = {"supervisord": Entry("airlock.deploy.targets.supervisord:SupervisordTarget")}
-ROUTERS: Mapping[str, Entry] = {"envoy": Entry("airlock.deploy.routers.envoy:EnvoyRouter")}
+ROUTERS: Mapping[str, Entry] = {
+    "envoy": Entry("airlock.deploy.routers.envoy:EnvoyRouter"),
+    "haproxy": Entry("airlock.deploy.routers.haproxy:HaproxyRouter"),
+}
 CHECKS: Mapping[str, Entry] = {
     "command": Entry("airlock.deploy.checks.command:CommandCheck"),
     "http": Entry("airlock.deploy.checks.http:HttpCheck"),

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import http.client
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from airlock.deploy.router import WHOLE
+from airlock.deploy.routers.haproxy import HaproxyRouter, _percentages
+from airlock.errors import EffectMissing, InvalidInput, PermanentError, TemporaryError
+from airlock.haproxy_socket import ask
+from tests.contracts.router_contract import RouterContract
+from tests.haproxy_front import PROXY, HaproxyFront, of_the_system, wheel
+
+PROGRAMS = {"wheel": wheel(), "system": of_the_system()}
+
+
+class _Named(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    said = b""
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/health" else 200)
+        self.send_header("Content-Length", str(len(self.said)))
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """HAProxy drops idle connections when it ends."""
+
+
+@contextmanager
+def named_server(name: str) -> Iterator[ThreadingHTTPServer]:
+    """A server that answers with its own name."""
+    handler = type("Named", (_Named,), {"said": name.encode()})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, ThreadingHTTPServer]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(named_server(name)) for name in "abc"}
+
+
+class Fronts:
+    """Starts HAProxys in front of the same servers, and ends them."""
+
+    def __init__(self, folder: Path, servers: Mapping[str, ThreadingHTTPServer]) -> None:
+        self.folder, self.servers, self.started = folder, servers, list[HaproxyFront]()
+
+    def start(self, names: str = "ab", **settings: Any) -> HaproxyFront:
+        folder = self.folder / str(len(self.started))
+        folder.mkdir()
+        addresses = {name: f"127.0.0.1:{self.servers[name].server_address[1]}" for name in names}
+        front = HaproxyFront(folder, addresses, **settings)
+        front.start()
+        self.started.append(front)
+        return front
+
+
+@pytest.fixture
+def fronts(tmp_path: Path, servers: dict[str, ThreadingHTTPServer]) -> Iterator[Fronts]:
+    made = Fronts(tmp_path, servers)
+    yield made
+    for front in made.started:
+        front.stop()
+
+
+def answered(front: HaproxyFront, requests: int, headers: Mapping[str, str] | None = None) -> Counter[str]:
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    found = Counter[str]()
+    for _ in range(requests):
+        connection.request("GET", "/", headers=dict(headers or {}))
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        found[body if answer.status == 200 else str(answer.status)] += 1
+    connection.close()
+    return found
+
+
+def router_of(front: HaproxyFront, **changes: Any) -> HaproxyRouter:
+    return HaproxyRouter({**front.router_options(), "effect_seconds": 5, **changes})
+
+
+@pytest.mark.parametrize("program", [
+    pytest.param(path, id=name, marks=() if path else pytest.mark.skip("HAProxy is not installed on this system"))
+    for name, path in PROGRAMS.items()
+])  # fmt: skip
+class TestHaproxyRouter(RouterContract):
+    first, second = "a", "b"
+
+    @pytest.fixture
+    def router(self, fronts: Fronts, program: str) -> HaproxyRouter:
+        self._front = fronts.start(program=program)
+        router = router_of(self._front)
+        router.set_shares({"a": 100})
+        router.set_fallback("a")
+        return router
+
+    def restart(self) -> None:
+        self._front.restart()
+
+    def answers(self, requests: int) -> Counter[str]:
+        return answered(self._front, requests)
+
+    def test_the_split_is_exact(self, router: HaproxyRouter) -> None:
+        """A server that loses weight is passed over for a while, so each share is measured after a round of it."""
+        for percent in (5, 25, 50, 10, 1):
+            router.set_shares({"a": 100 - percent, "b": percent})
+            self.answers(400)
+            found = self.answers(400)
+            assert sum(found.values()) == 400
+            assert abs(found["b"] - 4 * percent) <= 1, found  # a round may have begun before
+
+
+def test_a_share_of_nothing_takes_sessions_that_stick_with_it(fronts: Fronts) -> None:
+    section = ("cookie S insert indirect nocache dynamic", "dynamic-cookie-key secret", "option redispatch")
+    front = fronts.start(section=section)
+    router = router_of(front)
+    router.set_shares({"b": 100})
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert answer.read() == b"b"
+    sticky = {"Cookie": str(answer.getheader("Set-Cookie")).partition(";")[0]}
+    connection.close()
+    router.set_shares({"a": 95, "b": 5})
+    assert answered(front, 20, sticky) == {"b": 20}, "a session sticks while its server has a share"
+    ask(front.socket, f"set weight {PROXY}/b 0")
+    assert answered(front, 20, sticky) == {"b": 20}, "a weight of 0 is not enough"
+    assert router.shares() == {"a": 100, "b": 0}
+    ask(front.socket, f"set weight {PROXY}/b 5")
+    router.set_shares({"a": 100})
+    assert answered(front, 20, sticky) == {"a": 20}
+
+
+@pytest.mark.parametrize("state", ["maint", "drain"])
+def test_a_state_that_somebody_else_set_is_seen_and_mended(fronts: Fronts, state: str) -> None:
+    front = fronts.start()
+    router = router_of(front)
+    router.set_shares({"a": 50, "b": 50})
+    ask(front.socket, f"set server {PROXY}/a state {state}")
+    assert router.shares() == {"a": 0, "b": 100}
+    assert router.set_shares({"a": 50, "b": 50}) == {"a": 50, "b": 50}
+    assert set(answered(front, 40)) == {"a", "b"}
+
+
+def test_a_server_that_is_down_has_no_share_whatever_its_weight(fronts: Fronts) -> None:
+    front = fronts.start(server_options="check inter 100ms fall 1 rise 1", section=("option httpchk GET /health",))
+    router = router_of(front, effect_seconds=1)
+    router.set_shares({"a": 95, "b": 5})
+    fronts.servers["a"].RequestHandlerClass.status = 503  # type: ignore[attr-defined]
+    try:
+        limit = time.monotonic() + 30
+        while router.shares() != {"a": 0, "b": 100}:  # what customers get: the canary has everything
+            assert time.monotonic() < limit
+        assert answered(front, 10) == {"b": 10}
+        with pytest.raises(EffectMissing, match=r"does not deal out.*a DOWN.*look at its health checks"):
+            router.set_shares({"a": 95, "b": 5})
+        # Nobody else takes over from the one that has everything, so a way back still lands.
+        assert router.set_shares({"a": 100}) == {"a": 100, "b": 0}
+    finally:
+        fronts.servers["a"].RequestHandlerClass.status = 200  # type: ignore[attr-defined]
+
+
+def test_several_servers_of_a_backend_share_what_it_gets(fronts: Fronts) -> None:
+    front = fronts.start("abc")
+    backends = {"old": {"servers": ["a", "b"]}, "new": {"servers": ["c"]}}
+    router = router_of(front, backends=backends)
+    for percent in (1, 5, 33, 50, 99):
+        wanted = {"old": 100 - percent, "new": percent}
+        assert router.set_shares(wanted) == wanted
+    router.set_shares({"old": 90, "new": 10})
+    answered(front, 400)
+    found = answered(front, 400)
+    assert all(abs(found[name] - wanted) <= 1 for name, wanted in (("a", 180), ("b", 180), ("c", 40))), found
+    router.set_fallback("old")
+    assert router.fallback() == "old"
+    front.restart()
+    assert router.shares() == {"old": 100, "new": 0}
+    assert answered(front, 40) == {"a": 20, "b": 20}
+
+
+@given(some.dictionaries(some.sampled_from("abcd"), some.integers(0, 256)).filter(lambda one: any(one.values())))
+def test_shares_that_are_read_add_up_and_a_small_one_is_never_nothing(parts: dict[str, int]) -> None:
+    found = _percentages(parts, sum(parts.values()))
+    assert sum(found.values()) == WHOLE
+    assert all((found[name] > 0) == (part > 0) for name, part in parts.items())
+
+
+def test_a_stranger_in_the_section_is_refused(fronts: Fronts) -> None:
+    front = fronts.start("abc")
+    options = {**front.router_options(), "backends": {"a": {"servers": ["a"]}, "b": {"servers": ["b"]}}}
+    with pytest.raises(PermanentError, match=r"c gets 33% of the traffic and is in no backend"):
+        HaproxyRouter(options).shares()
+    ask(front.socket, f"set server {PROXY}/c state maint")
+    assert HaproxyRouter(options).set_shares({"a": 100}) == {"a": 100, "b": 0}
+
+
+def test_a_spare_server_counts_only_when_it_serves(fronts: Fronts) -> None:
+    front = fronts.start()
+    front.stop()
+    port = fronts.servers["c"].server_address[1]
+    front.section = (f"server spare 127.0.0.1:{port} backup",)
+    front.start()
+    router = router_of(front)
+    assert router.set_shares({"a": 75, "b": 25}) == {"a": 75, "b": 25}
+    ask(front.socket, f"set server {PROXY}/a state maint; set server {PROXY}/b state maint")
+    with pytest.raises(PermanentError, match="spare gets 100% of the traffic"):
+        router.shares()
+
+
+@pytest.mark.parametrize("balance", ["leastconn", "static-rr", "source", "first"])
+def test_what_cannot_split_can_still_switch(fronts: Fronts, balance: str) -> None:
+    front = fronts.start(balance=balance)
+    router = router_of(front)
+    for name in ("a", "b", "b", "a"):
+        assert router.set_shares({name: 100}) == {"a": 0, "b": 0} | {name: 100}
+        assert answered(front, 10) == {name: 10}
+    with pytest.raises(PermanentError, match=f"balances by '{balance}'.*balance roundrobin"):
+        router.set_shares({"a": 95, "b": 5})
+    assert answered(front, 10) == {"a": 10}
+
+
+def test_what_the_file_says_of_other_sections_stays(fronts: Fronts) -> None:
+    front = fronts.start()
+    router = router_of(front)
+    router.set_fallback("a")
+    own = front.state_file.read_text().splitlines()
+    other = next(line for line in own if f" {PROXY} " in line).replace(f" {PROXY} ", " other ")
+    front.state_file.write_text("\n".join([*own, other, "9 old 1 x too few columns"]) + "\n")
+    router.set_fallback("b")
+    assert other in front.state_file.read_text().splitlines()
+    assert "too few" not in front.state_file.read_text()
+    assert router.fallback() == "b"
+
+
+@pytest.mark.parametrize("content", ["", "1\n", "1\n# be_id\n", "\x00\xff", "1\n# x\n3 shop 1 a\n"])
+def test_a_file_that_says_nothing_is_no_fallback(fronts: Fronts, content: str) -> None:
+    front = fronts.start()
+    front.state_file.write_bytes(content.encode("latin-1"))
+    router = router_of(front)
+    assert router.fallback() is None
+    router.set_fallback("b")
+    front.restart()
+    assert router.shares() == {"a": 0, "b": 100}
+
+
+def test_slow_start_is_not_read_as_the_whole_share(fronts: Fronts) -> None:
+    front = fronts.start(server_options="check inter 100ms rise 1 slowstart 60s")
+    router = router_of(front, effect_seconds=1)
+    router.set_shares({"a": 100})
+    with pytest.raises(EffectMissing, match="slowstart"):
+        router.set_shares({"a": 50, "b": 50})
+
+
+def test_mistakes_are_named(fronts: Fronts, tmp_path: Path) -> None:
+    front = fronts.start()
+    with pytest.raises(PermanentError, match="no backend section 'shopp'"):
+        router_of(front, proxy="shopp").shares()
+    with pytest.raises(PermanentError, match="has no server z"):
+        router_of(front, backends={"a": {"servers": ["a"]}, "b": {"servers": ["z"]}}).shares()
+    for wrong in ({"a": {"servers": ["a"]}, "b": {"servers": ["a"]}}, {"a": {"servers": []}, "b": {"servers": ["b"]}},
+                  {"a": {"servers": ["a; disable frontend customers"]}, "b": {"servers": ["b"]}}):
+        with pytest.raises(InvalidInput):
+            router_of(front, backends=wrong)
+    with pytest.raises(TemporaryError, match="does not answer"):
+        router_of(front, socket=str(tmp_path / "none")).shares()
+    with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9 does not answer"):
+        router_of(front, socket="127.0.0.1:9").shares()
+
+
+def test_a_socket_of_too_low_a_level_is_named(fronts: Fronts) -> None:
+    front = fronts.start()
+    front.stop()
+    path = front.folder / "haproxy.cfg"
+    shutil.copy(path, front.folder / "kept.cfg")
+    front.configuration = lambda: path.read_text().replace("level admin", "level user")  # type: ignore[method-assign]
+    front.start()
+    with pytest.raises(PermanentError, match=r"level admin"):
+        router_of(front).set_shares({"b": 100})
