@@ -8,8 +8,9 @@ from pathlib import Path
 from airlock.change.content import Appearance, ContentPast
 from airlock.deploy.landing import acted
 from airlock.evidence.ledger import Ledger
-from airlock.models import Artifact, Outcome, Plan, Record, Rfc
+from airlock.models import Outcome, Record
 from airlock.past import debts, ledgers
+from airlock.past.released import released
 from airlock.service.find import ServiceEnvironment, find
 
 
@@ -37,18 +38,18 @@ def _appearances(place: ServiceEnvironment, digest: str, *, signed: bool) -> Ite
              if (record := ledger.latest(release, "rfc")) is not None}
     undone = _undone(ledger, asked)
     for release, request in asked.items():
-        rfc, artifact = Rfc.model_validate(request.data["rfc"]), _artifact(ledger, release, request)
-        ended = ledger.latest(release, "outcome") if artifact is not None and artifact.digest == digest else None
-        if artifact is None or ended is None or ended.data["outcome"] == Outcome.SKIPPED:
+        content = released(ledger, release)
+        ended = ledger.latest(release, "outcome") if content is not None and content.digest == digest else None
+        if content is None or ended is None or ended.data["outcome"] == Outcome.SKIPPED:
             continue
         records = ledger.read(release)
         by = undone.get(release)
         yield Appearance(
-            release=release, environment=place.environment, version=artifact.version, at=ended.at,
+            release=release, environment=place.environment, version=content.version, at=ended.at,
             outcome=Outcome(ended.data["outcome"]), why=str(ended.data["why"]), acted=acted(records),
             rejected=any(one.type == "vote" and one.data["vote"]["choice"] == "reject" for one in records),
             taken_back=by.release if by and not by.train else None, sent_back=by.release if by and by.train else None,
-            blamed=release in blamed, undoes=rfc.undoes,
+            blamed=release in blamed, undoes=request.data["rfc"].get("undoes"),
         )
 
 
@@ -67,12 +68,3 @@ def _undone(ledger: Ledger, asked: dict[str, Record]) -> dict[str, _Return]:
         if ended is not None and ended.data["outcome"] == Outcome.PROMOTED:
             found[undoes] = _Return(release, train)
     return found
-
-
-def _artifact(ledger: Ledger, release: str, request: Record) -> Artifact | None:
-    """Return the content of the newest plan: an artifact may have been replaced since it was asked for."""
-    frozen = ledger.latest(release, "plan")
-    if frozen is not None:
-        return Plan.model_validate(frozen.data["plan"]).artifact
-    asked = request.data.get("artifact")
-    return Artifact.model_validate(asked) if asked else None

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airlock.errors import GateRefused, InvalidInput
-from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.release import Release
-from airlock.models import Outcome, Plan, TargetState
+from airlock.models import Outcome
 from airlock.past import ledgers
+from airlock.past.released import digest_seen, released
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import (
     Candidate,
@@ -39,25 +39,18 @@ def past_of(environment: ServiceEnvironment) -> Past:
     ledger = ledgers.releases(environment)
     found: dict[Outcome, list[Promotion]] = {Outcome.PROMOTED: [], Outcome.ROLLED_BACK: []}
     for identity in ledger.releases():
-        outcome, frozen = ledger.latest(identity, "outcome"), ledger.latest(identity, "plan")
-        if outcome is None or frozen is None or outcome.data["outcome"] not in found:
+        outcome = ledger.latest(identity, "outcome")
+        if outcome is None or outcome.data["outcome"] not in found:
             continue
-        plan = Plan.model_validate(frozen.data["plan"])
+        content = released(ledger, identity)
+        if content is None:
+            continue
         found[Outcome(outcome.data["outcome"])].append(
-            Promotion(version=plan.artifact.version, digest=plan.artifact.digest, at=outcome.at, release=identity,
-                      came_from=plan.current_version, came_from_digest=_seen(ledger, identity, plan),
-                      undoes=plan.rfc.undoes, train=plan.rfc.train if plan.rfc.undoes else None)
+            Promotion(version=content.version, digest=content.digest, at=outcome.at, release=identity,
+                      came_from=content.came_from, came_from_digest=digest_seen(ledger, identity, content.came_from),
+                      undoes=content.undoes, train=content.train if content.undoes else None)
         )
     return Past(tuple(found[Outcome.PROMOTED]), tuple(found[Outcome.ROLLED_BACK]))
-
-
-def _seen(ledger: Ledger, identity: str, plan: Plan) -> str:
-    """Return the digest that the target showed of the version that was replaced."""
-    staged = ledger.latest(identity, "staged")
-    if staged is None:
-        return ""
-    state = TargetState.model_validate(staged.data["state"])
-    return next((one.digest for one in state.versions if one.version == plan.current_version), "")
 
 
 def next_version(

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from upath import UPath
 
 from airlock import registry
@@ -131,9 +132,14 @@ class Release:
     def plan(self) -> Plan:
         """Return the plan as it was frozen last.
 
-        :raises PermitInvalid: none was made
+        :raises PermitInvalid: none was made, or another build of Airlock made it, which knew other settings
         """
-        return Plan.model_validate(self._needed("plan", "assess")["plan"])
+        try:
+            return Plan.model_validate(self._needed("plan", "assess")["plan"])
+        except ValidationError as error:
+            fields = ", ".join(sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]}))
+            raise PermitInvalid(f"{self.id}: another build of Airlock froze its plan, and this one cannot read it "
+                                f"({fields}); let that build end the release, or trigger it anew") from error
 
     def _needed(self, kind: str, task: str) -> Mapping[str, Any]:
         data = self.latest(kind)
