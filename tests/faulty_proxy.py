@@ -45,6 +45,7 @@ class FaultyProxy:
     url: str = ""
     body: bytes = b""
     seen: list[tuple[str, str]] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
 
     def always(self, fault: Fault) -> None:
         self.decide = lambda method, path: fault
@@ -63,6 +64,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             proxy.body = body
             proxy.seen.append((self.command, self.path))
+            proxy.authorizations.append(self.headers.get("Authorization", ""))
             fault = proxy.decide(self.command, self.path)
             if fault is not None:
                 time.sleep(fault.delay)

@@ -59,6 +59,12 @@ class Repository:
     url: str
     name: str
     login: tuple[str, str] | None = None
+    token: str = ""
+
+    def send(self, method: str, url: str, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
+        """Send a request as whoever may push."""
+        given = {**(headers or {}), **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
+        return httpx.request(method, url, auth=self.login, timeout=SECONDS, headers=given, **more)
 
     @property
     def reference(self) -> str:
@@ -66,7 +72,7 @@ class Repository:
         return f"{self.url.partition('://')[2]}/{self.name}"
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        answer = httpx.request(method, f"{self.url}/v2/{self.name}/{path}", auth=self.login, timeout=SECONDS, **more)
+        answer = self.send(method, f"{self.url}/v2/{self.name}/{path}", **more)
         answer.raise_for_status()
         return answer
 
@@ -75,8 +81,8 @@ class Repository:
         digest = digest_of(content)
         place = self.ask("POST", "blobs/uploads/").headers["location"]
         where = place if "://" in place else self.url + place
-        answer = httpx.put(where + ("&" if "?" in where else "?") + f"digest={digest}", content=content,
-                           auth=self.login, timeout=SECONDS, headers={"Content-Type": "application/octet-stream"})
+        answer = self.send("PUT", where + ("&" if "?" in where else "?") + f"digest={digest}", content=content,
+                           headers={"Content-Type": "application/octet-stream"})
         answer.raise_for_status()
         return digest
 
@@ -143,8 +149,7 @@ class Repository:
         registry without one."""
         tag = subject.replace(":", "-")
         accept = {"Accept": INDEX}
-        before = httpx.get(f"{self.url}/v2/{self.name}/manifests/{tag}", auth=self.login, timeout=SECONDS,
-                           headers=accept)
+        before = self.send("GET", f"{self.url}/v2/{self.name}/manifests/{tag}", headers=accept)
         listed = before.json()["manifests"] if before.status_code == httpx.codes.OK else []
         entry = {"mediaType": MANIFEST, "digest": manifest, "size": self.size_of(manifest), **more}
         self.push_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": [*listed, entry]}, tag, INDEX)

@@ -208,7 +208,7 @@ def prepared(
     )
     cafe = service_data.environment(folder, *changes)
     release = Release(cafe, identity, "test")
-    release.delivery = in_memory(resolve_artifact(cafe, "1.0"))
+    release.delivery = in_memory(resolve_artifact(cafe, "1.0", returns=True))
     release.metrics = GivenMetrics(samples)
     return Flight(release, answers)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from airlock.change.content import CONTENT
-from airlock.models import ApprovalRule, Plan, Reversal
+from airlock.models import ApprovalRule, Artifact, Plan, Reversal
 from airlock.plain_text import harmless
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@/=])")
@@ -127,6 +127,16 @@ def _content(plan: Plan) -> list[str]:
     return ["#### What is known of this content", "", f"{escape(known.reason, 2000)}.", ""]
 
 
+def signatures_text(artifact: Artifact) -> list[str]:
+    """Return each signature of *artifact* that was verified, in words."""
+    return [f"{one.predicate_type or 'signature'} of {one.subject} by the key {one.key}" for one in artifact.signatures]
+
+
+def _origin(artifact: Artifact) -> list[tuple[str, str]]:
+    rows = [("Commit", escape(artifact.commit))] if artifact.commit else []
+    return [*rows, *(("Signed", escape(one, 500)) for one in signatures_text(artifact))]
+
+
 def _facts(plan: Plan) -> list[str]:
     return [
         *table(("", ""), (
@@ -135,6 +145,7 @@ def _facts(plan: Plan) -> list[str]:
             *_afterwards(plan),
             ("Version now", escape(plan.current_version)),
             ("Artifact", f"`{plan.artifact.digest}`"),
+            *_origin(plan.artifact),
             ("Incident", escape(plan.rfc.incident or "none")),
             ("Not before", escape(plan.rfc.start_after or "as soon as the calendar allows")),
         )),

@@ -18,6 +18,7 @@ from airlock.change.conflicts import conflicts
 from airlock.change.form import CHANGE_TYPES, IMPACTS, QUESTIONS
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import load_risk_policy
+from airlock.change.text import signatures_text
 from airlock.connections import visible
 from airlock.deploy.check import open_check
 from airlock.deploy.delivery import delivery_of
@@ -64,11 +65,11 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
     """
     environment = find(arguments.folder or services_folder(), arguments.service, arguments.environment)
     check_deep(environment)
-    artifact, now = resolve_artifact(environment, arguments.version), utc_now()
-    current, note = _current(environment)
-    rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
     refusals: list[str] = []
     refused = partial(_refused, refusals)
+    artifact, now = _artifact(environment, arguments.version, refused), utc_now()
+    current, note = _current(environment)
+    rfc = rfc_from_form(_form(arguments), arguments.requester or _log_in(), environment)
     found = assess(Question(environment, "preview", rfc, artifact, current, now, load_risk_policy(),
                             signed=False), partial(_way_back, environment, artifact, refused), refused)
     refusals += [text for _, text in unknown_connections(environment)]
@@ -80,6 +81,14 @@ def run_plan(arguments: argparse.Namespace, console: Console) -> int:
         for why in dict.fromkeys(refusals):
             console.print(f"would be refused: {escape(why)}", soft_wrap=True, highlight=False)
     return 1 if refusals else 0
+
+
+def _artifact(environment: ServiceEnvironment, version: str, refused: Refused) -> Artifact:
+    try:
+        return resolve_artifact(environment, version)
+    except GateRefused as error:
+        refused(error)
+        return resolve_artifact(environment, version, returns=True)
 
 
 def _refused(refusals: list[str], error: AirlockError) -> None:
@@ -173,6 +182,8 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("service", f"{plan.service} in {plan.environment}"),
         ("version", f"{plan.artifact.version}, {plan.artifact.digest}"),
         ("artifact", plan.artifact.path),
+        ("commit", plan.artifact.commit or "the artifact does not say"),
+        ("signatures", "; ".join(signatures_text(plan.artifact)) or "none demanded"),
         ("version now", f"{plan.current_version} ({note})"),
         ("change type", plan.rfc.change_type),
         ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),

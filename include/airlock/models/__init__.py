@@ -4,7 +4,14 @@ Everything here survives JSON (``model_dump(mode="json")`` and ``model_validate`
 typo in a file or a field from another version stops instead of being ignored. Times are aware and in UTC.
 """
 
-from airlock.models.artifact import Artifact, CarriedFile, SignatureForm, SignedContent, VerifiedSignature
+from airlock.models.artifact import (
+    Artifact,
+    CarriedFile,
+    SignatureEvidence,
+    SignatureForm,
+    SignedContent,
+    VerifiedSignature,
+)
 from airlock.models.backup import Check, Handle, Inspection, Progress, Proof, RecoveryPoint, Resource, StoredObject
 from airlock.models.change import Absence, ApprovalRule, ApprovalTerms, Permit, Plan, Rfc, Risk, RiskFactor, Vote
 from airlock.models.checks import Checkpoint, CheckResult, PlannedCheck, PlannedChecks
@@ -81,6 +88,7 @@ __all__ = [
     "RolloutStep",
     "Sample",
     "Seconds",
+    "SignatureEvidence",
     "SignatureForm",
     "SignedContent",
     "StoredObject",

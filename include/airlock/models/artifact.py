@@ -42,6 +42,17 @@ class VerifiedSignature(Frozen):
     content: Digest
 
 
+class SignatureEvidence(Frozen):
+    """What a signature was verified with, so that it can be verified again without its source: what was found, and the
+    public key in PEM. ``made_of`` holds the bytes that were signed, in base64, where their digest is not enough and
+    they are few."""
+
+    verified: VerifiedSignature
+    signed: SignedContent
+    public_key: str
+    made_of: str = ""
+
+
 class Artifact(Frozen):
     """What is released. ``path`` is where it is: a path, or the reference of an image with its digest.
 

@@ -105,6 +105,11 @@ class Rfc(Frozen):
     ticket: str | None = Field(None, description="key or number of the ticket that it came from")
     calendar_override: str | None = Field(None, description="why it may not wait for an open calendar")
 
+    @property
+    def returns(self) -> bool:
+        """Return whether it asks to go back to the version before."""
+        return self.change_type == "rollback"
+
 
 class Plan(Frozen):
     """Everything a release will do, resolved and frozen. Its digest is what humans approve."""
@@ -139,7 +144,7 @@ class Plan(Frozen):
     @property
     def returns(self) -> bool:
         """Return whether it takes the service back to the version before, as on-call or a train asked."""
-        return self.rfc.change_type == "rollback"
+        return self.rfc.returns
 
     @property
     def trial(self) -> str:

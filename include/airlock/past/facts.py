@@ -53,7 +53,7 @@ def risk_facts(
 
 
 def _sizes(environment: ServiceEnvironment, artifact: Artifact, current_version: str) -> dict[str, int] | None:
-    found = {"now": resolve_artifact(environment, current_version).size, "wanted": artifact.size}
+    found = {"now": resolve_artifact(environment, current_version, returns=True).size, "wanted": artifact.size}
     known = {name: size for name, size in found.items() if size is not None}
     return known if len(known) == len(found) else None
 

@@ -9,7 +9,19 @@ from upath import UPath
 
 from airlock.evidence.pack import open_release
 from airlock.models import Frozen
-from airlock.recompute import canary, change, checks, conflicts, cycles, follow_up, gates, migrations, tickets, verdicts
+from airlock.recompute import (
+    canary,
+    change,
+    checks,
+    conflicts,
+    cycles,
+    follow_up,
+    gates,
+    migrations,
+    signatures,
+    tickets,
+    verdicts,
+)
 from airlock.recompute.history import Entry, History, Recomputed
 from airlock.signing import Keyring
 
@@ -65,7 +77,7 @@ def recompute(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     report = evidence.report
     history = History(entries, report.outcome, Keyring(keys) if keys else None)
     position = {entry.name: entry.position for entry in entries}
-    parts = (change, conflicts, migrations, checks, canary, gates, cycles, follow_up, tickets, verdicts)
+    parts = (change, signatures, conflicts, migrations, checks, canary, gates, cycles, follow_up, tickets, verdicts)
     many = [f"there are {len(history.of(kind))} records {kind!r}, more than any release has ({_MOST}): its decisions "
             "were not computed again" for kind in _FEW if len(history.of(kind)) > _MOST]
     found = [] if many else [decision for part in parts for decision in part.decisions(history)]

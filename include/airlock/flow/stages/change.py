@@ -20,7 +20,7 @@ from airlock.change.policy import without_authors
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk_policy import RiskPolicy, load_risk_policy
 from airlock.deploy.landing import acted
-from airlock.deploy.resolution import resolve_artifact
+from airlock.deploy.resolution import resolve, resolve_artifact
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.stages import conflicts, migrate
 from airlock.flow.stages.assessment import Question
@@ -30,7 +30,7 @@ from airlock.flow.stages.cycle import way_back
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.permitted_act import await_earlier
 from airlock.flow.stages.release import Release
-from airlock.models import Plan, Record, Rfc, Vote, utc_now
+from airlock.models import Artifact, Plan, Record, Rfc, Vote, utc_now
 from airlock.service.deep_check import check_deep
 from airlock.service.stand_ins import require_declared
 
@@ -63,7 +63,7 @@ def accept(release: Release, rfc: Rfc) -> Rfc:
 
     :raises InvalidInput: there is no such artifact, or its content is not the one asked for
     """
-    artifact = resolve_artifact(release.environment, rfc.version)
+    artifact = resolve_artifact(release.environment, rfc.version, returns=rfc.returns)
     check_content(rfc, artifact)
     release.record("rfc", rfc=rfc.model_dump(mode="json"), artifact=artifact.model_dump(mode="json"))
     log.info(
@@ -106,7 +106,7 @@ def assess(release: Release) -> Plan:
             f"{release.id}: the request takes back {rfc.undoes}, but the newest release here is {back.undoes} now; "
             "trigger a new run"
         )
-    artifact, now = resolve_artifact(release.environment, rfc.version), utc_now()
+    artifact, now = _signed_artifact(release, rfc), utc_now()
     question = Question(release.environment, release.id, rfc, artifact, state.stable, now, _risk_policy(release, rfc))
     found = assess_request(question, lambda: migrate.examine(release, artifact), stood=partial(stood, release, rfc))
     plan, rules, risk = found.plan, found.plan.approvals, found.plan.risk
@@ -129,6 +129,19 @@ def assess(release: Release) -> Plan:
     log.info("plan frozen, digest %s; next: %s", plan.digest,
              "people approve it in the task change.approve" if rules else "the permit; nobody is asked")
     return plan
+
+
+def _signed_artifact(release: Release, rfc: Rfc) -> Artifact:
+    """Return the artifact that *rfc* asks for; put on record what its signatures were verified with.
+
+    :raises GateRefused: a signature that is demanded is missing
+    """
+    found = resolve(release.environment, rfc.version, returns=rfc.returns)
+    for one in found.evidence:
+        release.record("signature", one.verified.content.removeprefix("sha256:")[:16], **one.model_dump(mode="json"))
+        log.info("%s is signed: %s of %s by key %s", found.artifact.path, one.verified.predicate_type or "signature",
+                 one.verified.subject, one.verified.key[:16])
+    return found.artifact
 
 
 def _risk_policy(release: Release, rfc: Rfc) -> RiskPolicy:
@@ -168,6 +181,8 @@ def refreeze(release: Release) -> tuple[Plan, Plan]:
     """
     before = release.plan
     now = release.present_plan(before)
+    if now.artifact.signatures != before.artifact.signatures:
+        now = now.model_copy(update={"artifact": _signed_artifact(release, before.rfc)})
     if now.settings.get("migrations") != before.settings.get("migrations"):
         raise GateRefused(
             f"{release.id}: what the service file says about migrations has changed since the plan was made, so the "

@@ -66,7 +66,7 @@ def ask_again(release: Release, first: str) -> Release:
     following = next_release(release, first)
     if following.id != release.id:
         rfc = release.rfc
-        artifact = resolve_artifact(following.environment, rfc.version)
+        artifact = resolve_artifact(following.environment, rfc.version, returns=rfc.returns)
         following.record(
             "rfc",
             rfc=rfc.model_dump(mode="json"),

@@ -231,7 +231,7 @@ class Release:
             self.id,
             frozen.rfc,
             used,
-            resolve_artifact(used, frozen.rfc.version, frozen),
+            resolve_artifact(used, frozen.rfc.version, frozen, returns=frozen.returns),
             frozen.current_version,
             rules_for(frozen.risk, frozen.rfc, used),
             frozen.risk,
