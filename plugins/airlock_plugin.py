@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airlock.flow.api_server.components import ComponentQuestions
 from airlock.flow.api_server.dropped_dags import DroppedDags
 from airlock.flow.api_server.early_answers import EarlyAnswers
 from airlock.flow.api_server.renewed_requests import RenewedRequests
@@ -22,6 +23,7 @@ class AirlockPlugin(AirflowPlugin):
     fastapi_root_middlewares: list[dict[str, Any]] = [
         {"name": "Airlock: renewed requests for input", "middleware": RenewedRequests},
         {"name": "Airlock: answers that come early", "middleware": EarlyAnswers},
+        {"name": "Airlock: questions of the doctor", "middleware": ComponentQuestions},
         {"name": "Airlock: DAGs that Airflow has dropped", "middleware": DroppedDags},
         {"name": "Airlock: notes of runs", "middleware": RunNotes},
         {"name": "Airlock: requests for releases", "middleware": TriggerRequests},

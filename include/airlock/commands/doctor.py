@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,8 @@ def diagnose(environment: ServiceEnvironment) -> Report:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What drivers log for on-call is no answer to who asks here."""
+    """What drivers, and Airflow once it is imported, log for on-call is no answer to who asks here."""
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

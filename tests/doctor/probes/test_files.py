@@ -36,6 +36,11 @@ def test_a_link_to_nothing_is_not_there(tmp_path: Path) -> None:
     assert "is not there" in asked(tmp_path / "link", "read")[0].what
 
 
+def test_of_a_path_with_a_place_for_a_name_the_folder_is_asked(tmp_path: Path) -> None:
+    assert asked(tmp_path / "shop-{version}.pyz", "read", "search")[0].gravity is Gravity.FINE
+    assert asked(tmp_path / "gone" / "shop-{version}.pyz", "read")[0].gravity is Gravity.FAULT
+
+
 def test_what_lies_in_an_object_storage_is_not_asked_of_the_kernel() -> None:
     assert asked("s3://bucket/state", "read")[0].gravity is Gravity.NOT_ASKED
 

@@ -13,12 +13,15 @@ _MODES = {"read": os.R_OK, "search": os.X_OK, "write": os.W_OK}
 
 
 def ask(subject: Subject, permissions: Sequence[Permission]) -> Iterator[Finding]:
-    """Ask for every action of *permissions*, which are all on one path; an object storage is not asked here."""
+    """Ask for every action of *permissions*, which are all on one path; an object storage is not asked here.
+
+    Of a path with a place for a name in it (``.../shop-{version}.pyz``) the folder is asked for.
+    """
     on = permissions[0].on
     if "://" in on:
         yield subject.not_asked("rights in an object storage", "they show when the resource is looked at")
         return
-    end = Path(os.path.realpath(on))
+    end = Path(os.path.realpath(on.partition("{")[0].rpartition("/")[0] if "{" in on else on))
     if not _seen(end):
         stages = dict.fromkeys(stage for one in permissions for stage in one.stages)
         yield subject.fault(f"{on} is not there, or hidden from user {os.geteuid()}",
