@@ -6,7 +6,7 @@ for Airflow's connections, on which all else depends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,21 +14,21 @@ from airlock import registry
 from airlock.backup.run import open_driver
 from airlock.backup.store import BackupStore
 from airlock.connections import connection, named, visible
+from airlock.deploy.artifact import CannotList
 from airlock.deploy.delivery import delivery_of
 from airlock.doctor.asking import Question
+from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
-from airlock.doctor.probes import addresses, aws, files, keys, kubernetes, postgresql, programs, slack, stores, vault
-from airlock.doctor.probes import supervisord as supervisor
-from airlock.doctor.probes import tickets as ticket_systems
+from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError, UnknownConnection
 from airlock.models import Checkpoint, Resource
-from airlock.models.needs import Needs, Permission, System
 from airlock.options import validated
 from airlock.service.model import ServiceEnvironment
 
-_LOOK_SECONDS, _REVIEW_SECONDS = 60.0, 90.0
+_LOOK_SECONDS = 60.0
 _SETTINGS = (("target", "TARGETS"), ("router", "ROUTERS"), ("artifact", "ARTIFACT_SOURCES"),
              ("metrics", "METRIC_SOURCES"))  # fmt: skip
+_DELIVERING = _SETTINGS[:2]
 _SLACK = "airlock_slack"
 _KNOWN_BY_AIRFLOW = "on a command line, connections in Airflow's own database cannot be seen; ask by the DAG 'doctor'"
 
@@ -45,15 +45,6 @@ def questions(environment: ServiceEnvironment) -> Iterator[Question]:
     for one in wanted:
         if not one.needs & unknown.keys():
             yield one.question
-
-
-class Asking:
-    """A question, with the connections that it *needs*."""
-
-    def __init__(self, question: Question, *needs: str) -> None:
-        """Bind them; an empty name is none."""
-        self.question = question
-        self.needs = frozenset(filter(None, needs))
 
 
 def _unknown(names: Iterable[str]) -> dict[str, str]:
@@ -87,11 +78,10 @@ def _all(environment: ServiceEnvironment) -> Iterator[Asking]:
         subject = Subject("resources", f"{resource.kind}.{resource.name}")
         yield from _each(subject, _resource(subject, environment, resource))
     for field, table in _SETTINGS:
-        setting = getattr(environment, field, None)
-        if setting is not None and hasattr(registry, table):
-            subject = Subject(field, setting.name)
-            yield from _each(subject, _setting(subject, getattr(registry, table), setting.name, setting.options))
-    yield from _each(Subject("target", environment.target.name), _target(environment))
+        setting, subject = getattr(environment, field), Subject(field, getattr(environment, field).name)
+        yield from _each(subject, _setting(subject, getattr(registry, table), setting.name, setting.options))
+    yield from _each(Subject("target", environment.target.name), _delivery(environment))
+    yield from _each(Subject("artifact", environment.artifact.name), _artifacts(environment))
     for signal in environment.calendar.signals:
         subject = Subject("calendar", signal.name)
         yield from _each(subject, _setting(subject, registry.SIGNALS, signal.name, signal.options))
@@ -189,13 +179,7 @@ def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resou
     yield from of_needs(subject, bound, options.model_dump(mode="json"))
 
 
-def _target(environment: ServiceEnvironment) -> Iterator[Asking]:
-    names = []
-    for what, table, setting in (("target", registry.TARGETS, environment.target),
-                                 ("router", registry.ROUTERS, environment.router)):  # fmt: skip
-        found = registry.resolve(table, what, setting.name)
-        names += [one.id for one in found.needs.bound(validated(found.Options, setting.options, what)).connections]
-
+def _delivery(environment: ServiceEnvironment) -> Iterator[Asking]:
     def look(subject: Subject) -> Iterable[Finding]:
         state = delivery_of(environment).inspect()
         stable = next((one for one in state.versions if one.version == state.stable), None)
@@ -203,9 +187,36 @@ def _target(environment: ServiceEnvironment) -> Iterator[Asking]:
             yield subject.found(Gravity.WARNING, f"the stable version {state.stable} is not healthy",
                                 "a canary is compared with it", "look at its log")  # fmt: skip
         else:
-            yield subject.fine(f"version {state.stable} has the traffic and is healthy")
+            yield subject.fine(f"version {state.stable} is the stable one, and healthy")
 
-    yield Asking(Question(Subject("target", environment.target.name), "looked at it", look), *names)
+    names = [one for field, _ in _DELIVERING for one in _connections(field, environment)]
+    yield Asking(Question(Subject("target", environment.target.name), "looked at what has the traffic", look), *names)
+
+
+def _artifacts(environment: ServiceEnvironment) -> Iterator[Asking]:
+    setting = environment.artifact
+    source = registry.resolve(registry.ARTIFACT_SOURCES, "artifact source", setting.name)(setting.options)
+
+    def look(subject: Subject) -> Iterable[Finding]:
+        try:
+            found = source.versions()
+        except CannotList as error:
+            yield subject.not_asked("which versions there are", str(error))
+            return
+        if found:
+            yield subject.fine(f"{len(found)} version(s) are there, the newest is {found[0]}")
+        else:
+            yield subject.found(Gravity.WARNING, "there is no version", "nothing can be released",
+                                "publish one, or correct the options")  # fmt: skip
+
+    yield Asking(Question(Subject("artifact", setting.name), "asked for versions", look, _LOOK_SECONDS),
+                 *_connections("artifact", environment))  # fmt: skip
+
+
+def _connections(field: str, environment: ServiceEnvironment) -> list[str]:
+    setting = getattr(environment, field)
+    found = registry.resolve(getattr(registry, dict(_SETTINGS)[field]), field, setting.name)
+    return [one.id for one in found.needs.bound(validated(found.Options, setting.options, field)).connections]
 
 
 def _setting(
@@ -243,50 +254,3 @@ def _no_slack(subject: Subject) -> Iterable[Finding]:
                             "nobody is told by chat what happens to a release")  # fmt: skip
     else:
         yield subject.not_asked("the chat", _KNOWN_BY_AIRFLOW)
-
-
-def of_needs(subject: Subject, bound: Needs, options: Mapping[str, Any]) -> Iterator[Asking]:
-    """Yield the questions for everything in *bound*, the permissions of one system and connection together."""
-    for program in bound.programs:
-        yield Asking(Question(subject, f"asked for the program {program.name}",
-                              partial(programs.ask, program=program)))  # fmt: skip
-    for address in bound.addresses:
-        yield Asking(Question(subject, f"asked {addresses.shown(address.url)}",
-                              partial(addresses.ask, address=address)))  # fmt: skip
-    groups: dict[tuple[System, str], list[Permission]] = {}
-    for permission in bound.permissions:
-        groups.setdefault((permission.system, permission.connection), []).append(permission)
-    for (system, name), permissions in groups.items():
-        yield from _of_system(subject, system, name, permissions, bound, options)
-
-
-def _of_system(
-    subject: Subject, system: System, name: str, permissions: list[Permission], bound: Needs,
-    options: Mapping[str, Any],
-) -> Iterator[Asking]:  # fmt: skip
-    if system is System.FILES:
-        for path in dict.fromkeys(permission.on for permission in permissions):
-            here = [permission for permission in permissions if permission.on == path]
-            yield Asking(Question(subject, f"asked for the rights on {path}", partial(files.ask, permissions=here)))
-        return
-    of_vault_and_others: dict[System, Callable[[Subject], Iterable[Finding]]] = {
-        System.AWS: partial(aws.ask, connection=name, permissions=permissions),
-        System.VAULT: partial(vault.ask, connection=name, permissions=permissions),
-        System.KUBERNETES: partial(kubernetes.ask, connection=name, namespace=str(options.get("namespace", "")),
-                                   permissions=permissions),
-        System.POSTGRESQL: partial(postgresql.ask, connection=name, database=str(options.get("database", "")),
-                                   permissions=permissions, programs=bound.programs),
-        System.SUPERVISORD: partial(supervisor.ask, connection=name, permissions=permissions),
-        System.SLACK: partial(slack.ask, connection=name, channel=str(options.get("channel", "")),
-                              permissions=permissions),
-        System.JIRA: partial(ticket_systems.ask, connection=name, permissions=permissions, options=options),
-        System.SERVICENOW: partial(ticket_systems.ask, connection=name, permissions=permissions, options=options),
-    }  # fmt: skip
-    ask = of_vault_and_others.get(system, partial(_nobody_asks, system=system))
-    seconds = _REVIEW_SECONDS if system in (System.KUBERNETES, System.AWS) else 20.0
-    late = Gravity.WARNING if system is System.SLACK else Gravity.FAULT
-    yield Asking(Question(subject, f"asked {system} for rights", ask, seconds, late), name)
-
-
-def _nobody_asks(subject: Subject, system: System) -> Iterable[Finding]:
-    yield subject.not_asked(f"the rights at {system}", "there is no way to ask for them that changes nothing")
