@@ -39,6 +39,8 @@ class JiraServer(TicketServer):
         self.issues: dict[str, dict[str, Any]] = {}
         self.approvers: tuple[str, ...] = ()
         self.page = 2
+        self.denied: set[str] = set()
+        """Permissions that the account does not have."""
         self.indexed: set[str] | None = None
         """The tickets that the search knows; ``None``: all."""
 
@@ -53,6 +55,11 @@ class JiraServer(TicketServer):
         if found:
             issue = self._issue(found[1])
             return self._issue_reply(method, found[2] or "", issue, query, body)
+        if (method, path) == ("GET", "/rest/api/3/mypermissions"):
+            return 200, {"permissions": {name: {"key": name, "havePermission": name not in self.denied}
+                                         for name in query["permissions"].split(",")}}
+        if (method, path) == ("GET", "/rest/api/3/project/CHG/statuses"):
+            return 200, [{"id": "1", "name": "[System] Change", "statuses": [{"name": name} for name in STATUSES]}]
         found = re.fullmatch(r"/rest/servicedeskapi/request/([^/]+)/approval", path)
         if found and method == "GET":
             return 200, self._approvals(self._issue(found[1]), query)

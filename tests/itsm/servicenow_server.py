@@ -47,7 +47,7 @@ class ServiceNowServer(TicketServer):
                             "status": "failure"})
 
     def _selected(self, rows: list[dict[str, str]], query: dict[str, str]) -> list[dict[str, Any]]:
-        for condition in reversed(query["sysparm_query"].split("^")):
+        for condition in reversed(query["sysparm_query"].split("^") if "sysparm_query" in query else []):
             if condition.startswith("ORDERBY"):
                 rows = sorted(rows, key=lambda row: row.get(condition.removeprefix("ORDERBY"), ""))
                 continue
@@ -55,7 +55,7 @@ class ServiceNowServer(TicketServer):
             rows = [row for row in rows if row.get(name, "") == value]
         offset, limit = int(query.get("sysparm_offset", 0)), int(query.get("sysparm_limit", 10000))
         fields = query["sysparm_fields"].split(",")
-        return [{name: self._shown(name, row.get(name, ""), query["sysparm_display_value"]) for name in fields}
+        return [{name: self._shown(name, row.get(name, ""), query.get("sysparm_display_value", "false")) for name in fields}
                 for row in rows[offset : offset + limit]]
 
     def _shown(self, name: str, value: str, how: str) -> Any:

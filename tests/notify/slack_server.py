@@ -38,8 +38,8 @@ class SlackHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
-        given = self.headers["Content-Type"].startswith("application/json")
-        body = json.loads(raw) if given else dict(parse_qsl(raw))
+        given = (self.headers["Content-Type"] or "").startswith("application/json")
+        body = json.loads(raw) if given and raw else dict(parse_qsl(raw))
         self.server.requests.append((self.path, body))
         status: int = 200
         headers: dict[str, str] = {}

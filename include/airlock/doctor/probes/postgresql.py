@@ -25,7 +25,7 @@ _UNREADABLE = (
 _OWNERS = (
     "SELECT DISTINCT pg_catalog.pg_get_userbyid(o) FROM (SELECT relowner FROM pg_catalog.pg_class UNION SELECT nspowner "
     "FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname "
-    "= pg_catalog.current_database()) AS all_of(o) WHERE NOT pg_catalog.pg_has_role(o, 'MEMBER') AND o <> 10 ORDER BY 1"
+    "= pg_catalog.current_database()) AS all_of(o) WHERE NOT pg_catalog.pg_has_role(o, 'MEMBER') AND o <> 10 AND pg_catalog.pg_get_userbyid(o) !~ '^pg_' ORDER BY 1"
 )
 _OWNER = (
     "SELECT pg_catalog.pg_has_role(datdba, 'MEMBER') FROM pg_catalog.pg_database WHERE datname = "
