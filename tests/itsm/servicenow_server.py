@@ -54,8 +54,8 @@ class ServiceNowServer(TicketServer):
             name, _, value = condition.partition("=")
             rows = [row for row in rows if row.get(name, "") == value]
         offset, limit = int(query.get("sysparm_offset", 0)), int(query.get("sysparm_limit", 10000))
-        fields = query["sysparm_fields"].split(",")
-        return [{name: self._shown(name, row.get(name, ""), query.get("sysparm_display_value", "false")) for name in fields}
+        fields, how = query["sysparm_fields"].split(","), query.get("sysparm_display_value", "false")
+        return [{name: self._shown(name, row.get(name, ""), how) for name in fields}
                 for row in rows[offset : offset + limit]]
 
     def _shown(self, name: str, value: str, how: str) -> Any:
