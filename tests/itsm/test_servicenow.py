@@ -71,7 +71,7 @@ def test_options_are_checked_with_their_line_before_anybody_is_asked(tmp_path):
     from airlock.service.deep_check import check_deep
     from tests.service_data import environment
 
-    block = "    tickets: {system: servicenow, connection: c, options: {states: {aproval: x}, page: 3}}\n    calendar:"
+    block = "    tickets: {name: servicenow, connection: c, options: {states: {aproval: x}, page: 3}}\n    calendar:"
     cafe = environment(tmp_path, ("    calendar:", block))
     with pytest.raises(InvalidInput) as caught:
         check_deep(cafe)

@@ -38,7 +38,7 @@ ACCOUNTS = {"acc-olga": "olga", "acc-bert": "bert", "acc-rita": "rita"}
 def setting(name: str, **more: Any) -> dict[str, Any]:
     """The block ``tickets`` of a service file."""
     return {
-        "system": name, "connection": "tickets", "options": SERVERS[name].options, "people": ACCOUNTS,
+        "name": name, "connection": "tickets", "options": SERVERS[name].options, "people": ACCOUNTS,
         "decides_approval": True, "look_every_seconds": 1,
         "fields": {"title": TITLES[name], "reason": "description", "impact": "impact", "version": "u_version"},
         "values": {"impact": {"3 - Low": "low", "1 - High": "high"}}, **more,

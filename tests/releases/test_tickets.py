@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 ANALYSIS = {"minimum_requests": 10, "latency_floor_ms": 2000, "look_every_seconds": 1}
 ROLLOUT = {"steps": [{"percent": 50, "observe_seconds": 2}], "bake_seconds": 2}
 TICKETS = {
-    "system": "jira", "connection": "tickets", "options": JiraServer.options, "people": {"acc-owner": "owner"},
+    "name": "jira", "connection": "tickets", "options": JiraServer.options, "people": {"acc-owner": "owner"},
     "decides_approval": True, "look_every_seconds": 2,
     "fields": {"title": "summary", "reason": "description", "impact": "impact", "rollback_plan": "backout"},
 }  # fmt: skip

@@ -99,9 +99,9 @@ def test_a_block_without_a_name_takes_options_of_the_name_that_it_gets_only() ->
     text = "service: s\ndefaults: {target: {name: haproxy}}\nenvironments: {prod: {target: {options: {z: 1}}}}"
     found = effective(text, "defaults: {target: {name: envoy, options: {x: 1}}}")
     assert found == {"target": {"name": "haproxy", "options": {"z": 1}}}
-    shared = "defaults: {tickets: {system: jira, connection: j}}"
-    text = f"service: s\n{shared}\nenvironments: {{prod: {{tickets: {{system: servicenow}}}}}}"
-    assert effective(text) == {"tickets": {"system": "servicenow"}}
+    shared = "defaults: {tickets: {name: jira, connection: j}}"
+    text = f"service: s\n{shared}\nenvironments: {{prod: {{tickets: {{name: servicenow}}}}}}"
+    assert effective(text) == {"tickets": {"name": "servicenow"}}
 
 
 def test_approval_by_policy_and_by_seats_are_not_mixed() -> None:

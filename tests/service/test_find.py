@@ -115,12 +115,13 @@ WRONG = [
     *(
         ("    calendar:", f"    tickets: {{{block}}}\n    calendar:", "tickets:", sentence)
         for block, sentence in (
-            ("system: jirra, connection: c", "unknown ticket system 'jirra'; did you mean 'jira'?"),
-            ("system: jira, connection: c, decides_approval: true", "is empty although approval is decided in tickets"),
-            ("system: jira, connection: c, people: {acc: 'о l'}", "is no log-in name"),
-            ("system: jira, connection: c, fields: {title: 'a b'}", "tickets.fields.title"),
-            ("system: jira, connection: c, look_every_seconds: 0", "tickets.look_every_seconds"),
-            ("system: jira, conection: c", "did you mean 'connection'?"),
+            ("name: jirra, connection: c", "unknown ticket system 'jirra'; did you mean 'jira'?"),
+            ("name: jira, connection: c, decides_approval: true", "is empty although approval is decided in tickets"),
+            ("name: jira, connection: c, people: {acc: 'о l'}", "is no log-in name"),
+            ("name: jira, connection: c, fields: {title: 'a b'}", "tickets.fields.title"),
+            ("name: jira, connection: c, look_every_seconds: 0", "tickets.look_every_seconds"),
+            ("name: jira, conection: c", "did you mean 'connection'?"),
+            ("system: jira, connection: c", "tickets.system: is the former spelling; write name"),
         )
     ),
     (

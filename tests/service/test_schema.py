@@ -128,7 +128,7 @@ def test_mistakes_are_seen_while_writing(text: str, said: str) -> None:
 
 
 def test_options_follow_the_name_that_stands_beside_them() -> None:
-    system = "tickets: {{system: {}, connection: c, options: {{project: ABC}}}}"
+    system = "tickets: {{name: {}, connection: c, options: {{project: ABC}}}}"
     assert faults(also(system.format("jira"))) == []
     assert any("'project' was unexpected" in one for one in faults(also(system.format("servicenow"))))
 

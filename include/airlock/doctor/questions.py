@@ -231,10 +231,10 @@ def _tickets(environment: ServiceEnvironment) -> Iterator[Asking]:
     setting = environment.tickets
     if setting is None:
         return
-    system = registry.resolve(registry.TICKET_SYSTEMS, "ticket system", setting.system)
+    system = registry.resolve(registry.TICKET_SYSTEMS, "ticket system", setting.name)
     options = validated(system.Options, setting.options, "tickets")
     bound = system.needs.bound(options, connection=setting.connection)
-    yield from of_needs(Subject("tickets", setting.system), bound, options.model_dump(mode="json"))
+    yield from of_needs(Subject("tickets", setting.name), bound, options.model_dump(mode="json"))
 
 
 def _notices() -> Iterator[Asking]:

@@ -49,7 +49,7 @@ def check_deep(environment: ServiceEnvironment) -> None:
               ("router", "name", registry.ROUTERS, router.name, router.options),
               ("metrics", "name", registry.METRIC_SOURCES, metrics.name, metrics.options)]
     if tickets is not None:
-        chosen.append(("tickets", "system", registry.TICKET_SYSTEMS, tickets.system, tickets.options))
+        chosen.append(("tickets", "name", registry.TICKET_SYSTEMS, tickets.name, tickets.options))
     for name, field, table, implementation, options in chosen:
         found = _resolved(table, name, implementation, (name, field), faults)
         if found is not None:

@@ -2,7 +2,7 @@
 
 One rule: an environment lies over the ``defaults`` of its file, and these over the ``defaults`` of ``_defaults.yaml``.
 Maps merge by key, resources by name; everything else, lists too, is replaced; ``null`` takes away what lies below it.
-A map that chooses something else (another ``name``, ``driver`` or ``system``; approval by a ``policy``, or by seats) is
+A map that chooses something else (another ``name`` or ``driver``; approval by a ``policy``, or by seats) is
 another thing, and is not merged.
 What a layer says in vain (a key without a value, ``{}`` or an empty list over something) is refused: nobody knows
 whether it was meant to take away or to keep.
@@ -21,7 +21,7 @@ from airlock.service.document import Document, Origin, Place, Unfilled
 
 DEFAULTS_FILE = "_defaults.yaml"
 """Name of the file beside the service files that holds what a whole company shares."""
-_CHOICES = ("name", "driver", "system")
+_CHOICES = ("name", "driver")
 _MERGED_BY_NAME = ("resources",)
 _MAXIMUM_VALUES = 500_000
 _GONE = object()

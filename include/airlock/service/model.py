@@ -178,7 +178,9 @@ class MetricsSetting(Frozen):
 class Tickets(Frozen):
     """The ticket system in which requests for change live beside Airflow, by its registered name."""
 
-    system: Annotated[str, known(registry.TICKET_SYSTEMS, "ticket system")]
+    FORMER_FIELDS: ClassVar[Mapping[str, str]] = {"system": "write name, as for everything that is chosen by its name"}
+
+    name: Annotated[str, known(registry.TICKET_SYSTEMS, "ticket system")]
     """Which ticket system."""
     connection: ConnectionId
     """Airflow connection with its address and log-in."""

@@ -73,7 +73,7 @@ class TicketApproveOperator(BaseOperator):
         until = max(look_at, utc_now() + timedelta(seconds=setting.look_every_seconds))
         self.defer(
             trigger=TicketTrigger(
-                setting.system, setting.connection, setting.options, key, seen, setting.look_every_seconds,
+                setting.name, setting.connection, setting.options, key, seen, setting.look_every_seconds,
                 until.isoformat(),
             ),
             method_name="execute",

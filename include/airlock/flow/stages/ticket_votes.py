@@ -120,7 +120,7 @@ def _tell(system: TicketSystem, key: str, why: str) -> None:
 def _cast(release: Release, plan: Plan, request: str, key: str, decision: Decision) -> str:
     """Cast *decision* as a vote; return why it does not count, empty if it does."""
     tickets = tickets_of(plan)
-    answer = TicketAnswer(system=tickets.system, ticket=key, **decision.model_dump())
+    answer = TicketAnswer(system=tickets.name, ticket=key, **decision.model_dump())
     vote, source = vote_in_ticket(answer, tickets.people, utc_now()), answer.model_dump(mode="json")
     if doubt := doubt_in(answer, vote):
         log.warning("%s", doubt)

@@ -38,7 +38,7 @@ def system_of(environment: ServiceEnvironment) -> TicketSystem:
     """
     tickets = _setting(environment)
     account = account_of(connection(tickets.connection))
-    system: TicketSystem = registry.resolve(registry.TICKET_SYSTEMS, "ticket system", tickets.system)(
+    system: TicketSystem = registry.resolve(registry.TICKET_SYSTEMS, "ticket system", tickets.name)(
         tickets.options, account
     )
     return system
@@ -59,7 +59,7 @@ def filled(release: Release, form: Mapping[str, Any]) -> Mapping[str, Any]:
     _refuse_taken(release, ticket)
     said = said_by_ticket(tickets, ticket.fields)
     whole = form_with_ticket(form, said)
-    release.record("ticket_read", key, system=tickets.system, key=key, said=said)
+    release.record("ticket_read", key, system=tickets.name, key=key, said=said)
     log.info("the request comes from ticket %s (%s), with %s", key, ticket.status, ", ".join(said) or "no field of it")
     return whole
 
@@ -84,8 +84,8 @@ def open_ticket(release: Release) -> str:
     if release.id not in ticket.releases:
         _refuse_taken(release, ticket)
         system.adopt(key, release.id)
-    release.record("ticket", system=tickets.system, key=key, link=ticket.link, from_request=rfc.ticket is not None)
-    log.info("the release is shown in ticket %s of %s: %s", key, tickets.system, ticket.link)
+    release.record("ticket", system=tickets.name, key=key, link=ticket.link, from_request=rfc.ticket is not None)
+    log.info("the release is shown in ticket %s of %s: %s", key, tickets.name, ticket.link)
     return key
 
 
