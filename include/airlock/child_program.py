@@ -20,6 +20,11 @@ def tied_to_this_process(command: list[str]) -> list[str]:
     return [sys.executable, "-I", "-S", _SCRIPT, *command]
 
 
+def limited_in_time(command: list[str], seconds: float) -> list[str]:
+    """Return the command that runs *command* for so long at most, for libraries that start it themselves."""
+    return [sys.executable, "-I", "-S", _SCRIPT, "--seconds", f"{seconds:g}", *command]
+
+
 @contextmanager
 def lifeline() -> Iterator[int]:
     """Give the file descriptor to pass as the program's input. At the end of the block, or of this process, the

@@ -1,4 +1,5 @@
-"""Runs one program for as long as whoever asked for it lives: ``python child_program_runner.py PROGRAM ARGUMENT...``.
+"""Runs one program for as long as whoever asked for it lives: ``python child_program_runner.py PROGRAM ARGUMENT...``,
+or, where a library asks, which gives no lifeline, for so long: ``... --seconds 60 PROGRAM ARGUMENT...``.
 
 A process that proves a backup or carries out a check may be killed at any moment, and what it started must not outlive
 it, on whatever worker it ran. The other end of this script's input is held by the asker alone: when it closes, the
@@ -19,11 +20,17 @@ import time
 from pathlib import Path
 
 END_SECONDS = 5.0
+_LATE = 124  # as of timeout(1)
 _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 def main(command: list[str]) -> int:
-    """Run *command*, without input, until it ends or the lifeline is let go; return its exit code."""
+    """Run *command*, without input, until it ends, or the lifeline is let go or the time is over; return its exit
+    code, or 124 where it had to be ended for its time."""
+    limit = None
+    if command[0] == "--seconds":
+        limit, command = time.monotonic() + float(command[1]), command[2:]
+        _die_with_parent()
     _prctl(_ADOPT_ORPHANS, 1)
     try:
         process = subprocess.Popen(
@@ -35,10 +42,21 @@ def main(command: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"cannot start {command[0]}: {error.strerror}\n")
         return 127
-    while process.poll() is None and not select.select([0], [], [], 0.1)[0]:
+    while process.poll() is None and not _over(limit):
         pass
+    late = limit is not None and process.poll() is None
     _end(process)
+    if late:
+        return _LATE
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _over(limit: float | None) -> bool:
+    """Wait a moment; return whether the lifeline is let go, or the time is over where that is the *limit*."""
+    if limit is None:
+        return bool(select.select([0], [], [], 0.1)[0])
+    time.sleep(0.05)
+    return time.monotonic() > limit
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -115,3 +115,51 @@ def test_a_connection_without_a_usable_config_says_so(home: Home, monkeypatch: p
     with pytest.raises(PermanentError, match="kube config") as told:
         home.driver().inspect()
     assert TOKEN not in str(told.value)
+
+
+HANGING = {
+    "it never ends": "sleep 600",
+    "it bears no signal": "trap '' TERM INT; while :; do sleep 1; done",
+    "what it started holds its output": f"echo '{said({'token': TOKEN})}'; sleep 600 & exit 3",
+    "what it started has left it": f"echo '{said({'token': ''})}'; setsid sleep 600 & exit 0",
+    "it waits for input": "cat",
+}
+
+
+@pytest.mark.parametrize("name", HANGING)
+@pytest.mark.parametrize("by", ["path", "text", "prefixed"])
+def test_a_plugin_that_hangs_does_not_hold_its_task(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, by: str
+) -> None:
+    monkeypatch.setattr("airlock.backup.drivers.kubernetes.credential_plugin.MOST_SECONDS", 1.0)
+    path = kube_config(tmp_path, home, HANGING[name])
+    extra = {"path": {"kube_config_path": str(path)}, "text": {"kube_config": path.read_text()},
+             "prefixed": {"extra__kubernetes__kube_config_path": str(path)}}[by]
+    set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes", extra=extra)
+    with pytest.raises(PermanentError, match="gave no credentials, or was not done in") as told:
+        home.driver().inspect()
+    assert TOKEN not in str(told.value)
+
+
+def kube_config(folder: Path, home: Home, script: str, **user: Any) -> Path:
+    """Write a kube config whose plugin does *script*."""
+    (folder / "bin").mkdir()
+    plugin = folder / "bin" / "plugin"
+    plugin.write_text(f"#!/bin/sh\n{script}\n")
+    plugin.chmod(0o700)
+    path = folder / "config"
+    path.write_text(config({"server": home.server.url}, user={"exec": {**PLUGIN, "command": str(plugin), **user}}))
+    return path
+
+
+def test_a_plugin_that_answers_is_used_with_its_arguments_and_environment(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Relative to the folder of its config, as for kubectl."""
+    seen = tmp_path / "seen"
+    script = f'echo "$1 $LEVEL ${{KUBERNETES_EXEC_INFO%%,*}}" > {seen}; echo \'{said({"token": home.server.token})}\''
+    path = kube_config(tmp_path, home, script, args=["get token"], env=[{"name": "LEVEL", "value": "high"}])
+    path.write_text(path.read_text().replace(str(tmp_path / "bin/plugin"), "bin/plugin"))
+    set_connection(monkeypatch, "test_kubernetes", conn_type="kubernetes", extra={"kube_config_path": str(path)})
+    assert home.driver().inspect().present
+    assert seen.read_text().startswith('get token high {"apiVersion":')

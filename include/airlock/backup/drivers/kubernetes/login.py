@@ -12,6 +12,12 @@ from typing import Any
 
 import yaml
 
+from airlock.backup.drivers.kubernetes.credential_plugin import (
+    MOST_SECONDS,
+    limited_config,
+    plugin_of,
+    without_config,
+)
 from airlock.connections import connection as airflow_connection
 from airlock.errors import PermanentError
 
@@ -31,7 +37,7 @@ def open_client(connection: str, label: str) -> Any:
     logging.getLogger("kubernetes.client.rest").setLevel(logging.INFO)
     where = f"{label}: the kube config of connection {connection}"
     try:
-        client = KubernetesHook(conn_id=connection).get_conn()
+        client = _hook(KubernetesHook, connection, extra).get_conn()
     except (ConfigException, OSError, AirflowException) as error:
         raise PermanentError(f"{where} cannot be used: {error}") from error
     except yaml.YAMLError as error:
@@ -46,31 +52,28 @@ def open_client(connection: str, label: str) -> Any:
     return client
 
 
+def _hook(hook: Any, connection: str, extra: dict[str, Any]) -> Any:
+    """Return the provider's *hook*; where the kube config names a plugin, with a config in which that is limited in
+    time: the client waits for it without end, at the beginning and whenever its credentials expire."""
+    limited = limited_config(extra)
+    if limited is None:
+        return hook(conn_id=connection)
+    made = hook(conn_id=connection, config_dict=limited)
+    made.conn_extras = without_config(extra)
+    return made
+
+
 def _check_plugin(client: Any, extra: dict[str, Any], where: str) -> None:
     """Refuse a plugin that gave nothing: the client would go on as an anonymous user without a word."""
     settings = client.configuration
     tokens = [str(value).removeprefix("Bearer").strip() for value in (settings.api_key or {}).values()]
     if any(tokens) or settings.cert_file:
         return
-    plugin = _plugin(extra)
+    plugin = plugin_of(extra)
     if not plugin:
         return
     command = str(plugin.get("command", ""))
     found = shutil.which(command) or (Path(command).is_file() and command)
-    state = "failed or gave no credentials" if found else "is not installed for the workers of Airflow"
+    state = (f"failed, gave no credentials, or was not done in {MOST_SECONDS:g} s" if found
+             else "is not installed for the workers of Airflow")
     raise PermanentError(f"{where}: its plugin for credentials, {command!r}, {state}; run it by hand as Airflow's user")
-
-
-def _plugin(extra: dict[str, Any]) -> dict[str, Any]:
-    """Return the ``exec`` entry of the user that the connection's kube config selects."""
-    given = extra.get("kube_config")
-    try:
-        text = Path(str(extra["kube_config_path"])).expanduser().read_text() if extra.get("kube_config_path") else given
-        config: Any = yaml.safe_load(text) if isinstance(text, str) else text
-        context = extra.get("cluster_context") or config["current-context"]
-        user = next(entry["context"]["user"] for entry in config["contexts"] if entry["name"] == context)
-        found = next(entry["user"] for entry in config["users"] if entry["name"] == user)
-        plugin = found.get("exec")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration):
-        return {}
-    return plugin if isinstance(plugin, dict) else {}
