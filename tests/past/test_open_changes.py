@@ -62,6 +62,31 @@ def test_another_ledger_is_found_however_it_is_written(cafe, tmp_path, monkeypat
     assert {one.service for one in open_changes(cafe)} == {"house-3", "till"}
 
 
+@pytest.mark.parametrize(("company", "defaults"), [
+    ("", "defaults:\n    ledger: FOLDER/{name}\n"),
+    ("", "defaults: {ledger: 'FOLDER/${service}'}\n"),
+    ("defaults: {ledger: 'FOLDER/${service}'}\n", ""),
+    ("defaults: {ledger: 'FOLDER/${service}'}\nwrong: [}\n", "defaults: {ledger: FOLDER/{name}}\n"),
+    ("defaults: {ledger: FOLDER/tea}\n", "defaults: {ledger: FOLDER/{name}}\n"),
+])
+def test_ledgers_that_come_from_defaults_are_found(cafe, tmp_path, company, defaults):
+    write(tmp_path, company, "_defaults.yaml")
+    for name in ("tea", "till"):
+        text = TEXT.replace("service: cafe", f"service: {name}").replace(LINE, "")
+        shared = defaults.replace("{name}", name)
+        write(tmp_path, text.replace("environments:", f"{shared}environments:"), f"{name}.yaml")
+        opened(tmp_path / name, name)
+    assert {one.service for one in open_changes(cafe)} == {"tea", "till"}
+
+
+def test_a_ledger_that_only_the_company_names_is_found(cafe, tmp_path):
+    write(tmp_path, "defaults: {ledger: FOLDER/all}\n", "_defaults.yaml")
+    for name in ("tea", "till"):
+        write(tmp_path, TEXT.replace("service: cafe", f"service: {name}").replace(LINE, ""), f"{name}.yaml")
+    opened(tmp_path / "all", "till")
+    assert {one.service for one in open_changes(cafe)} == {"till"}
+
+
 @pytest.mark.parametrize("lines", [
     "    evidence: &place FOLDER/{name}\n    ledger: *place\n",
     "    ledger:\n      FOLDER/{name}\n" + EVIDENCE,

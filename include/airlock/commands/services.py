@@ -45,6 +45,8 @@ def _add_show(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Exit code 0: printed; 2: there is no such environment, or its file is wrong.")
     show.add_argument("service", metavar="SERVICE")
     show.add_argument("environment", metavar="ENVIRONMENT")
+    show.add_argument("--folder", type=Path, default=None,
+                      help="folder of service files (default: AIRLOCK_SERVICES, else include/services)")
     show.add_argument("--json", action="store_true", help="print a JSON list of setting, value, file and line")
     show.set_defaults(run=run_show)
 
@@ -54,7 +56,7 @@ def run_show(arguments: argparse.Namespace, console: Console) -> int:
 
     :raises AirlockError: it is not declared, or its file is wrong
     """
-    settings = settings_of(find(services_folder(), arguments.service, arguments.environment))
+    settings = settings_of(find(arguments.folder or services_folder(), arguments.service, arguments.environment))
     if arguments.json:
         rows = [{"setting": ".".join(map(str, one.place)), "value": one.value,
                  "file": str(one.origin.path) if one.origin else None, "line": one.origin.line if one.origin else None}
