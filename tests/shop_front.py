@@ -93,8 +93,8 @@ class Front:
         self.supervisor = supervisor.start(self.layout, "airlock", PASSWORD)
 
     @contextmanager
-    def traffic(self, rate: float) -> Iterator[None]:
-        command = [sys.executable, "-m", "sandbox.traffic", f"{self.layout.url('envoy')}={rate}"]
+    def traffic(self, rate: float, address: str = "") -> Iterator[None]:
+        command = [sys.executable, "-m", "sandbox.traffic", f"{address or self.layout.url('envoy')}={rate}"]
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "include")}
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
             try:

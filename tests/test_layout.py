@@ -126,7 +126,7 @@ def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
 def test_every_implementation_is_registered() -> None:
     registered = {entry.path.partition(":")[0] for table in TABLES.values() for entry in table.values()}
     contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "Router", "ArtifactSource",
-                 "Check", "MetricSource"}
+                 "Check", "MetricSource", "CountedSource"}
     homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/routers",
              "include/airlock/deploy/artifacts",
              "include/airlock/deploy/checks",

@@ -54,7 +54,10 @@ ARTIFACT_SOURCES: Mapping[str, Entry] = {
     "file": Entry("airlock.deploy.artifacts.file:FileSource"),
     "oci": Entry("airlock.deploy.artifacts.oci:OciSource"),
 }
-METRIC_SOURCES: Mapping[str, Entry] = {"envoy": Entry("airlock.analysis.sources.envoy:EnvoySource")}
+METRIC_SOURCES: Mapping[str, Entry] = {
+    "envoy": Entry("airlock.analysis.sources.envoy:EnvoySource"),
+    "haproxy": Entry("airlock.analysis.sources.haproxy:HaproxySource"),
+}
 TICKET_SYSTEMS: Mapping[str, Entry] = {
     "jira": Entry("airlock.itsm.jira:JiraServiceManagement"),
     "servicenow": Entry("airlock.itsm.servicenow:ServiceNow"),

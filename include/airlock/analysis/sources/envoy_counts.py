@@ -12,26 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from airlock.analysis.counted import Counts
 from airlock.errors import NoData, TemporaryError
-from airlock.models import Count, Frozen, Milliseconds
 
 REQUESTS, ERRORS, HISTOGRAM = "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_time"
 # Exists from the start; the others appear with the first request that they count.
 ALWAYS = "upstream_rq_total"
 NAMES = (REQUESTS, ERRORS, HISTOGRAM, ALWAYS)
-
-
-class Counts(Frozen):
-    """Since Envoy started: requests that were answered, those with 5xx, and the cumulative histogram in ms."""
-
-    requests: Count = 0
-    errors: Count = 0
-    buckets: tuple[tuple[Milliseconds, Count], ...] = ()
-
-    @property
-    def timed(self) -> int:
-        """How many requests the histogram knows."""
-        return self.buckets[-1][1] if self.buckets else 0
 
 
 def counts(answer: Any, cluster: str) -> Counts:
