@@ -6,9 +6,8 @@ The format is what ``zstd -3 | age -r ...`` would write, so that the two command
 from __future__ import annotations
 
 import hashlib
-import queue
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyrage
@@ -53,30 +52,28 @@ def header_sha256(beginning: bytes) -> str:
 
 
 class Tally:
-    """Counts and hashes bytes. The hash is computed in a thread of its own, at most a few chunks behind."""
+    """Counts and hashes bytes. The hash is computed in a thread of its own, at most one chunk behind."""
 
     def __init__(self) -> None:
         self.size = 0
         self._hash = hashlib.sha256()
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=READ_AHEAD)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sha256")
-        self._done = self._thread.submit(self._run)
+        self._last: Future[None] | None = None
 
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            self._hash.update(chunk)
-
-    def add(self, chunk: bytes) -> None:
-        """Count *chunk* and have it hashed."""
+    def add(self, chunk: bytes | memoryview) -> None:
+        """Count *chunk* and have it hashed; it may be written over after the next call."""
+        self._wait()
         self.size += len(chunk)
-        self._chunks.put(chunk)
+        self._last = self._thread.submit(self._hash.update, chunk)
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.result()
 
     def close(self) -> str:
         """Wait for the last chunk and return the hex digest. May be called again."""
-        if not self._done.done():
-            self._chunks.put(None)
-            self._done.result()
-            self._thread.shutdown()
+        self._wait()
+        self._thread.shutdown()
         return self._hash.hexdigest()
 
 
@@ -101,39 +98,46 @@ class _Plain:
 
 
 class _Sink:
-    """The writer that age pushes into; keeps what the store raised, for the same reason."""
+    """The writer that age pushes into, 64 KiB at a time; keeps what the store raised, for the same reason.
 
-    def __init__(self, write: Callable[[bytes], object], tally: Tally) -> None:
+    Two buffers take turns, one being filled and one being hashed: to get new memory for each chunk costs more.
+    """
+
+    def __init__(self, write: Callable[[bytes | memoryview], object], tally: Tally) -> None:
         self._write = write
         self._tally = tally
-        self._pending = bytearray()
+        self._buffer, self._other = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
+        self._filled = 0
         self.beginning = b""
         self.failure: BaseException | None = None
 
     def write(self, data: bytes) -> int:
-        self._pending += data
-        if len(self._pending) >= CHUNK:
+        if self._filled + len(data) > CHUNK:
             self.flush()
+        self._buffer[self._filled : self._filled + len(data)] = data
+        self._filled += len(data)
         return len(data)
 
     def flush(self) -> None:
-        chunk = bytes(self._pending)
-        self._pending.clear()
+        chunk = self._buffer[: self._filled]
         if not chunk:
             return
-        self.beginning = self.beginning or chunk[:HEADER_LIMIT]
+        self.beginning = self.beginning or bytes(chunk[:HEADER_LIMIT])
         self._tally.add(chunk)
         try:
             self._write(chunk)
         except BaseException as error:
             self.failure = error
             raise
+        self._buffer, self._other, self._filled = self._other, self._buffer, 0
 
 
 def seal(
-    chunks: Iterable[bytes], write: Callable[[bytes], object], recipients: Sequence[pyrage.x25519.Recipient]
+    chunks: Iterable[bytes],
+    write: Callable[[bytes | memoryview], object],
+    recipients: Sequence[pyrage.x25519.Recipient],
 ) -> Measured:
-    """Compress and encrypt *chunks* into *write*.
+    """Compress and encrypt *chunks* into *write*, which does not keep the memory that it is given.
 
     :raises SealFailed: the encryption failed; what *chunks* or *write* raise passes through unchanged
     """

@@ -33,7 +33,7 @@ class Readable(Protocol):
 
 
 @contextmanager
-def created(path: UPath) -> Iterator[Callable[[bytes], object]]:
+def created(path: UPath) -> Iterator[Callable[[bytes | memoryview], object]]:
     """Give a function that appends bytes; the object appears under *path* when the block ends, or not at all.
 
     :raises PermanentError: the disk is full, or the place may not be written
@@ -48,7 +48,7 @@ def created(path: UPath) -> Iterator[Callable[[bytes], object]]:
     except OSError as error:
         raise fault(error, path, "written", PermanentError) from error
 
-    def append(chunk: bytes) -> None:
+    def append(chunk: bytes | memoryview) -> None:
         try:
             file.write(chunk)
         except OSError as error:
