@@ -9,6 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airlock.flow.api_server.components import ComponentQuestions
 from airlock.flow.api_server.dropped_dags import DroppedDags
 from airlock.flow.api_server.early_answers import EarlyAnswers
+from airlock.flow.api_server.offered_versions import OfferedVersions
 from airlock.flow.api_server.renewed_requests import RenewedRequests
 from airlock.flow.api_server.run_notes import RunNotes
 from airlock.flow.api_server.trigger_requests import TriggerRequests
@@ -27,4 +28,5 @@ class AirlockPlugin(AirflowPlugin):
         {"name": "Airlock: DAGs that Airflow has dropped", "middleware": DroppedDags},
         {"name": "Airlock: notes of runs", "middleware": RunNotes},
         {"name": "Airlock: requests for releases", "middleware": TriggerRequests},
+        {"name": "Airlock: versions to choose from", "middleware": OfferedVersions},
     ]

@@ -16,7 +16,7 @@ from airlock.errors import AirlockError
 from airlock.flow.operators.run_state import state_of_run
 from airlock.flow.operators.stopping import Stopped, endings
 from airlock.flow.operators.task import own_address
-from airlock.flow.stages import watch
+from airlock.flow.stages import offered_versions, watch
 from airlock.flow.stages.outside_releases import BACKUPS, DRILLS, RETENTION, TRAINS
 from airlock.flow.stages.train import home_of
 from airlock.models import utc_now
@@ -37,6 +37,8 @@ DOCUMENT = """
 Every 5 minutes: compares the times of release cycles, trains, backups, restore drills and retention with what is on
 record, tells people of each time that passed without a run, and seals what a killed run left half done. It also tells
 people of an open release whose service file is wrong or gone, or whose DAG Airflow has dropped.
+
+The task `offer_versions` asks the sources of artifacts which versions there are, for the trigger forms; it never fails.
 
 **On call:** it is red while the newest time of a schedule is missed; the log says which. It looks at what is on record,
 so it also notices, once it runs again, what was missed while the scheduler was down. Safe to trigger at any time.
@@ -97,6 +99,19 @@ class WatchOperator(BaseOperator):
             return (f"{name}: {error}",)
 
 
+class OfferOperator(BaseOperator):
+    """Keeps the versions that the trigger forms offer. Whatever goes wrong with that is logged, and stops nothing."""
+
+    def __init__(self, *, folder: Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder = folder
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - the contract of operators
+        reading, stand_ins = read_standing(self.folder)
+        asked = offered_versions.refresh((*reading.declared, *stand_ins))
+        log.info("%d source(s) of artifacts were asked for their versions", asked)
+
+
 def build(folder: Path, trains: Path) -> DAG:
     """Return the DAG that watches the services whose files lie in *folder*, and *trains*. Reads nothing."""
     with DAG(
@@ -110,4 +125,5 @@ def build(folder: Path, trains: Path) -> DAG:
         is_paused_upon_creation=False,
     ) as dag:
         WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0, **endings())
+        OfferOperator(folder=folder, task_id="offer_versions", retries=0)
     return dag
