@@ -281,6 +281,16 @@ def test_a_file_that_could_be_taken_for_the_one_of_the_company_is_refused(tmp_pa
         load_services(write(tmp_path).parent)
 
 
+@pytest.mark.parametrize("name", ["_default.yaml", "defaults.yaml", "default.yml"])
+def test_a_slip_in_the_name_of_that_file_is_told(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path).parent
+    write(tmp_path, "defaults: {ledger: /x}\n", name)
+    with pytest.raises(InvalidInput, match=rf"{name}:1: file: is read as the file of a service; .*_defaults\.yaml"):
+        load_services(folder)
+    write(tmp_path, TEXT.replace("service: cafe", "service: default"), name)
+    assert [one.service for one in load_services(folder)] == ["cafe", "default"], "a service may be called so"
+
+
 def test_anchors_that_repeat_a_key_and_merge_keys_stay_refused(tmp_path: Path) -> None:
     for wrong, said in (("<<: *x", "merge keys are not supported"), ("ledger: /b", "is given twice")):
         text = TEXT.replace("    ledger: FOLDER/ledger\n", f"    ledger: &x /a\n    {wrong}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ def document_of(path: Path | str, company: Document | None = None) -> ServiceDoc
     if place.stem == Path(DEFAULTS_FILE).stem:
         raise InvalidInput(f"{place}:1: file: is not read, because of its name; name it {DEFAULTS_FILE}")
     document = service_file.read(place, os.environ, named=True)
+    if get_close_matches(place.stem, [Path(DEFAULTS_FILE).stem], cutoff=0.8) and "service" not in (document.data or ()):
+        document.fault((), "is read as the file of a service; what all services share is read from "
+                           f"{DEFAULTS_FILE} only", 1)
     return merged(document, company or read_company(place.parent))
 
 
