@@ -136,8 +136,8 @@ class _Merging:
         if len(layers) == 1:
             return self._alone(first.value, place)
         if first.value is None:
-            self._refuse_vain(layers, first.place in first.document.blank, "has no value", place)
-            return _GONE
+            vain = self._refuse_vain(layers, first.place in first.document.blank, "has no value", place)
+            return self.value(layers[1:], place) if vain else _GONE
         if isinstance(first.value, dict | list):
             deep = len(place) > 2 or place[:1] != ("environments",)
             self._refuse_vain(_same(layers), deep and not first.value, f"is {first.value}", place)
@@ -156,11 +156,14 @@ class _Merging:
             return [inner and self._alone(inner, (*place, index)) for index, inner in enumerate(value)]
         return _GONE if value is None else self._filled(value, place)
 
-    def _refuse_vain(self, layers: Layers, vain: bool, what: str, place: Place) -> None:
+    def _refuse_vain(self, layers: Layers, vain: bool, what: str, place: Place) -> bool:
+        """Note a layer that says something in *vain*, and return whether it does."""
         if vain and len(layers) > 1 and layers[1].value not in (None, {}, []):
             below = layers[1].document.origin(layers[1].place)
             self.document.fault(place, f"{what}, and {below.path.name}:{below.line} gives a default; write null to "
                                        "take that away, or remove this line to keep it")
+            return True
+        return False
 
     def _filled(self, value: Any, place: Place) -> Any:
         if isinstance(value, dict):
