@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from airlock.change.text import approval_text, changes_text, escape
 from airlock.change.way_back import judge
-from airlock.models import Migration, Plan
+from airlock.models import Migration, Plan, VerifiedSignature
 from tests.change.test_planning import plan_of
 from tests.service_data import environment
 
@@ -254,3 +254,18 @@ def test_sections_terms_and_large_groups_are_shown_escaped_and_bounded(plan):
     assert "sha256:" + "1" * 64 in text
     assert "It was written by dev, who cannot approve it" in text
     assert "then these are asked for 24 h instead" in text
+
+
+def test_whoever_is_asked_reads_the_commit_and_what_is_signed_by_which_key(plan):
+    assert not any("Signed" in text or "Commit" in text for text in shown(plan).own)
+    digest = plan.artifact.digest
+    signed = [VerifiedSignature(key="a" * 64, subject=digest, content=digest),
+              VerifiedSignature(key="b" * 64, subject=digest, content=digest,
+                                predicate_type="https://slsa.dev/provenance/v1")]
+    hostile = "c0ffee|`x`** [a](http://x.example)"
+    artifact = plan.artifact.model_copy(update={"commit": hostile, "signatures": tuple(signed)})
+    page = shown(plan.model_copy(update={"artifact": artifact}))
+    assert hostile in page.own
+    assert f"signature of {digest} by the key {'a' * 64}" in page.own
+    assert f"https://slsa.dev/provenance/v1 of {digest} by the key {'b' * 64}" in page.own
+    assert not page.linked and "link_open" not in page.kinds

@@ -22,6 +22,7 @@ from airlock.service import last_good
 from airlock.service.find import find
 from tests import memory_delivery
 from tests.service_data import DELIVERY, TEXT, write
+from tests.signing_keys import publisher
 
 ENVOY = """target:
       name: supervisord
@@ -105,6 +106,21 @@ def test_plan_prints_the_plan_and_its_digest_and_changes_nothing(folder, tmp_pat
     plan = Plan.model_validate(json.loads(raw))
     assert plan.current_version == "unknown" and plan.artifact.version == "1.1"
     assert files_below(tmp_path) == before
+
+
+def test_plan_shows_what_is_signed_and_says_what_is_not(tmp_path, capsys):
+    signed = 'artifact: {name: file, signatures: [{keys: [FOLDER/keys.pem]}], options:'
+    folder = write(tmp_path, ALWAYS.replace("artifact: {name: file, options:", signed)).parent
+    (tmp_path / "cafe-1.1.bin").write_bytes(b"coffee")
+    (tmp_path / "keys.pem").write_text(publisher().pem)
+    arguments = ["plan", "cafe", "live", "--version", "1.1", "--requester", "rita", "--folder", str(folder)]
+    assert main(arguments) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "would be refused" in said and "has no signature of sha256:" in said and "none demanded" in said
+    (tmp_path / "cafe-1.1.bin.sigstore.json").write_text(json.dumps(publisher().signed(b"coffee")))
+    main(arguments)
+    said = "".join(capsys.readouterr().out.split())
+    assert publisher().id in said and "hasnosignature" not in said
 
 
 def test_plan_names_open_releases_that_touch_the_same_and_who_is_away(folder, tmp_path, capsys):

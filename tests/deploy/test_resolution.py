@@ -131,7 +131,7 @@ def repository(registry: Registry) -> Iterator[Repository]:  # noqa: F811
     yield registry.repository(f"signed/cafe{next(NAMES)}")
 
 
-def attach_bundle(repository: Repository, subject: str, said: object, *, typed: bool = True) -> None:
+def attach_bundle(repository: Repository, subject: str, said: object, listed_as: str = BUNDLE) -> None:
     """Attach a bundle as cosign from version 3 on does, in a registry without the referrers API."""
     content = json.dumps(said).encode()
     manifest = repository.push_manifest({
@@ -140,7 +140,7 @@ def attach_bundle(repository: Repository, subject: str, said: object, *, typed: 
         "layers": [repository.descriptor(content, BUNDLE)],
         "subject": {"mediaType": MANIFEST, "digest": subject, "size": 1},
     })  # fmt: skip
-    repository.attach(subject, manifest, **({"artifactType": BUNDLE} if typed else {}))
+    repository.attach(subject, manifest, **({"artifactType": listed_as} if listed_as else {}))
 
 
 def tag(repository: Repository, subject: str, ending: str, layers: list[dict[str, object]]) -> None:
@@ -153,8 +153,8 @@ def tag(repository: Repository, subject: str, ending: str, layers: list[dict[str
 
 def attached(repository: Repository, digest: str) -> None:
     attach_bundle(repository, digest, publisher("p-256 other").attested(digest, IMAGE_SIGNATURE))
-    attach_bundle(repository, digest, publisher().attested(digest, IMAGE_SIGNATURE), typed=False)
-    attach_bundle(repository, digest, publisher().attested(digest))
+    attach_bundle(repository, digest, publisher().attested(digest, IMAGE_SIGNATURE), listed_as="")
+    attach_bundle(repository, digest, publisher().attested(digest), listed_as="application/vnd.oci.empty.v1+json")
 
 
 def tagged(repository: Repository, digest: str) -> None:

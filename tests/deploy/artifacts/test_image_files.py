@@ -60,6 +60,8 @@ CASES: list[tuple[str, Sequence[Members], dict[str, bytes | None]]] = [
     ("a whiteout takes a file away", [[("x/a", b"1"), ("x/b", b"2")], [("x/.wh.a", b"")]], {"x/a": None, "x/b": b"2"}),
     ("a whiteout takes a folder away", [[("x/y/a", b"1"), ("z", b"2")], [(".wh.x", b"")]], {"x/y/a": None, "z": b"2"}),
     ("a whiteout is of the layers below only", [[("x/a", b"1")], [("x/a", b"2"), ("x/.wh.a", b"")]], {"x/a": b"2"}),
+    ("a whiteout is no file, also in the only layer", [[("x/.wh.a", b"1"), ("x/.wh..wh..opq", b""), ("x/b", b"2")]],
+     {"x/.wh.a": None, "x/.wh..wh..opq": None, "x/a": None, "x/b": b"2"}),
     ("in any order", [[("x/a", b"1")], [("x/.wh.a", b""), ("x/a", b"2")]], {"x/a": b"2"}),
     ("an opaque folder hides what is below",
      [[("x/a", b"1"), ("x/y/b", b"2")], [("x/c", b"3"), ("x/.wh..wh..opq", b"")]],

@@ -298,7 +298,13 @@ def test_what_is_known_of_the_same_digest_is_not_brought_here_again(published: R
     known = source.resolve("1.1")
     proxy.seen.clear()
     assert source.resolve("1.1", known=known) == known
-    assert len(proxy.seen) == 1
+    assert [method for method, _ in proxy.seen] == ["HEAD"], "a pull, which some registries count, is not needed"
+    content = published.ask("GET", f"manifests/{known.digest}", headers={"Accept": MANIFEST}).content
+    proxy.always(Fault(status=200, body=content))  # as registries answer that do not say the digest
+    assert source.resolve("1.1", known=known) == known
+    proxy.always(Fault(status=404))
+    with pytest.raises(InvalidInput, match="there is no artifact"):
+        source.resolve("1.1", known=known)
 
 
 Made = Callable[[Repository], None]

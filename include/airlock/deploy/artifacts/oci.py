@@ -47,6 +47,8 @@ class OciSource(ArtifactSource):
         *known* of the same digest is not asked for again."""
         tag = self.options.tag.replace("{version}", checked_version(version))
         try:
+            if known is not None and known.digest == self._repository.digest(tag):
+                return known.model_copy(update={"version": version, "signatures": ()})
             found = self._repository.manifest(tag)
         except NotThere as error:
             raise missing(f"{self.options.reference}:{tag}", version, self) from error

@@ -166,7 +166,7 @@ class _Authentication(TokenAuth):  # type: ignore[misc]  # the library is not ty
             token = said.get("token") or said.get("access_token")
         except (ValueError, AttributeError, RecursionError):
             token = None
-        if not isinstance(token, str) or not token.isprintable():
+        if not isinstance(token, str) or not token or not token.isprintable():
             raise TemporaryError(f"{realm.netloc} answers without a token for {self._host}: look at that server")
         return token
 
@@ -216,8 +216,8 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # the library is 
         self.auth = _Authentication(host, login, token_hosts)
         self.auth.session, self.auth.prefix, self.auth._tls_verify = self.session, self.prefix, certificates
 
-    def ask(self, path: str, headers: dict[str, str], *, follow: bool = True) -> Any:
-        """Return the answer to a GET, whose body is still to be read; with *follow*, of where it sends to.
+    def ask(self, path: str, headers: dict[str, str], *, method: str = "GET", follow: bool = True) -> Any:
+        """Return the answer, whose body is still to be read; with *follow*, of where it sends to.
 
         :raises AccessRefused: the registry does not let in who asks
         :raises TemporaryError: it does not answer
@@ -225,7 +225,7 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # the library is 
         self._bounded.follow = follow
         once = oras.provider.Registry.do_request.__wrapped__  # without the client's own tries, which take minutes
         try:
-            return once(self, f"{self.prefix}://{self.hostname}{path}", "GET", headers=headers, stream=True)
+            return once(self, f"{self.prefix}://{self.hostname}{path}", method, headers=headers, stream=True)
         except requests.TooManyRedirects as error:
             raise PermanentError(f"{self.hostname} sends from one address to the next without an end") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:

@@ -124,6 +124,16 @@ class Repository:
                                  "was altered on the way, or where it is stored; it is tried again")
         return Manifest(digest, content, decoded(content, what))
 
+    def digest(self, tag: str) -> str:
+        """Return the digest that the registry says a tag leads to, empty where it does not say; nothing is compared.
+        This is no pull, which some registries count.
+
+        :raises NotThere: there is no such tag
+        """
+        answer = self._found(f"manifests/{tag}", f"{self.reference}:{tag}", {"Accept": ", ".join(ACCEPTED)}, "HEAD")
+        answer.close()
+        return str(answer.headers.get("Docker-Content-Digest", ""))
+
     def blob(self, wanted: Descriptor, largest: int) -> Iterator[bytes]:
         """Yield the bytes of a blob; what was yielded is good only once all of it was.
 
@@ -199,10 +209,13 @@ class Repository:
             last = path.partition("?")[0]
             path = f"{last}?{following.query}" if following.query else ""
 
-    def _found(self, path: str, what: str, headers: Mapping[str, str] | None = None, *, follow: bool = True) -> Any:
+    def _found(
+        self, path: str, what: str, headers: Mapping[str, str] | None = None, method: str = "GET", *,
+        follow: bool = True,
+    ) -> Any:
         from airlock.deploy.artifacts.oras_session import refusal
 
-        answer = self._ask(f"/v2/{self._name}/{path}", dict(headers or {}), follow=follow)
+        answer = self._ask(f"/v2/{self._name}/{path}", dict(headers or {}), method=method, follow=follow)
         status = answer.status_code
         if status == 200:
             return answer
