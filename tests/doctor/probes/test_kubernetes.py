@@ -93,6 +93,26 @@ def test_rights_on_every_resource_by_its_name_are_as_good_as_a_star(
     assert {one.gravity for one in found} == {Gravity.FINE, Gravity.NOTE}
 
 
+def test_no_review_is_about_a_star(
+    kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some authorizers say yes to it when only something is granted."""
+    from airlock.backup.drivers.kubernetes.cluster import Cluster
+
+    bodies: list[Any] = []
+    call_of = Cluster.call
+
+    def heard(self: Cluster, method: str, path: str, query: Any = None, body: Any = None, *rest: Any) -> Any:
+        bodies.append(body)
+        return call_of(self, method, path, query, body, *rest)
+
+    monkeypatch.setattr(Cluster, "call", heard)
+    asked(kubernetes_server, monkeypatch, tmp_path, shipped())
+    reviews = [body["spec"]["resourceAttributes"] for body in bodies if body and "spec" in body]
+    assert len(reviews) > 10
+    assert not [one for one in reviews if "*" in one.values()]
+
+
 def test_nothing_at_all_is_a_fault_that_names_every_verb(
     kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -82,6 +82,19 @@ def test_a_wrong_password_is_told_without_it(server: postgres.Postgres, monkeypa
     assert "hunter3" not in str(told.value)
 
 
+def test_a_server_that_takes_the_connection_and_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from airlock.doctor.asking import Question, ask_all
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        set_connection(monkeypatch, "p", conn_type="postgres", host="127.0.0.1", port=silent.getsockname()[1],
+                       login=ROLE, password=SECRET, schema="cafe")  # fmt: skip
+        subject = Subject("migrations", "p")
+        (found,) = ask_all([Question(subject, "asked", lambda one: postgresql.connects(one, "p"), seconds=15)])
+    assert found.gravity is Gravity.FAULT
+
+
 def test_programs_older_than_the_server_are_a_fault(server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch,
                                                     tmp_path) -> None:  # fmt: skip
     from airlock.models.needs import Program, Stage

@@ -77,6 +77,27 @@ def test_a_store_that_refuses_to_delete_keeps_records_and_hinders_backups(
     assert [one.gravity for one in asked(tmp_path)] == [Gravity.FINE, Gravity.FAULT]
 
 
+def test_an_object_store_is_asked_the_same_and_left_as_it_was() -> None:
+    import fsspec
+
+    found = asked("memory://of-a-test/ledger", kept_for_good=True)
+    assert [one.gravity for one in found] == [Gravity.FINE, Gravity.NOTE], found
+    memory = fsspec.filesystem("memory")
+    assert memory.find("/of-a-test") == []
+
+
+def test_a_store_whose_library_is_missing_is_a_fault_that_names_it() -> None:
+    (found,) = asked("s3://of-a-test/ledger") if not _installed("s3fs") else asked("abfs://of-a-test/ledger")
+    assert found.gravity is Gravity.FAULT
+    assert "nstall" in found.what
+
+
+def _installed(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
 def test_room_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
     (found,) = stores.disk(SUBJECT, str(tmp_path / "not" / "there"), None)
     assert found.gravity is Gravity.FINE

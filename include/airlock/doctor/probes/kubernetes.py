@@ -1,4 +1,8 @@
-"""Asks an API server, by access reviews, for each right that a backup, its proof and the way back will use."""
+"""Asks an API server, by access reviews, for each right that a backup, its proof and the way back will use.
+
+Never about ``*``: some authorizers say yes to it when only something is granted. Who may do it with a resource that
+nobody ever defined may do it with all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from airlock.models import utc_now
 from airlock.models.needs import Permission
 
 _EVERY = "*"
+_UNHEARD_OF = ("airlockdoctors", "airlock.invalid")
 
 
 def ask(subject: Subject, connection: str, namespace: str, permissions: Sequence[Permission]) -> Iterator[Finding]:
@@ -27,7 +32,7 @@ def ask(subject: Subject, connection: str, namespace: str, permissions: Sequence
     wanted = [(permission, right) for permission in permissions for right in _at_once(permission)]
     lacking = rights.missing(cluster, [right for _, right in wanted])
     seldom = {right for permission, right in wanted if permission.seldom}
-    everywhere = [right for right in lacking if right.resource == _EVERY]
+    everywhere = [right for right in lacking if right.resource == _UNHEARD_OF[0]]
     if everywhere:
         verbs = {right.verb for right in everywhere}
         resources = cluster.served(_nothing_ignored).resources()
@@ -48,8 +53,10 @@ def ask(subject: Subject, connection: str, namespace: str, permissions: Sequence
 
 def _at_once(permission: Permission) -> Iterator[Right]:
     plural, _, group = permission.on.partition(".")
+    if permission.on == _EVERY:
+        plural, group = _UNHEARD_OF
     for verb in permission.actions:
-        yield Right(verb, plural, _EVERY if permission.on == _EVERY else group, "")
+        yield Right(verb, plural, group, "")
 
 
 def _nothing_ignored(_group: str) -> bool:

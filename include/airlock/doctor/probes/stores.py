@@ -37,7 +37,7 @@ def ask(subject: Subject, place: str, *, kept_for_good: bool) -> Iterator[Findin
         created = objects.create(path, _FIRST)
     except AirlockError as error:
         yield subject.fault(f"{place}: nothing can be written: {error}", "a release keeps what it does there",
-                            "let this process write there")  # fmt: skip
+                            "let this process write there, or install what is missing")  # fmt: skip
         return
     try:
         yield from _judged(subject, place, path, created=created)
@@ -80,7 +80,8 @@ def _kept(subject: Subject, place: str, *, removed: bool) -> Finding:
         Gravity.NOTE, f"{place}: this process can delete what it wrote",
         why="whoever has its rights can take whole releases off the record; the chain of seals then shows it, and the "
             "records are gone",
-        mend="let the store keep versions and lock objects (S3 Object Lock), or take the right to delete away",
+        mend="let the store keep versions and lock objects (S3 Object Lock; a version that stays is not seen here), or "
+             "take the right to delete away",
     )  # fmt: skip
 
 
