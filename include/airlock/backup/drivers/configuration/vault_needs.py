@@ -23,8 +23,8 @@ NEEDS = Needs(
         _vault((*_READ, *_PROOF), "sys/mounts", "read"),
         _vault(_READ, "{mount}/metadata/{path}/*", "list", "read", when=_PART),
         _vault(_READ, "{mount}/metadata/{path}", "list", "read", when=_PART,
-               why="whether a secret has the name of the path itself, which is left out; a path that is named wins over "
-                   "patterns, so the list of the folder is granted here too"),
+               why="whether a secret has the name of the path itself, which is left out; a path that is named wins "
+                   "over patterns, so the list of the folder is granted here too"),
         _vault((Stage.INSPECT, Stage.BACKUP), "{mount}/data/{path}", "read", when=_PART),
         _vault(_READ, "{mount}/data/{path}/*", "read", when=_PART),
         _vault(_READ, "{mount}/metadata/*", "list", "read", when=_WHOLE),
