@@ -57,6 +57,10 @@ def test_the_example_driver_keeps_the_contract(copy_with_the_example: Path) -> N
     assert int(passed[1]) >= 15
     listed = run(copy_with_the_example, "-m", "airlock", "drivers", "--json")
     row = next(row for row in json.loads(listed.stdout) if row["driver"] == "flag_folder")
+    written = run(copy_with_the_example, "-m", "airlock", "services", "schema", str(copy_with_the_example))
+    assert written.returncode == 0, written.stderr
+    offered = json.loads((copy_with_the_example / "service.schema.json").read_text())["$defs"]
+    assert offered["driver.flag_folder.options"]["properties"]["folder"]["description"].startswith("The folder that")
     assert row["kind"] == "configuration"
     assert row["restore_proof"] is True
 
