@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airlock.errors import InvalidInput
@@ -15,6 +16,7 @@ from airlock.service.defaults import merged
 from airlock.service.document import Place
 from airlock.service.file import parse
 from airlock.service.find import load_services, read_services
+from airlock.service.provenance import settings_of
 from airlock.service.reading import load_file
 from tests.service_data import TEXT, write
 
@@ -364,3 +366,28 @@ def test_every_value_that_counts_is_written_where_it_is_said_to_be(
         line = texts[origin.path.name].splitlines()[origin.line - 1]
         assert json.dumps(value) in line
         assert document.origin(("environments", "prod", *place)).place == origin.place
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.floats(0, 1, exclude_max=True), st.sampled_from(
+    ["", ":", "{", "[", "\t", "\x00", "&a", "*a", "- ", "9", "\n", "null", "${service}", "$${", "<<:"]))
+def test_damaged_defaults_never_end_in_another_error(
+    tmp_path_factory: pytest.TempPathFactory, of_the_company: bool, where: float, what: str
+) -> None:
+    text = f"{TOP}{DEFAULTS}environments:\n  live:\n    analysis: {{alpha: 0.02}}\n  test: {{}}\n"
+    shared = ("groups:\n  auditors: [ada]\n"
+              "defaults:\n  rollout:\n    bake_seconds: 3\n  resources:\n    - {name: settings}\n")
+    damaged = shared if of_the_company else text
+    at = int(where * len(damaged))
+    damaged = damaged[:at] + what + damaged[at + 1 :]
+    folder = tmp_path_factory.getbasetemp() / "damaged-defaults"
+    folder.mkdir(exist_ok=True)
+    company(folder, damaged if of_the_company else shared)
+    path = write(folder, text if of_the_company else damaged)
+    try:
+        found = load_file(path)
+    except InvalidInput as error:
+        assert all(re.match(r".*/(_defaults|cafe)\.yaml:[0-9]+: \S", line) for line in str(error).splitlines()), error
+    else:
+        for one in found:
+            assert settings_of(one)
