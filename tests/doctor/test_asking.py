@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from airlock.doctor.asking import Question, ask_all
+from airlock.doctor.asking import Question, ask_all, failing
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.errors import PermanentError
 
@@ -77,6 +77,21 @@ def test_what_is_slow_by_nature_is_no_fault() -> None:
     (found,) = ask_all([question("big", hangs, seconds=0.1, late=Gravity.NOTE)])
     never.set()
     assert found.gravity is Gravity.NOTE
+
+
+def test_what_all_else_depends_on_is_asked_within_its_time_too() -> None:
+    never = threading.Event()
+
+    def refuses() -> None:
+        raise PermanentError("there is none; add it")
+
+    def breaks() -> None:
+        raise RuntimeError("hunter2")
+
+    said = failing({"good": lambda: None, "slow": never.wait, "none": refuses, "broken": breaks}, seconds=0.3)
+    never.set()
+    assert said == {"slow": "slow: no answer within 0.3 s", "none": "there is none; add it",
+                    "broken": "broken could not be asked for (RuntimeError)"}  # fmt: skip
 
 
 def test_there_may_be_nothing_to_ask() -> None:

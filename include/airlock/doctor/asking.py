@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from airlock.doctor.finding import Finding, Gravity, Subject
@@ -91,6 +91,30 @@ def ask_all(questions: Iterable[Question]) -> Iterator[Finding]:
             continue
     for one in asked:
         yield from one.answers()
+
+
+def failing(acts: Mapping[str, Callable[[], object]], seconds: float = SECONDS) -> dict[str, str]:
+    """Do all *acts* at once, and return what those say that fail, or that do not end within *seconds*."""
+    said: dict[str, str] = {}
+
+    def attempt(name: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except AirlockError as error:
+            said[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - the boundary of one question, as above; without the error's words
+            said[name] = f"{name} could not be asked for ({type(error).__name__})"
+        else:
+            said[name] = ""
+
+    threads = [threading.Thread(target=attempt, args=one, daemon=True) for one in acts.items()]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = {name: f"{name}: no answer within {seconds:g} s" for name in acts if name not in said}
+    return {name: why for name, why in {**said, **late}.items() if why}
 
 
 def _running(asked: _Asked) -> bool:

@@ -16,11 +16,11 @@ from airlock.backup.store import BackupStore
 from airlock.connections import connection, named, visible
 from airlock.deploy.artifact import CannotList
 from airlock.deploy.delivery import delivery_of
-from airlock.doctor.asking import Question
+from airlock.doctor.asking import Question, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.probes import keys, postgresql, stores
-from airlock.errors import AirlockError, UnknownConnection
+from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
 from airlock.options import validated
 from airlock.service.model import ServiceEnvironment
@@ -37,7 +37,7 @@ def questions(environment: ServiceEnvironment) -> Iterator[Question]:
     """Yield every question for *environment*; those that need an unknown connection are one finding, and not asked."""
     wanted = list(_all(environment))
     names = [name for _, name in named(environment)] + [name for one in wanted for name in sorted(one.needs)]
-    unknown = _unknown(dict.fromkeys(names))
+    unknown = failing({name: partial(connection, name) for name in dict.fromkeys(names)})
     if unknown and not visible():
         yield _unseen(unknown)
     for name, why in unknown.items() if visible() else ():
@@ -45,16 +45,6 @@ def questions(environment: ServiceEnvironment) -> Iterator[Question]:
     for one in wanted:
         if not one.needs & unknown.keys():
             yield one.question
-
-
-def _unknown(names: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            connection(name)
-        except UnknownConnection as error:
-            found[name] = str(error)
-    return found
 
 
 def _missing(subject: Subject, why: str) -> Question:
@@ -239,11 +229,10 @@ def _tickets(environment: ServiceEnvironment) -> Iterator[Asking]:
 
 def _notices() -> Iterator[Asking]:
     subject = Subject("notices", "slack")
-    try:
-        channel = str(connection(_SLACK).extra_dejson.get("channel") or "#releases")
-    except UnknownConnection:
+    if failing({_SLACK: partial(connection, _SLACK)}):
         yield Asking(Question(subject, "asked for Slack", _no_slack))
         return
+    channel = str(connection(_SLACK).extra_dejson.get("channel") or "#releases")
     notifier = registry.resolve(registry.NOTIFIERS, "notifier", "slack")
     yield from of_needs(subject, notifier.needs.bound(None, connection=_SLACK, channel=channel), {"channel": channel})
 

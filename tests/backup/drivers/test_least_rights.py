@@ -17,7 +17,6 @@ from airlock.backup.drivers.configuration.vault_kv import VaultKvDriver
 from airlock.backup.drivers.databases.postgres import PostgresDriver
 from airlock.backup.run import prove, restore_origin, scratch_place, take
 from airlock.backup.store import BackupStore
-from airlock.errors import AirlockError
 from airlock.models import Kind, Resource
 from sandbox import postgres, reach
 from sandbox.openbao import OpenBao
@@ -58,7 +57,7 @@ def test_a_policy_of_vault_with_what_is_declared_is_enough(
         try:
             write("one")
             break
-        except AirlockError:
+        except OSError:
             time.sleep(0.1)
     options = {"connection": "least", "mount": mount, **({"path": path} if path else {})}
     driver = VaultKvDriver(Resource(name="v", kind=Kind.CONFIGURATION, driver="vault_kv", options=options), store)
