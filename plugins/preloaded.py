@@ -11,11 +11,11 @@ import importlib
 import pkgutil
 
 from airlock.flow import dags
-from airlock.registry import DRIVERS, METRIC_SOURCES, TARGETS
+from airlock.registry import ARTIFACT_SOURCES, DRIVERS, METRIC_SOURCES, TARGETS
 
 for builder in pkgutil.iter_modules(dags.__path__, "airlock.flow.dags."):
     importlib.import_module(builder.name)
-for entry in (*DRIVERS.values(), *METRIC_SOURCES.values(), *TARGETS.values()):
+for entry in (*DRIVERS.values(), *ARTIFACT_SOURCES.values(), *METRIC_SOURCES.values(), *TARGETS.values()):
     importlib.import_module(entry.path.partition(":")[0])
 # What every task needs to read or sign a record; it imports the clients of all key services that it could use.
 importlib.import_module("securesystemslib.dsse")

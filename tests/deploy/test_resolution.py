@@ -14,7 +14,9 @@ from airlock.models import Plan
 from airlock.service.model import ServiceEnvironment
 from tests.contracts.artifact_contract import sha256
 from tests.deploy.artifacts.test_oci import NAMES
+from tests.faulty_proxy import Fault, faulty_proxy
 from tests.oci_registry import (
+    INDEX,
     MANIFEST,
     Registry,
     Repository,
@@ -187,6 +189,28 @@ def test_an_image_is_signed_in_its_registry(
         assert Path(brought.path).read_bytes() == b"coffee"
         assert brought.digest == sha256(b"coffee")
     assert not Path(brought.path).exists()
+
+
+def test_what_is_broken_hides_no_signature(repository: Repository, tmp_path: Path) -> None:
+    digest = repository.push_artifact("1.1", {"cafe": b"coffee"})
+    gone = publisher("p-256 other").attested(digest, IMAGE_SIGNATURE)
+    attach_bundle(repository, digest, gone)
+    attach_bundle(repository, digest, {"filling": "x" * (5 << 20)})
+    removed = repository.push_artifact("", {"x": b"x"})
+    repository.attach(digest, removed)
+    tag(repository, digest, ".sig", [repository.descriptor(b"{}", "application/vnd.dev.cosign.simplesigning.v1+json")])
+    attach_bundle(repository, digest, publisher().attested(digest, IMAGE_SIGNATURE))
+    repository.ask("DELETE", f"blobs/{sha256(json.dumps(gone).encode())}")
+    repository.ask("DELETE", f"manifests/{removed}")
+    options = {"registry": repository.url.partition("://")[2], "repository": repository.name, "plain_http": True}
+    with faulty_proxy(repository.url) as proxy:
+        listed = repository.ask("GET", f"manifests/{digest.replace(':', '-')}", headers={"Accept": INDEX}).json()
+        listed["manifests"] = [5, {"digest": "sha512:0"}, None, *listed["manifests"]]
+        options["registry"] = proxy.url.partition("://")[2]
+        where = demanding(tmp_path, SIGNATURE, source=json.dumps({"name": "oci", "options": options}))
+        proxy.decide = lambda method, path: (
+            Fault(status=200, body=json.dumps(listed).encode()) if "/referrers/" in path else None)
+        assert [one.key for one in resolve(where, "1.1").artifact.signatures] == [publisher().id]
 
 
 def test_an_image_may_be_signed_as_a_blob_by_any_key(repository: Repository, tmp_path: Path) -> None:

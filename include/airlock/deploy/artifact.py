@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import AirlockError, InvalidInput, PermanentError
 from airlock.models import Artifact, CarriedFile, SignedContent
 from airlock.models.needs import Needs
 from airlock.options import Options, validated
@@ -117,7 +117,7 @@ def missing(what: str, version: str, source: ArtifactSource) -> InvalidInput:
     """Return the refusal of a *version* that is not there, with those that are."""
     try:
         found = source.versions()
-    except PermanentError:
+    except AirlockError:
         return InvalidInput(f"there is no artifact {what} for version {version}; build it, or ask for another one")
     shown = ", ".join(found[:_SHOWN_VERSIONS]) + (" ..." if len(found) > _SHOWN_VERSIONS else "")
     return InvalidInput(f"there is no artifact {what} for version {version}: versions found are {shown or 'none'}; "

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airlock.deploy.artifact import ArtifactSource
+from airlock.deploy.artifact import ArtifactSource, CannotList
+from airlock.deploy.artifacts.image import chosen, image_of, labels_of
 from airlock.deploy.artifacts.oci import OciSource
-from airlock.errors import AccessRefused, InvalidInput, PermanentError, TemporaryError, Throttled
+from airlock.deploy.artifacts.repository import Manifest
+from airlock.errors import AccessRefused, AirlockError, InvalidInput, PermanentError, TemporaryError, Throttled
 from airlock.models import Artifact
 from tests.contracts.artifact_contract import UP, ArtifactContract, sha256, zipped
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -114,13 +118,13 @@ def test_of_several_platforms_one_is_chosen(repository: Repository, tmp_path: Pa
     index = repository.push_index("1.1", {**images, "unknown/unknown": repository.push_artifact("", {"x": b""})})
     with pytest.raises(InvalidInput, match=r"is for 3 platforms \(linux/amd64, linux/arm64, windows/amd64\)"):
         source_of(repository, file="cafe").resolve("1.1")
-    for wanted, chosen in (("linux/arm64", "linux/arm64"), ("linux/arm64/v8", "linux/arm64"),
+    for wanted, taken in (("linux/arm64", "linux/arm64"), ("linux/arm64/v8", "linux/arm64"),
                            ("linux/x86_64", "linux/amd64")):
         source = source_of(repository, file="cafe", platform=wanted)
         artifact = source.resolve("1.1")
-        assert (artifact.digest, artifact.image_digest) == (index, images[chosen])
-        assert (artifact.platform, artifact.file_digest) == (chosen, sha256(chosen.encode()))
-        assert source.fetch(artifact, tmp_path).read_bytes() == chosen.encode()
+        assert (artifact.digest, artifact.image_digest) == (index, images[taken])
+        assert (artifact.platform, artifact.file_digest) == (taken, sha256(taken.encode()))
+        assert source.fetch(artifact, tmp_path).read_bytes() == taken.encode()
     with pytest.raises(InvalidInput, match="0 images for linux/s390x, not one; there are linux/amd64"):
         source_of(repository, file="cafe", platform="linux/s390x").resolve("1.1")
 
@@ -153,6 +157,60 @@ def test_all_pages_of_tags_are_read_and_on_this_registry_only(repository: Reposi
     with faulty_proxy(repository.url) as proxy:
         proxy.decide = page
         assert source_of(repository, proxy.url).versions() == ("1.3", "1.2", "1.1", "1.0")
+
+
+@pytest.mark.parametrize("fault", [Fault(status=405), Fault(status=200, body=b"<html>"), Fault(status=403)])
+def test_a_registry_that_does_not_tell_its_tags_cannot_list(
+    published: Repository, proxy: FaultyProxy, fault: Fault
+) -> None:
+    source = source_of(published, proxy.url, file="cafe")
+    proxy.decide = lambda method, path: fault if "tags/list" in path else None
+    with pytest.raises(CannotList, match="does not tell its tags"):
+        source.versions()
+    assert source.resolve("1.1").version == "1.1"
+    with pytest.raises(InvalidInput, match="for version 9.9; build it, or ask for another one"):
+        source.resolve("9.9")
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_version_that_is_not_there_is_refused_also_while_tags_cannot_be_listed(
+    published: Repository, proxy: FaultyProxy, status: int
+) -> None:
+    proxy.decide = lambda method, path: Fault(status=status) if "tags/list" in path else None
+    with pytest.raises(InvalidInput, match="there is no artifact"):
+        source_of(published, proxy.url, file="cafe").resolve("9.9")
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://a:b/", "\x00", "//", "http://"])
+def test_addresses_that_are_none_end_in_a_sentence(published: Repository, proxy: FaultyProxy, address: str) -> None:
+    source = source_of(published, proxy.url, file="cafe")
+    proxy.once("tags", Fault(status=200, body=b'{"tags": ["1.1"]}', headers={"Link": f'<{address}>; rel="next"'}))
+    assert source.versions() == ("1.1",)
+    for status, headers in ((307, {"Location": address}), (401, {"WWW-Authenticate": f'Bearer realm="{address}"'})):
+        proxy.always(Fault(status=status, headers=headers))
+        with pytest.raises(AirlockError):
+            source.resolve("1.1")
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                        st.sampled_from(["mediaType", "digest", "size", "annotations", "platform", "os", "layers"]),
+                        inner, max_size=4), max_leaves=10)  # fmt: skip
+
+
+FIELDS = st.sampled_from(["mediaType", "config", "layers", "manifests", "artifactType", "annotations"])
+
+
+@given(said=st.dictionaries(FIELDS, JSON))
+def test_any_manifest_is_an_image_or_refused(said: dict[str, Any]) -> None:
+    manifest = Manifest("sha256:" + "0" * 64, b"", said)
+    for read in (lambda: image_of(manifest, "cafe").titled(), lambda: chosen(manifest, None, "cafe"),
+                 lambda: image_of(manifest, "cafe").annotations(), lambda: image_of(manifest, "cafe").type,
+                 lambda: labels_of(said)):  # fmt: skip
+        try:
+            read()
+        except InvalidInput as error:
+            assert "cafe" in str(error)
 
 
 def test_pages_that_lead_in_a_circle_end(repository: Repository) -> None:

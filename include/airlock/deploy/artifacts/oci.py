@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from airlock.deploy.artifact import ArtifactSource, checked_version, is_version, missing
+from airlock.deploy.artifact import ArtifactSource, CannotList, checked_version, is_version, missing
 from airlock.deploy.artifacts import carried_files, referrers
 from airlock.deploy.artifacts.image import Image, chosen, first, image_of, texts
 from airlock.deploy.artifacts.image_content import ImageContent
@@ -26,9 +26,9 @@ from airlock.deploy.artifacts.release_metadata import (
     commit_of,
     metadata_of,
 )
-from airlock.deploy.artifacts.repository import NotThere, Repository, place_of
+from airlock.deploy.artifacts.repository import NoSuchCall, NotThere, Repository, place_of
 from airlock.deploy.version_order import newest_first
-from airlock.errors import PermanentError
+from airlock.errors import AccessRefused, PermanentError
 from airlock.models import Artifact, CarriedFile, SignedContent
 
 _OWN_TAG = re.compile(r"sha256-[0-9a-f]{64}(\.[a-z]+)?")
@@ -73,7 +73,11 @@ class OciSource(ArtifactSource):
     def versions(self) -> tuple[str, ...]:
         """As ``ArtifactSource.versions``: the tags that are written as the option says, without those of signatures."""
         start, _, end = self.options.tag.partition("{version}")
-        tags = (tag[len(start) : len(tag) - len(end)] for tag in self._repository.tags()
+        try:
+            listed = self._repository.tags()
+        except (NoSuchCall, AccessRefused) as error:
+            raise CannotList(f"{self.options.reference} does not tell its tags: {error}") from error
+        tags = (tag[len(start) : len(tag) - len(end)] for tag in listed
                 if tag.startswith(start) and tag.endswith(end) and not _OWN_TAG.fullmatch(tag))
         return newest_first(one for one in tags if is_version(one))
 

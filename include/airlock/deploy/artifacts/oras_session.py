@@ -228,7 +228,7 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # the library is 
             return once(self, f"{self.prefix}://{self.hostname}{path}", method, headers=headers, stream=True)
         except requests.TooManyRedirects as error:
             raise PermanentError(f"{self.hostname} sends from one address to the next without an end") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             why = "its certificate is not trusted" if isinstance(error, requests.exceptions.SSLError) else (
                 type(error).__name__)
             raise TemporaryError(f"the registry {self.hostname} does not answer ({why}): check its address and that it "

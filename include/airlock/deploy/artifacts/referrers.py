@@ -5,6 +5,7 @@ Attached are manifests that name the image as their subject, and what cosign bef
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from airlock.deploy.artifact import LARGEST_SIGNED, MOST_SIGNED
@@ -13,6 +14,7 @@ from airlock.deploy.artifacts.repository import Descriptor, NotThere, Repository
 from airlock.errors import InvalidInput
 from airlock.models import SignatureForm, SignedContent
 
+log = logging.getLogger(__name__)
 MIGRATIONS = "application/vnd.airlock.migrations.v1"
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _SIGNATURE = "dev.cosignproject.cosign/signature"
@@ -43,13 +45,13 @@ def signed(repository: Repository, digests: Sequence[str]) -> tuple[SignedConten
     for digest in digests:
         for image in _attached(repository, digest):
             if image.type.startswith(_BUNDLE):
-                found += [_content(repository, image, layer, SignatureForm.SIGSTORE_BUNDLE) for layer in image.layers]
+                found += _contents(repository, image, image.layers, SignatureForm.SIGSTORE_BUNDLE)
         for ending, (media_type, form) in _TAGGED.items():
             tagged = _tagged(repository, digest.replace(":", "-") + ending)
             if tagged is None:
                 continue
-            found += [_content(repository, tagged, layer, form) for layer in tagged.layers
-                      if layer.media_type == media_type]
+            layers = [layer for layer in tagged.layers if layer.media_type == media_type]
+            found += _contents(repository, tagged, layers, form)
     return tuple(found[:MOST_SIGNED])
 
 
@@ -58,23 +60,42 @@ def _tagged(repository: Repository, tag: str) -> Image | None:
         return image_of(repository.manifest(tag), f"{repository.reference}:{tag}")
     except NotThere:
         return None
+    except InvalidInput as error:
+        log.warning("left out, it holds no signature: %s", error)
+        return None
 
 
-def _content(repository: Repository, image: Image, layer: Descriptor, form: SignatureForm) -> SignedContent:
-    content = repository.small(layer, LARGEST_SIGNED)
-    return SignedContent(form=form, place=image.what, content=content.decode(errors="replace"),
-                         signature=layer.annotations.get(_SIGNATURE, ""))
+def _contents(
+    repository: Repository, image: Image, layers: Sequence[Descriptor], form: SignatureForm
+) -> Iterator[SignedContent]:
+    """Yield what *layers* hold. One that is gone or too large is left out: whoever may push could hide all others."""
+    for layer in layers[:MOST_SIGNED]:
+        try:
+            content = repository.small(layer, LARGEST_SIGNED)
+        except InvalidInput as error:
+            log.warning("left out, it holds no signature: %s", error)
+            continue
+        yield SignedContent(form=form, place=image.what, content=content.decode(errors="replace"),
+                            signature=layer.annotations.get(_SIGNATURE, ""))
 
 
 def _attached(repository: Repository, digest: str) -> Iterator[Image]:
     """Yield each manifest that says itself that it belongs to *digest*. Lists do not always say of which type it is."""
-    for one in repository.referrers(digest)[:_MOST]:
+    listed = repository.referrers(digest)
+    if len(listed) > _MOST:
+        raise InvalidInput(f"{repository.reference}@{digest} has {len(listed)} things attached, at most {_MOST} are "
+                           "looked at; remove what nobody needs")
+    for one in listed:
         what = f"{repository.reference}@{one.digest}"
         try:
             manifest = repository.manifest(one.digest)
+            subject = manifest.said.get("subject")
+            if manifest.is_index or not isinstance(subject, dict) or subject.get("digest") != digest:
+                continue
+            image = image_of(manifest, what)
         except NotThere:
             continue  # it was removed, and the list was not
-        subject = manifest.said.get("subject")
-        if manifest.is_index or not isinstance(subject, dict) or subject.get("digest") != digest:
+        except InvalidInput as error:
+            log.warning("left out of what is attached to %s: %s", digest, error)
             continue
-        yield image_of(manifest, what)
+        yield image

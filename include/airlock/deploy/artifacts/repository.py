@@ -10,11 +10,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.plain_text import harmless
@@ -183,19 +184,20 @@ class Repository:
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """Return the manifests that refer to *digest*: those of the referrers API, and those of the tag that stands for
         it, which registries keep that had no such API when the manifests were pushed."""
-        listed: list[Any] = []
+        pages: list[Mapping[str, Any]] = []
         what = f"what refers to {self.reference}@{digest}"
         try:
-            for page in self._pages(f"referrers/{digest}", what, follow=False):
-                listed += page.get("manifests") or []
+            pages += self._pages(f"referrers/{digest}", what, follow=False)
         except (NotThere, NoSuchCall):  # registries answer an unknown call in many ways
-            listed = []
-        try:
-            said = self.manifest(digest.replace(":", "-")).said
-            listed += said.get("manifests") or []
-        except NotThere:
-            pass
-        found = {one.digest: one for one in (descriptor(one, what) for one in listed)}
+            pages = []
+        with suppress(NotThere):
+            pages.append(self.manifest(digest.replace(":", "-")).said)
+        found: dict[str, Descriptor] = {}
+        for listed in (page.get("manifests") for page in pages):
+            for one in listed if isinstance(listed, list) else ():
+                with suppress(InvalidInput):  # whoever may push can list anything: it hides no other
+                    named = descriptor(one, what)
+                    found.setdefault(named.digest, named)
         return tuple(found.values())
 
     def _pages(self, path: str, what: str, *, follow: bool = True) -> Iterator[Mapping[str, Any]]:
@@ -205,9 +207,8 @@ class Repository:
             answer = self._found(path, what, {"Accept": f"{INDEX}, application/json"}, follow=follow)
             yield decoded(b"".join(self._pieces(answer, LARGEST_MANIFEST)), what)
             # Only where on this very registry it goes on: a link to another host is not followed.
-            following = urlsplit(str((answer.links.get("next") or {}).get("url", "")))
-            last = path.partition("?")[0]
-            path = f"{last}?{following.query}" if following.query else ""
+            _, _, query = str((answer.links.get("next") or {}).get("url", "")).partition("?")
+            path = f"{path.partition('?')[0]}?{query}" if query else ""
 
     def _found(
         self, path: str, what: str, headers: Mapping[str, str] | None = None, method: str = "GET", *,
