@@ -6,17 +6,20 @@ driver.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airlock.backup.store import BackupStore
 from airlock.models import StoredObject
 from tests.contracts.recorded_calls import outside
 
-DAMAGES = ("changed", "emptied", "added", "settings", "gone")
+DAMAGES = ("changed", "emptied", "added", "settings", "gone", "taken", "linked")
 """Content is changed; all content is taken away; things are added later; what lies around the content (modes, owners,
-attributes, settings, labels) is changed; the whole resource is gone."""
+attributes, settings, labels) is changed; the whole resource is gone; something of another sort took its name, or that
+of a part of it; a link to something else took its name."""
 
 FORMS = (
     "text that is not UTF-8",
@@ -56,6 +59,42 @@ class Form:
     make: Callable[[], object] = lambda: None
     during: Callable[[], object] | None = None
     refused: str = ""
+
+
+def taken_by_a_folder(path: Path) -> Damage:
+    """An empty folder took the name of the file *path*, as container engines make one. One that holds something is
+    somebody's, and stops the way back."""
+
+    def act() -> None:
+        path.unlink()
+        path.mkdir()
+
+    return Damage(act)
+
+
+def taken_by_a_link(path: Path, seen: Callable[[], object]) -> Damage:
+    """A link to something of its own sort took the name of *path*, a file or a folder; what it leads to must stay.
+
+    seen: how the resource looks from outside
+    """
+    elsewhere = path.parents[1] / f"elsewhere of {path.name}"
+
+    def act() -> None:
+        if path.is_dir():
+            shutil.rmtree(path)
+            elsewhere.mkdir()
+            (elsewhere / "inside").write_text("somebody's")
+        else:
+            path.unlink()
+            elsewhere.write_text("somebody's")
+        path.symlink_to(elsewhere)
+
+    def look() -> list[object]:
+        inside = elsewhere / "inside" if elsewhere.is_dir() else elsewhere
+        kept = inside.read_text() == "somebody's" if elsewhere.exists() else True
+        return [kept, path.is_symlink(), seen()]
+
+    return Damage(act, look)
 
 
 class ActingStore(BackupStore):

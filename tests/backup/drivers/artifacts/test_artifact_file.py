@@ -16,7 +16,7 @@ from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import Damage, Form
+from tests.contracts.driver_forms import Damage, Form, taken_by_a_folder, taken_by_a_link
 from tests.contracts.killed import killed
 
 PROGRAM = """
@@ -119,6 +119,8 @@ class TestArtifactFile(DriverContract):
                 "added": "the resource is one file; what is added to it is 'changed'",
                 "settings": Damage(lambda: path.chmod(0o777)),
                 "gone": Damage(path.unlink),
+                "taken": taken_by_a_folder(path),
+                "linked": taken_by_a_link(path, lambda: digest_of_folder(path.parent, times=False)),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: latin(path)),

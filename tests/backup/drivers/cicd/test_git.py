@@ -15,7 +15,7 @@ from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import Damage, Form
+from tests.contracts.driver_forms import Damage, Form, taken_by_a_link
 
 
 def run(*arguments: str, folder: Path) -> str:
@@ -145,6 +145,8 @@ class TestGit(DriverContract):
                 "added": Damage(lambda: run("update-ref", "refs/heads/later/a", "main", folder=bare)),
                 "settings": Damage(disturb),
                 "gone": Damage(lambda: shutil.rmtree(bare), held),
+                "taken": Damage(lambda: [shutil.rmtree(bare), bare.write_text("x")], held),
+                "linked": taken_by_a_link(bare, held),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: odd_objects(bare)),

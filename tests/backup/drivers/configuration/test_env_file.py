@@ -12,7 +12,7 @@ from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, PermanentError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, documents, make_store
-from tests.contracts.driver_forms import Damage, Form
+from tests.contracts.driver_forms import Damage, Form, taken_by_a_folder, taken_by_a_link
 
 CONTENT = """# settings of the shop
 export DATABASE_PASSWORD="hunter2-very-secret"
@@ -68,6 +68,8 @@ class TestEnvFile(DriverContract):
                 "added": "the resource is one file; lines that are added are 'changed'",
                 "settings": Damage(lambda: path.chmod(0o666)),
                 "gone": Damage(path.unlink),
+                "taken": taken_by_a_folder(path),
+                "linked": taken_by_a_link(path, lambda: digest_of_folder(path.parent, times=False)),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: path.write_bytes(b"\xef\xbb\xbfA=caf\xe9\r\nB\r\n")),

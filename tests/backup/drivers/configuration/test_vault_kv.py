@@ -217,7 +217,7 @@ class TestContract(DriverContract):
 
         def held(folder: str = "") -> list[Any]:
             keys = kv.list_secrets(folder, mount_point="shop-staging")["data"]["keys"]
-            found: list[Any] = [held(folder + key) for key in keys if key.endswith("/")]
+            found: list[Any] = [one for key in keys if key.endswith("/") for one in held(folder + key)]
             for path in (folder + key for key in keys if not key.endswith("/")):
                 answer = kv.read_secret_version(path, mount_point="shop-staging", raise_on_deleted_version=False)
                 found.append([path, answer["data"]])
@@ -256,6 +256,10 @@ class TestContract(DriverContract):
                 "settings": Damage(lambda: [kv.configure(max_versions=2, mount_point="shop-staging"),
                                             kv.update_metadata("app", max_versions=1, custom_metadata={"a": "b"},
                                                                mount_point="shop-staging")], origin=settings),
+                "taken": Damage(lambda: [kv.delete_metadata_and_all_versions("app", mount_point="shop-staging"),
+                                         kv.create_or_update_secret("app/inside", {"a": "1"},
+                                                                    mount_point="shop-staging")], origin=kept),
+                "linked": "a secret has no links",
                 "gone": "a mount belongs to who runs Vault: its place, policies and audit are no part of its secrets",
             },
             forms={

@@ -335,6 +335,12 @@ class TestContract(DriverContract):
                     "s.setdatabase = d.oid WHERE datname = 'origin'"
                 ).fetchall()
 
+        def otherwise() -> None:
+            run("postgres", "DROP DATABASE origin WITH (FORCE)",
+                "CREATE DATABASE origin TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' OWNER app_owner")
+            run("origin", 'CREATE VIEW "odd ""name" AS SELECT 1 AS "a b"', "CREATE SCHEMA sales",
+                "CREATE TYPE sales.orders AS (id int)", "CREATE SEQUENCE public.customers")
+
         def in_bytes() -> None:
             run("postgres", "DROP DATABASE origin WITH (FORCE)",
                 "CREATE DATABASE origin TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")  # fmt: skip
@@ -382,6 +388,8 @@ class TestContract(DriverContract):
                     origin=standing,
                 ),
                 "gone": Damage(lambda: run("postgres", "DROP DATABASE origin WITH (FORCE)"), origin=data),
+                "taken": Damage(otherwise, origin=data),
+                "linked": "a database and what is in it have no links",
             },
             forms={
                 "text that is not UTF-8": Form(in_bytes),

@@ -18,7 +18,7 @@ from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import Damage, Form
+from tests.contracts.driver_forms import Damage, Form, taken_by_a_folder, taken_by_a_link
 
 STATE = {
     "version": 4, "terraform_version": "1.9.0", "serial": 17, "lineage": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
@@ -72,6 +72,8 @@ class TestTerraformState(DriverContract):
                 "added": "the resource is one file; resources that are added are 'changed'",
                 "settings": Damage(lambda: path.chmod(0o666)),
                 "gone": Damage(path.unlink),
+                "taken": taken_by_a_folder(path),
+                "linked": taken_by_a_link(path, lambda: digest_of_folder(path.parent, times=False)),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: path.write_bytes(b'{"a": "\xff"}'), refused="not UTF-8"),

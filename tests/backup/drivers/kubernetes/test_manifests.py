@@ -248,6 +248,13 @@ class TestContract(DriverContract):
             for path in ("configmaps/shop-settings", "apps/v1:deployments/shop", "services/shop"):
                 shop.patch(path, {"metadata": {"labels": {"app": "other"}, "annotations": {"x": "y"}}})
 
+        def otherwise() -> None:
+            """Objects of the same names whose like cannot be changed into what they were."""
+            shop.gone("apps/v1:deployments/shop")
+            shop.make("apps/v1:deployments", "shop", spec=workload({"app": "other"}))
+            shop.gone("services/shop")
+            shop.make("services", "shop", spec={"type": "ExternalName", "externalName": "elsewhere.test"})
+
         def gone() -> None:
             shop.ask("DELETE", namespace)
             shop.until(lambda: not shop.exists(namespace), 90)
@@ -310,7 +317,7 @@ class TestContract(DriverContract):
             left_over=left_over,
             secrets=(password, base64.b64decode(password).decode()),
             damages={"emptied": Damage(emptied), "added": Damage(added), "settings": Damage(settings),
-                     "gone": Damage(gone)},
+                     "gone": Damage(gone), "taken": Damage(otherwise), "linked": "an object has no links"},
             forms={
                 "text that is not UTF-8": Form(without_text),
                 "names at the edges": Form(edges),

@@ -19,7 +19,7 @@ from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.another_user import as_another_user
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest, digest_of_folder, make_store
-from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form, taken_by_a_link
 
 
 def logs(folder: Path) -> Path:
@@ -88,6 +88,8 @@ class TestLogFiles(DriverContract):
                 "added": "lines and files that came later stay: a rollback must not lose them",
                 "settings": Damage(lambda: rights(folder / "shop.log", 0o666)),
                 "gone": Damage(lambda: shutil.rmtree(folder), lines_kept),
+                "taken": Damage(lambda: [shutil.rmtree(folder), folder.write_text("x")], lines_kept),
+                "linked": taken_by_a_link(folder, lines_kept),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: (folder / "latin.log").write_bytes(b"caf\xe9\n\0\xff")),

@@ -65,6 +65,20 @@ class TestContract(DriverContract):
             upsert(route53, moto_server.zone_id, "shop.test.", f"127.0.0.{number % 250 + 1}")
             upsert(route53, moto_server.zone_id, "made-later.shop.test.", f"127.0.1.{number % 250 + 1}")
 
+        def of_another_type() -> None:
+            found = route53.list_resource_record_sets(HostedZoneId=moto_server.zone_id)["ResourceRecordSets"]
+            old = next(one for one in found if one["Name"] == "shop.test." and one["Type"] == "A")
+            new = {**old, "Type": "CNAME", "ResourceRecords": [{"Value": "elsewhere.test."}]}
+            route53.change_resource_record_sets(
+                HostedZoneId=moto_server.zone_id,
+                ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": old},
+                                         {"Action": "CREATE", "ResourceRecordSet": {**new, "Name": "www2.shop.test."}},
+                                         {"Action": "CREATE", "ResourceRecordSet": {
+                                             "Name": "shop.test.", "Type": "A", "AliasTarget": {
+                                                 "HostedZoneId": moto_server.zone_id, "DNSName": "www2.shop.test.",
+                                                 "EvaluateTargetHealth": False}}}]},
+            )
+
         def spoil(place: Place) -> None:
             zone = driver(store)._zone_of(route53, place)
             assert zone is not None
@@ -107,6 +121,8 @@ class TestContract(DriverContract):
                 "added": Damage(lambda: upsert(route53, moto_server.zone_id, "later.shop.test.", "127.0.0.9")),
                 "settings": Damage(lambda: route53.update_hosted_zone_comment(Id=moto_server.zone_id, Comment="x")),
                 "gone": "tried in test_aws_route53_way_back.py, with a zone of its own",
+                "taken": Damage(of_another_type),
+                "linked": "an alias is a record like others; one that took the place of another is 'taken'",
             },
             forms={
                 "text that is not UTF-8": "names and values are ASCII; escapes are tried in test_route53_records.py",

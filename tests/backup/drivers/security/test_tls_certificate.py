@@ -18,7 +18,7 @@ from airlock.backup.run import prove, restore_origin, take
 from airlock.errors import InvalidInput, TemporaryError
 from airlock.models import Kind, Resource
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import Damage, Form
+from tests.contracts.driver_forms import Damage, Form, taken_by_a_folder, taken_by_a_link
 
 SERVER_AUTHENTICATION = bytes.fromhex("300c300a06082b06010505070301")
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
@@ -104,6 +104,8 @@ class TestTlsCertificate(DriverContract):
                 "added": "the resource is two files; a certificate that is added is 'changed'",
                 "settings": Damage(lambda: (folder / "server.key").chmod(0o644)),
                 "gone": Damage(lambda: [one.unlink() for one in folder.iterdir()]),
+                "taken": taken_by_a_folder(folder / "server.key"),
+                "linked": taken_by_a_link(folder / "server.key", lambda: digest_of_folder(folder, times=False)),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: around(folder / "server.crt", b"caf\xe9\n")),

@@ -21,7 +21,7 @@ from airlock.errors import BackupDamaged, InvalidInput, PermanentError, Temporar
 from airlock.models import Kind, Resource
 from tests.another_user import as_another_user
 from tests.contracts.driver_contract import Case, DriverContract, Useless, digest_of_folder, make_store
-from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
+from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form, taken_by_a_link
 
 
 def fill(root: Path) -> Path:
@@ -155,6 +155,9 @@ class TestDirectory(DriverContract):
                 "added": Damage(lambda: (root / "Größe 大小" / "leer" / "later").write_text("x")),
                 "settings": Damage(lambda: disturb(root)),
                 "gone": Damage(lambda: shutil.rmtree(root)),
+                "taken": Damage(lambda: [shutil.rmtree(root / "Größe 大小"), (root / "Größe 大小").write_text("x"),
+                                         (root / "large.bin").unlink(), (root / "large.bin").mkdir()]),
+                "linked": taken_by_a_link(root, lambda: digest_of_folder(root)),
             },
             forms={
                 "text that is not UTF-8": Form(lambda: (root / "latin").write_bytes(b"caf\xe9")),

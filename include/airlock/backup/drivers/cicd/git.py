@@ -21,6 +21,7 @@ from airlock.backup.drivers.cicd.git_folders import LARGE, SETTINGS, digests, le
 from airlock.backup.drivers.cicd.git_large_files import missing_large
 from airlock.backup.drivers.cicd.git_program import git, stream
 from airlock.backup.files import beside, discard_folder, end_of, fault, remove_tree, replace_file, scratch_folder, shown
+from airlock.backup.taken_names import folder_at
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -108,7 +109,8 @@ class GitDriver(StreamDriver):
         if self._state(origin) != before:
             raise TemporaryError(f"{self.label}: somebody pushed to {origin} while it was read; take the backup again")
         log.info("%s: bundled %d ref(s) of %s", self.label, len(before["refs"]), origin)
-        return {**before, "files": files, "known_faults": self._faults(origin), "left_out": self._left_out(origin)}
+        return {**before, "linked": Path(self.options.path).is_symlink(), "files": files,
+                "known_faults": self._faults(origin), "left_out": self._left_out(origin)}
 
     def restore(self, point: RecoveryPoint, place: Place) -> None:
         if not place.origin:
@@ -124,6 +126,14 @@ class GitDriver(StreamDriver):
                 raise fault(error, self.label, "clone into", mirror) from error
             return
         origin = Path(self.options.path)
+        try:
+            # points of earlier builds do not say whether they were taken through a link
+            with folder_at(origin, linked=point.facts.get("linked", origin.is_symlink())):
+                self._restore_origin(point, origin)
+        except OSError as error:
+            raise fault(error, self.label, "make way for", origin) from error
+
+    def _restore_origin(self, point: RecoveryPoint, origin: Path) -> None:
         if not origin.exists() or (origin.is_dir() and not any(origin.iterdir())):
             # an object is named by the hash function of the repository that was there
             sort = "sha256" if any(len(commit) == _SHA256 for commit in point.facts["refs"].values()) else "sha1"

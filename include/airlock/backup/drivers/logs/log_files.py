@@ -39,6 +39,7 @@ from airlock.backup.files import (
     scratch_folder,
     shown,
 )
+from airlock.backup.taken_names import folder_at
 from airlock.errors import BackupDamaged, InvalidInput, TemporaryError
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint, digest_of
@@ -103,7 +104,7 @@ class LogFilesDriver(StreamDriver):
         files: list[dict[str, Any]] = []
         write("logs.tar", self._pack(found, ends, files))
         log.info("%s: read %d file(s), %d line(s)", self.label, len(files), sum(file["lines"] for file in files))
-        return {"files": files}
+        return {"files": files, "linked": Path(self.options.path).is_symlink()}
 
     def _pack(
         self, found: dict[str, os.stat_result], ends: dict[str, str], files: list[dict[str, Any]]
@@ -184,12 +185,13 @@ class LogFilesDriver(StreamDriver):
             if not place.origin:
                 scratch_folder(place, self.label)
                 remove_tree(root)
-            root.mkdir(parents=True, exist_ok=True)
-            remove_tree(fresh)
-            fresh.mkdir(mode=0o700)
-            archive.unpack(self.store.read(point.objects[0]), fresh)
-            for file in point.facts["files"]:
-                self._bring_back(fresh / name_of(file), root, file)
+            # points of earlier builds do not say whether they were taken through a link
+            with folder_at(root, linked=point.facts.get("linked", root.is_symlink()), keep=True):
+                remove_tree(fresh)
+                fresh.mkdir(mode=0o700)
+                archive.unpack(self.store.read(point.objects[0]), fresh)
+                for file in point.facts["files"]:
+                    self._bring_back(fresh / name_of(file), root, file)
         except OSError as error:
             raise fault(error, self.label, "restore into", root) from error
         finally:

@@ -22,7 +22,6 @@ from airlock.backup.driver import Place, StreamDriver, Write
 from airlock.backup.drivers.storage.tree import CHUNK, FRESH, OLD, WORDS, Entry, Walk, manifest, mounted_below
 from airlock.backup.files import (
     Owners,
-    beside,
     discard_folder,
     end_of,
     fault,
@@ -32,6 +31,7 @@ from airlock.backup.files import (
     scratch_folder,
     shown,
 )
+from airlock.backup.taken_names import folder_at
 from airlock.errors import InvalidInput
 from airlock.identity import file_identity
 from airlock.models import Check, Inspection, Kind, RecoveryPoint
@@ -120,7 +120,7 @@ class DirectoryDriver(StreamDriver):
         fresh, old = root / FRESH, root / OLD  # names are fixed, so that a retry finds what was left
         time = None
         try:
-            with _folder_at(root, linked=linked):
+            with folder_at(root, linked=linked):
                 self._without_mounts(root)
                 time = root.stat().st_mtime_ns
                 remove_tree(fresh)
@@ -195,25 +195,6 @@ class DirectoryDriver(StreamDriver):
         if not root.is_dir():
             raise InvalidInput(f"{self.label}: {root} is no folder; check 'path' in the service file")
         return root
-
-
-@contextlib.contextmanager
-def _folder_at(root: Path, *, linked: bool) -> Iterator[None]:
-    """See that a folder is at *root*. A file or a link that took its name goes when the block ends well, else it is put
-    back; but what a link leads to that was there before is never replaced."""
-    aside = beside(root, ".airlock-aside", hidden=True)
-    taken = not linked and (root.is_symlink() or (root.exists() and not root.is_dir()))
-    if taken:
-        root.rename(aside)
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        if taken:
-            remove_tree(root)
-            aside.rename(root)
-        raise
-    aside.unlink(missing_ok=True)
 
 
 def _exchange(root: Path, fresh: Path, old: Path) -> int:
