@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
+@cache
+def validator(which: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(which))
+
+
 def faults(text: str, which: str = "service") -> list[str]:
-    found = Draft202012Validator(schema(which)).iter_errors(yaml.load(text, Loader))
+    found = validator(which).iter_errors(yaml.load(text, Loader))
     return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in _deepest(found)]
 
 
