@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from airlock.commands.main import main
 from airlock.errors import InvalidInput
+from airlock.service import schema
 from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.file import parse
 from airlock.service.first_file import FirstAnswers, text_of, write_first
@@ -58,7 +59,9 @@ def test_flags_alone_make_a_right_file_that_becomes_dags(folder: Path, capsys: p
     assert built("releases.py") == {"release.cafe.test"} and built("rollback.py") == {"rollback.cafe.test"}
     assert faults((folder / "cafe.yaml").read_text()) == [], "editors find nothing wrong either"
     assert main(["new", "bakery", "--approvers", "ann"]) == 0 and main(["services", "check"]) == 0, "and a second one"
-    assert [path.name for path in sorted(folder.iterdir())] == ["bakery.yaml", "cafe.yaml"]
+    assert [path.name for path in sorted(folder.glob("*.yaml"))] == ["bakery.yaml", "cafe.yaml"]
+    first = (folder / "cafe.yaml").read_text().splitlines()[0]
+    assert (folder / first.partition("$schema=")[2]).read_text() == schema.text_of("service"), "editors find it"
 
 
 def test_what_the_company_says_is_left_out(folder: Path) -> None:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from airlock.errors import InvalidInput
 from airlock.models import Name
 from airlock.plain_text import fault_in
+from airlock.service import schema
 from airlock.service.find import services_folder
 from airlock.service.first_file import FirstAnswers, refuse_known, write_first
 from airlock.service.values import Person
@@ -114,6 +115,7 @@ def run_new(arguments: argparse.Namespace, console: Console) -> int:
     refuse_known(folder, service)  # before anybody has answered in vain
     answers = FirstAnswers(service=service, **dict(_answers(arguments, service, console)))  # type: ignore[arg-type]
     path = write_first(folder, answers)
+    schema.write(folder, missing=True)  # which the first line of the file leads editors to
     said = (f"{path} is written and right; next: replace its addresses of .example, add its connections to Airflow, "
             f"./airlock services check, then ./airlock plan {service} {answers.environment} --version VERSION")
     console.print(escape(said), soft_wrap=True, highlight=False)

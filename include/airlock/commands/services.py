@@ -16,11 +16,10 @@ from airlock.errors import InvalidInput
 from airlock.past.ledgers import releases
 from airlock.schedule.cycle import described
 from airlock.schedule.train_file import load_train, train_files, trains_folder
-from airlock.service import last_good
+from airlock.service import last_good, schema
 from airlock.service.deep_check import check_deep, faults_at
 from airlock.service.find import ServiceEnvironment, find, read_services, service_files, services_folder
 from airlock.service.provenance import settings_of
-from airlock.service.schema import SCHEMAS, text_of
 from airlock.service.stand_ins import read_standing
 from airlock.service.unknown_connections import unknown_connections
 
@@ -71,13 +70,13 @@ def run_show(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _add_schema(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    schema = actions.add_parser(
+    parser = actions.add_parser(
         "schema", help="write the JSON Schemas of service files, for editors",
         description="Writes service.schema.json and defaults.schema.json; files name them in their first line as "
                     "'# yaml-language-server: $schema=service.schema.json'.")
-    schema.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=None,
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, default=None,
                         help="where to (default: the folder of service files)")
-    schema.set_defaults(run=run_schema)
+    parser.set_defaults(run=run_schema)
 
 
 def run_schema(arguments: argparse.Namespace, console: Console) -> int:
@@ -88,9 +87,8 @@ def run_schema(arguments: argparse.Namespace, console: Console) -> int:
     folder = arguments.folder or services_folder()
     if not folder.is_dir():
         raise InvalidInput(f"{folder}: there is no such folder; check the path")
-    for which, name in SCHEMAS.items():
-        (folder / name).write_text(text_of(which), encoding="utf-8")
-        console.print(escape(f"{folder / name}"), soft_wrap=True, highlight=False)
+    for path in schema.write(folder):
+        console.print(escape(str(path)), soft_wrap=True, highlight=False)
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from airlock import registry
 from airlock.service.described import Schema, described, documented
@@ -28,6 +29,14 @@ _MERGED_BY_NAME = "resources"
 def text_of(which: str) -> str:
     """Return what ``schema`` returns as the text of its file."""
     return json.dumps(schema(which), indent=1, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path, *, missing: bool = False) -> tuple[Path, ...]:
+    """Write the schemas into *folder*, or those alone that are *missing* there; return the files."""
+    wanted = {folder / name: which for which, name in SCHEMAS.items() if not (missing and (folder / name).exists())}
+    for path, which in wanted.items():
+        path.write_text(text_of(which), encoding="utf-8")
+    return tuple(wanted)
 
 
 def schema(which: str) -> Schema:
