@@ -23,6 +23,7 @@ TABLES = {
     "driver": registry.DRIVERS,
     "target": registry.TARGETS,
     "router": registry.ROUTERS,
+    "strategy": registry.STRATEGIES,
     "check": registry.CHECKS,
     "artifact source": registry.ARTIFACT_SOURCES,
     "metric source": registry.METRIC_SOURCES,
@@ -126,8 +127,9 @@ def test_every_registered_name_declares_what_it_needs_by_options_that_it_has(
 def test_every_implementation_is_registered() -> None:
     registered = {entry.path.partition(":")[0] for table in TABLES.values() for entry in table.values()}
     contracts = {"Driver", "StreamDriver", "DocumentDriver", "SnapshotDriver", "Target", "Router", "ArtifactSource",
-                 "Check", "MetricSource", "CountedSource"}
+                 "Check", "MetricSource", "CountedSource", "Strategy", "AtOnce"}
     homes = ("include/airlock/backup/drivers", "include/airlock/deploy/targets", "include/airlock/deploy/routers",
+             "include/airlock/deploy/strategies",
              "include/airlock/deploy/artifacts",
              "include/airlock/deploy/checks",
              "include/airlock/analysis/sources")

@@ -1,7 +1,7 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, router, artifact source, check, metric source, signal, ticket system or notifier is one new
-file, its test, and one line here.
+Adding a driver, target, router, strategy, artifact source, check, metric source, signal, ticket system or notifier is
+one new file, its test, and one line here.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ CHECKS: Mapping[str, Entry] = {
 ARTIFACT_SOURCES: Mapping[str, Entry] = {
     "file": Entry("airlock.deploy.artifacts.file:FileSource"),
     "oci": Entry("airlock.deploy.artifacts.oci:OciSource"),
+}
+STRATEGIES: Mapping[str, Entry] = {
+    "all_at_once": Entry("airlock.deploy.strategies.all_at_once:AllAtOnce"),
+    "blue_green": Entry("airlock.deploy.strategies.blue_green:BlueGreen"),
+    "canary": Entry("airlock.deploy.strategies.canary:Canary"),
 }
 METRIC_SOURCES: Mapping[str, Entry] = {
     "envoy": Entry("airlock.analysis.sources.envoy:EnvoySource"),

@@ -4,7 +4,8 @@ Three questions, each with a third of the policy's ``alpha``, answered by eviden
 
 1. Does the canary have more than its share of all errors?
 2. Is its error rate above the policy's ceiling?
-3. Are more than 5 % of its answers slower than the limit (``latency_ratio`` times the stable p95, at least the floor)?
+3. Are more than 5 % of its answers slower than the limit (``latency_ratio`` times the stable p95, at least the floor;
+   ``max_latency_ms``, if that is less or nothing else is known)?
 
 *fail* needs proof of one of them. *pass* needs enough requests that still come, of a version that is healthy, and
 none of them even suspected. All between is *inconclusive*; metrics that cannot be had, or contradict themselves, are
@@ -95,8 +96,9 @@ def _findings(policy: AnalysisPolicy, sample: Sample) -> list[_Finding]:
             _Finding(
                 "slower",
                 log_evidence(slow, total, _SLOW_SHARE),
-                f"{slow} of {total} answers of {canary.version} took longer than {limit:.0f} ms, "
-                f"which is {policy.latency_ratio:g} times the p95 of {stable.version}, or the floor.",
+                f"{slow} of {total} answers of {canary.version} took longer than {limit:.0f} ms, which is "
+                + ("the most that is allowed." if limit == policy.max_latency_ms else
+                   f"{policy.latency_ratio:g} times the p95 of {stable.version}, or the floor."),
             )
         )
     return found
@@ -109,9 +111,10 @@ def _share(sample: Sample) -> float:
 
 
 def _latency_limit(policy: AnalysisPolicy, stable: ArmSample) -> float | None:
-    """Milliseconds that 95 % of the canary's answers must keep within; None while the stable p95 is unknown."""
-    p95 = _p95(stable)
-    return None if p95 is None else max(policy.latency_floor_ms, policy.latency_ratio * p95)
+    """Milliseconds that 95 % of the canary's answers must keep within; None while none is known."""
+    p95, most = _p95(stable), policy.max_latency_ms
+    relative = None if p95 is None else max(policy.latency_floor_ms, policy.latency_ratio * p95)
+    return min((limit for limit in (relative, most) if limit is not None), default=None)
 
 
 def _p95(arm: ArmSample) -> float | None:

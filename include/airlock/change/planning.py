@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from airlock import registry
 from airlock.change.policy import terms_for, without_authors
 from airlock.errors import InvalidInput
 from airlock.models import ApprovalRule, Artifact, Plan, Resource, Rfc, Risk, RollbackSafety, Rollout, RolloutStep
@@ -63,7 +64,7 @@ def build_plan(  # noqa: PLR0913 - each argument is decided by another stage, an
         calendar = PlannedCalendar.model_validate(dict(settings))
     return Plan(
         release=release, service=environment.service, environment=environment.environment, rfc=rfc, artifact=artifact,
-        current_version=current_version, rollout=_direct(environment) if back else environment.rollout,
+        current_version=current_version, rollout=_direct(environment) if back else _planned(environment.rollout),
         analysis=environment.analysis,
         target=environment.target.model_dump(mode="json"),
         router=environment.router.model_dump(mode="json"), metrics=environment.metrics.model_dump(mode="json"),
@@ -87,6 +88,11 @@ def check_content(rfc: Rfc, artifact: Artifact) -> None:
     if rfc.digest is not None and rfc.digest != artifact.digest:
         raise InvalidInput(f"{artifact.path} has the digest {artifact.digest}, but the content asked for is "
                            f"{rfc.digest}: somebody replaced the artifact; build it under a version of its own")
+
+
+def _planned(rollout: Rollout) -> Rollout:
+    steps = registry.resolve(registry.STRATEGIES, "strategy", rollout.strategy)().steps(rollout)
+    return Rollout.model_validate({**rollout.model_dump(), "steps": steps})
 
 
 def _direct(environment: ServiceEnvironment) -> Rollout:

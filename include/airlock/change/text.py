@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from airlock import registry
 from airlock.change.content import CONTENT
 from airlock.models import ApprovalRule, Artifact, Plan, Reversal
 from airlock.plain_text import harmless
@@ -209,16 +210,22 @@ def _on_rollback(plan: Plan) -> str:
 
 
 def _rollout(plan: Plan) -> list[str]:
+    rollout, analysis = plan.rollout, plan.analysis
+    strategy = registry.resolve(registry.STRATEGIES, "strategy", rollout.strategy)()
+    compares = any(step.percent < 100 for step in rollout.steps)
+    limits = [f"{analysis.latency_ratio:g} times the stable one"] if compares else []
+    limits += [] if analysis.max_latency_ms is None else [f"{analysis.max_latency_ms:g} ms"]
     return [
         "#### Rollout",
         "",
-        *(f"{number}. {step.percent} % of the traffic, watched for at least {step.observe_seconds:g} s"
-          for number, step in enumerate(plan.rollout.steps, start=1)),
-        f"{len(plan.rollout.steps) + 1}. 100 %, then {plan.rollout.bake_seconds:g} s with the version before kept warm",
+        f"Strategy {escape(rollout.strategy.replace('_', '-'))}, on target {escape(str(plan.target['name']))} behind "
+        f"router {escape(str(plan.router['name']))}:",
         "",
-        f"The canary must answer at least {plan.analysis.minimum_requests} requests. It is rolled back when it fails "
-        f"more often than the stable version beyond chance, above {plan.analysis.max_error_rate * 100:g} % "
-        f"errors, or with a p95 latency of more than {plan.analysis.latency_ratio:g} times the stable one.",
+        *(f"{number}. {sentence}" for number, sentence in enumerate(strategy.sentences(rollout), start=1)),
+        "",
+        f"{'The canary' if compares else 'The new version'} must answer at least {analysis.minimum_requests} requests. "
+        f"It goes back {'when it fails more often than the stable version beyond chance, ' if compares else ''}above "
+        f"{analysis.max_error_rate * 100:g} % errors, or with a p95 latency of more than {' or '.join(limits)}.",
         "",
     ]
 

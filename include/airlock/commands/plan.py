@@ -24,6 +24,7 @@ from airlock.deploy.check import open_check
 from airlock.deploy.delivery import delivery_of
 from airlock.deploy.migrations.database import database_of
 from airlock.deploy.resolution import resolve_artifact
+from airlock.deploy.rollout_strategy import strategy_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
 from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.models import Artifact, Category, Checkpoint, Plan, Reversal, RollbackSafety, canonical_json, utc_now
@@ -173,7 +174,6 @@ def _checks(plan: Plan, checkpoint: Checkpoint) -> str:
 
 def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Console) -> None:
     opening = ask(environment.calendar, plan.service, plan.environment, utc_now()).decision
-    steps = ", ".join(f"{step.percent} % for {step.observe_seconds:g} s" for step in plan.rollout.steps)
     seats = "; ".join(f"{rule.quorum} of {rule.group} ({', '.join(rule.members)})" for rule in plan.approvals)
     facts = Table(show_header=False, box=None)
     facts.add_column()
@@ -186,7 +186,8 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
         ("signatures", "; ".join(signatures_text(plan.artifact)) or "none demanded"),
         ("version now", f"{plan.current_version} ({note})"),
         ("change type", plan.rfc.change_type),
-        ("rollout", f"{steps}, then 100 % and a bake of {plan.rollout.bake_seconds:g} s"),
+        ("target", f"{plan.target['name']}, behind router {plan.router['name']}"),
+        ("rollout", f"{plan.rollout.strategy}: {'; '.join(strategy_of(plan.rollout).sentences(plan.rollout))}"),
         *((f"{one} checks", _checks(plan, one)) for one in Checkpoint),
         ("calendar", opening.sentence),
         ("approvals", seats or "none: the standard-change template allows it"),

@@ -98,6 +98,13 @@ def _returned(records: Sequence[Record]) -> str:
     return str(rfc["version"]) if rfc.get("change_type") == "rollback" else ""
 
 
+def _trial(records: Sequence[Record]) -> str:
+    """Return what the new version had to pass."""
+    plan = newest(records, "plan")
+    strategy = plan.data["plan"]["rollout"]["strategy"] if plan is not None else "canary"
+    return "the canary" if strategy == "canary" else "the switch"
+
+
 def _only_backup(records: Sequence[Record], fault: Record) -> bool:
     """Return whether *fault* is of a backup that follows the traffic of a return, and so sends nothing back."""
     return bool(_returned(records)) and acted(records) and fault.subject.startswith("backup.")
@@ -110,7 +117,7 @@ def choose(records: Sequence[Record]) -> tuple[str, str]:
     if not goes_back(records) and newest(records, "validated") is not None:
         back = _returned(records)
         return "promote", (f"{back} answers all traffic as it should, and was validated" if back else
-                           "the canary passed and the release was validated")
+                           f"{_trial(records)} passed and the release was validated")
     return "roll_back", reason_of(records)
 
 
@@ -131,7 +138,7 @@ def outcome_of(records: Sequence[Record]) -> tuple[Outcome, str] | None:
     if newest(records, "baked") is None:
         return None
     if not (back := _returned(records)):
-        return Outcome.PROMOTED, "the canary passed, the release was validated, and the bake passed"
+        return Outcome.PROMOTED, f"{_trial(records)} passed, the release was validated, and the bake passed"
     proved = newest(records, "restore_set") is not None
     kept = "every resource is backed up and proved" if proved else (
         "NOT every resource could be backed up and proved: see the tasks below backup")

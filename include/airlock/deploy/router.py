@@ -90,3 +90,14 @@ def checked(shares: Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]
     if set(shares) - set(names) or sum(full.values()) != WHOLE or min(full.values()) < 0:
         raise ValueError(f"shares {dict(shares)} are not those of {', '.join(names)} or do not add up to {WHOLE}")
     return full
+
+
+def percentages(parts: Mapping[str, int], whole: int) -> dict[str, int]:
+    """Return *parts* of *whole* in percent, which add up to 100; a small part is never 0, a large one never 100."""
+    if not whole:
+        return dict.fromkeys(parts, 0)
+    found = {name: min(WHOLE - 1, max(1, round(WHOLE * part / whole))) if 0 < part < whole else WHOLE * part // whole
+             for name, part in parts.items()}
+    largest = max(found, key=lambda name: found[name])
+    found[largest] += WHOLE - sum(found.values())
+    return found

@@ -149,7 +149,9 @@ class Plan(Frozen):
     @property
     def trial(self) -> str:
         """Return what to call the time in which the version of the plan has to show that it works."""
-        return f"the return to {self.artifact.version}" if self.returns else f"the canary {self.artifact.version}"
+        if self.returns:
+            return f"the return to {self.artifact.version}"
+        return f"the {'canary' if self.rollout.strategy == 'canary' else 'switch to'} {self.artifact.version}"
 
     @property
     def traffic_first(self) -> bool:

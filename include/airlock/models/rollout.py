@@ -113,6 +113,8 @@ class AnalysisPolicy(Frozen):
     max_error_rate: float = Field(0.05, gt=0, lt=1, description="ceiling of the canary's own error rate")
     latency_ratio: float = Field(2.0, gt=1, allow_inf_nan=False, description="canary p95 over stable p95 that fails")
     latency_floor_ms: Milliseconds = Field(50, description="a p95 below this never fails")
+    max_latency_ms: Milliseconds | None = Field(
+        None, description="a p95 above this fails whatever the other version does; left out: only the ratio counts")
     look_every_seconds: Seconds = 5
     """Time between two looks."""
     silent_looks: int = Field(3, ge=1, description="looks in a row without a new request before data count as missing")
@@ -140,10 +142,12 @@ class Rollout(Frozen):
     }
 
     strategy: str = "canary"
-    """How traffic moves."""
-    steps: tuple[RolloutStep, ...]
-    """The steps up to all traffic."""
+    """How traffic moves: ``canary``, ``blue_green`` or ``all_at_once``."""
+    steps: tuple[RolloutStep, ...] = ()
+    """The steps of a canary up to all traffic; other strategies have one of their own."""
+    observe_seconds: Seconds | None = None
+    """How long a version that got all traffic in one step is watched before it counts as good."""
     bake_seconds: float = Field(60, ge=0, allow_inf_nan=False)
-    """How long it is watched with all traffic before it counts as promoted."""
+    """How long it is watched with all traffic before it counts as promoted; the version before is kept warm as long."""
     on_freeze: str = Field("hold", pattern="^(hold|roll_back)$")
     """What a release does that is under way when the calendar closes."""

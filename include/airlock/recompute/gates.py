@@ -8,6 +8,7 @@ from airlock.backup.run import restore_set
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
 from airlock.deploy.landing import WAY_BACK, choose, outcome_of, reason_of, unproven_restores
+from airlock.deploy.rollout_strategy import strategy_of
 from airlock.deploy.strategy import Move
 from airlock.models import Answer, Checkpoint, Outcome, Plan, Proof, RecoveryPoint, TargetState
 from airlock.recompute import checks, migrations, verdicts
@@ -178,10 +179,23 @@ def _approved_content(history: History, entry: Entry) -> tuple[str, ...]:
     )  # fmt: skip
     if made.position < history.needed("act", entry, "stage" if staged else "shift").position:
         found += ("checks: none was made since the version was last staged or shifted",)
+    if staged:
+        found += _previewed(history, entry)
     if entry.record.type == "validated":
         move = history.needed("canary", entry).data["move"]
         found += compared({"canary": move}, {"canary": Move.PASS.value})
     return found
+
+
+def _previewed(history: History, entry: Entry) -> tuple[str, ...]:
+    """Return what is wrong with the checks of a preview, where the strategy wants one."""
+    plan = history.plan(entry)
+    if plan.returns or not strategy_of(plan.rollout).previews:
+        return ()
+    made = history.needed("checks", entry, Checkpoint.VALIDATION)
+    if made.position < history.needed("act", entry, "stage").position:
+        return ("preview: it was not checked since the version was last staged",)
+    return compared({"preview": checks.made_again(history, made).answer.value}, {"preview": Answer.PASS.value})
 
 
 def _decision(history: History, entry: Entry) -> tuple[str, ...]:

@@ -166,6 +166,13 @@ class RouterSetting(Frozen):
     """Options of that router."""
 
 
+class RolloutSetting(Rollout):
+    """How a version gets its traffic, by a registered strategy."""
+
+    strategy: Annotated[str, known(registry.STRATEGIES, "strategy")] = "canary"
+    """How traffic moves."""
+
+
 class MetricsSetting(Frozen):
     """A metric source by its registered name."""
 
@@ -243,7 +250,7 @@ class EnvironmentSettings(Frozen):
     target: TargetSetting
     router: RouterSetting
     metrics: MetricsSetting
-    rollout: Rollout
+    rollout: RolloutSetting
     analysis: AnalysisPolicy = AnalysisPolicy()
     checks: Checks = Checks()
     tickets: Tickets | None = None

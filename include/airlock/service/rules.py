@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
+from airlock import registry
 from airlock.models import Kind
 from airlock.same_person import log_ins_of, look_alike, may_be_same, people_of, spelled
 from airlock.service.approvals import ApprovalPolicy, People, Waiting
@@ -19,7 +20,6 @@ from airlock.service.values import LEVELS
 
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
-STRATEGIES = ("canary",)
 MIGRATED_DRIVERS = ("postgres",)
 _LONGEST_NAMES = 90
 
@@ -281,12 +281,5 @@ def _order(name: str, settings: EnvironmentSettings, afters: Mapping[str, str | 
 
 
 def _rollout(settings: EnvironmentSettings) -> Iterator[Fault]:
-    percents = [step.percent for step in settings.rollout.steps]
-    if not percents:
-        yield ("rollout", "steps"), "is empty, so no canary would be observed; add steps such as 5, 25 and 50 percent"
-    if percents != sorted(set(percents)):
-        yield ("rollout", "steps"), f"percents must rise, found {percents}; put them in rising order, each once"
-    if settings.rollout.strategy not in STRATEGIES:
-        yield ("rollout", "strategy"), (
-            f"unknown strategy {settings.rollout.strategy!r}; known are {', '.join(STRATEGIES)}"
-        )
+    strategy = registry.resolve(registry.STRATEGIES, "strategy", settings.rollout.strategy)()
+    yield from strategy.faults(settings.rollout, settings.analysis)

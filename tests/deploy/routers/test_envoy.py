@@ -53,6 +53,16 @@ class TestEnvoyRouter(RouterContract):
             router.shares()
         fetch(self._front.layout.url("envoy_admin"), f"/runtime_modify?{key}=100", method="POST")
 
+    def test_weights_are_relative_as_envoy_takes_them(self, router: EnvoyRouter) -> None:
+        keys = {name: one.runtime_key for name, one in router.options.backends.items()}
+        admin = self._front.layout.url("envoy_admin")
+        for weights, shares in (((40, 40), (50, 50)), ((1, 0), (100, 0)), ((999, 1), (99, 1)), ((0, 0), (0, 0))):
+            pairs = zip((self.first, self.second), weights, strict=True)
+            fetch(admin, "/runtime_modify?" + "&".join(f"{keys[name]}={weight}" for name, weight in pairs),
+                  method="POST")
+            assert router.shares() == dict(zip((self.first, self.second), shares, strict=True))
+        assert router.set_shares({self.first: 100}) == {self.first: 100, self.second: 0}
+
     def test_an_envoy_that_is_down_is_temporary(self, router: EnvoyRouter) -> None:
         options = {**self._front.router_options(), "admin": "http://127.0.0.1:9"}
         with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9 does not answer"):

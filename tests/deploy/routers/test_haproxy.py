@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airlock.deploy.router import WHOLE
-from airlock.deploy.routers.haproxy import HaproxyRouter, _percentages
+from airlock.deploy.router import WHOLE, percentages
+from airlock.deploy.routers.haproxy import HaproxyRouter
 from airlock.errors import EffectMissing, InvalidInput, PermanentError, TemporaryError
 from airlock.haproxy_socket import ask
 from tests.contracts.router_contract import RouterContract
@@ -207,7 +207,7 @@ def test_several_servers_of_a_backend_share_what_it_gets(fronts: Fronts) -> None
 
 @given(some.dictionaries(some.sampled_from("abcd"), some.integers(0, 256)).filter(lambda one: any(one.values())))
 def test_shares_that_are_read_add_up_and_a_small_one_is_never_nothing(parts: dict[str, int]) -> None:
-    found = _percentages(parts, sum(parts.values()))
+    found = percentages(parts, sum(parts.values()))
     assert sum(found.values()) == WHOLE
     assert all((found[name] > 0) == (part > 0) for name, part in parts.items())
 

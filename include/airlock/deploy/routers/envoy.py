@@ -21,7 +21,7 @@ from pydantic import Field, StringConstraints
 
 from airlock.deploy.effects import await_effect
 from airlock.deploy.links import point_link
-from airlock.deploy.router import WHOLE, Router, RouterOptions, checked
+from airlock.deploy.router import WHOLE, Router, RouterOptions, checked, percentages
 from airlock.errors import PermanentError, TemporaryError
 from airlock.fetch import Address, fetch, fetch_json
 from airlock.identity import address_identity, file_identity
@@ -89,7 +89,7 @@ class EnvoyRouter(Router):
                     f"bootstrap needs a disk layer on {self.options.fallback_folder}/current"
                 )
             found[name] = int(value)
-        return found
+        return percentages(found, sum(found.values()))  # weights are relative: somebody may have set others
 
     def set_shares(self, shares: Mapping[str, int]) -> dict[str, int]:
         """As ``Router.set_shares``. One request, so that Envoy never splits by half of a change."""

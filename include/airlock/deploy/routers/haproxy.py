@@ -20,7 +20,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from airlock.deploy.effects import await_effect
-from airlock.deploy.router import WHOLE, Router, RouterOptions, checked
+from airlock.deploy.router import WHOLE, Router, RouterOptions, checked, percentages
 from airlock.errors import EffectMissing, PermanentError
 from airlock.haproxy_socket import ProxyName, SocketAddress, ask, server_identity, statistics, tell
 from airlock.identity import file_identity
@@ -103,7 +103,7 @@ class HaproxyRouter(Router):
                 f"{self._where}: {', '.join(strangers)} gets {(whole - sum(mine.values())) / whole:.0%} of the "
                 "traffic and is in no backend of the options: name it there, or take it out of HAProxy's section"
             )
-        return _percentages(mine, whole)
+        return percentages(mine, whole)
 
     def set_shares(self, shares: Mapping[str, int]) -> dict[str, int]:
         """As ``Router.set_shares``: first who gets more, then who gets less."""
@@ -206,7 +206,7 @@ class HaproxyRouter(Router):
             scale = max(exact.values()) / _LARGEST_WEIGHT
             found = {name: max(1, round(weight / scale)) if weight else 0 for name, weight in exact.items()}
         dealt = {name: weight * sizes[name] for name, weight in found.items()}
-        if _percentages(dealt, sum(dealt.values())) != dict(wanted):
+        if percentages(dealt, sum(dealt.values())) != dict(wanted):
             raise PermanentError(f"{self._where}: weights up to {_LARGEST_WEIGHT} cannot give {dict(wanted)} to "
                                  f"{sizes} servers: choose another share, or as many servers for each backend")
         return found
@@ -238,14 +238,3 @@ class HaproxyRouter(Router):
         columns = len(head.removeprefix("# ").split(" "))
         return [" ".join(row) for row in self._kept_rows()
                 if row[_NAME] != self.options.proxy and len(row) == columns]
-
-
-def _percentages(parts: Mapping[str, int], whole: int) -> dict[str, int]:
-    """Return *parts* of *whole* in percent, which add up to 100; a small part is never 0, a large one never 100."""
-    if not whole:
-        return dict.fromkeys(parts, 0)
-    found = {name: min(WHOLE - 1, max(1, round(WHOLE * part / whole))) if 0 < part < whole else WHOLE * part // whole
-             for name, part in parts.items()}
-    largest = max(found, key=lambda name: found[name])
-    found[largest] += WHOLE - sum(found.values())
-    return found

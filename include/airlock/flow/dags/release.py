@@ -40,8 +40,8 @@ DOCUMENT = """
 
 1. **change**: the request is validated and risk-scored, people approve its plan, a permit is signed, a window awaited.
 2. **backup**: every resource is backed up, by kind, and each backup is restored as a test. No proof, no deploy.
-3. **deploy**: the database is migrated where the version needs it, the version is staged, a canary gets {steps} % of
-   the traffic and is judged, then it is promoted and baked, or everything goes back.
+3. **deploy**: the database is migrated where the version needs it, the version is staged, gets {steps} % of the
+   traffic ({strategy}) and is judged, then it is promoted and baked, or everything goes back.
 4. **close**: the evidence is sealed. The run fails unless the release was promoted.
 
 **On call:** in the log of the first red task, the line with `stopped:` says what stopped and what to do next. A release
@@ -65,7 +65,8 @@ def build(environment: ServiceEnvironment) -> DAG:
             environment=environment.environment,
             description=environment.description,
             owner=environment.owner,
-            steps=", ".join(str(step.percent) for step in environment.rollout.steps),
+            steps=", ".join(str(step.percent) for step in environment.rollout.steps) or "100",
+            strategy=environment.rollout.strategy,
         ),
         schedule=_schedule(environment),
         catchup=False,

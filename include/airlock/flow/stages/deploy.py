@@ -10,6 +10,7 @@ import logging
 
 from airlock.deploy.landing import choose
 from airlock.deploy.resolution import installable, setting_of
+from airlock.deploy.rollout_strategy import WHOLE, strategy_of
 from airlock.deploy.strategy import CanaryProgress, Move, shifted
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.stages import backup, checks, migrate
@@ -29,7 +30,8 @@ def show(state: TargetState) -> str:
 
 
 def stage(release: Release) -> None:
-    """Start the new version beside the stable one with no traffic, and smoke test it.
+    """Start the new version beside the stable one with no traffic, smoke test it, and check it as a preview where the
+    strategy says so.
 
     :raises GateRefused: the restore set is not on record for these backups, a migration is not applied, another version
         became stable, or a smoke check failed
@@ -44,8 +46,11 @@ def stage(release: Release) -> None:
           forward(release, "stage", version=plan.artifact.version, digest=plan.artifact.digest)):
         state = release.delivery.stage(artifact)
     checks.require(release, Checkpoint.SMOKE)
+    if strategy_of(plan.rollout).previews and not plan.returns:
+        checks.require(release, Checkpoint.VALIDATION)
     release.record("staged", state=state.model_dump(mode="json"))
-    traffic = f"all traffic goes to {plan.artifact.version}" if plan.returns else "the canary gets its first traffic"
+    whole = plan.rollout.steps[0].percent == WHOLE
+    traffic = f"all traffic goes to {plan.artifact.version}" if whole else "the canary gets its first traffic"
     log.info("staged: %s; next: %s", show(state), traffic)
 
 
