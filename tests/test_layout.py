@@ -184,10 +184,21 @@ def test_no_test_asserts_nothing() -> None:
 
 
 def test_the_checks_before_a_merge_are_the_commands_of_the_makefile() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "up", "down", "test", "lint", "bench", "help"} <= targets
-    steps = re.findall(r"^make --no-print-directory (\w+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
-    assert steps == ["lint", "test"]
+    steps = re.findall(r"^make --no-print-directory (.+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    tiers = sorted(name for name in targets if name.startswith("test"))
+    assert tiers == ["test", "test-campaigns", "test-releases"]
+    assert steps[0] == "lint"
+    assert sorted(steps[1:]) == [f"{tier} ARGS=--servers-required" for tier in tiers]
+
+
+def test_every_test_is_in_a_tier() -> None:
+    tiers = re.findall(r"^\t@\$\(PYTEST\) -m (.+) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    chosen = [tier.strip('"') for tier in tiers]
+    for marks in ({}, {"campaign"}, {"end_to_end"}, {"end_to_end", "one_release"}, {"end_to_end", "campaign"}):
+        names = {name: name in marks for name in ("campaign", "end_to_end", "one_release")}
+        assert any(eval(tier, {}, names) for tier in chosen), marks
 
 
 def test_every_field_of_a_service_file_and_every_option_says_what_it_is() -> None:

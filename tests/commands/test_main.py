@@ -1,16 +1,25 @@
 """``python -m airlock`` as a process: exit codes, one sentence for an error, never a stack trace."""
 
+import importlib
 import json
+import logging
 import os
+import pkgutil
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, NoReturn
 
 import pytest
 
+from airlock import commands
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
 from airlock.evidence.seal import seal
@@ -19,20 +28,52 @@ from airlock.registry import DRIVERS
 from airlock.signing import Signer, generate_pem
 from tests.service_data import write
 
+# Before the fork, so that each command finds them loaded.
+PRELOADED = [importlib.import_module(name) for name in (
+    "airlock.recompute.release", *(f"airlock.commands.{one.name}" for one in pkgutil.iter_modules(commands.__path__)))]
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
 NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)
 SIGNER = Signer.from_pem(generate_pem())
 
 
 def airlock(*arguments: str, columns: int = 200) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "airlock", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": str(columns), "NO_COLOR": "1"},
-    )
+    """Run the command in a process of its own, which is forked from this one: the libraries are loaded already, which
+    takes most of the time of a command."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        sys.stdout.flush(), sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _as_a_program(arguments, columns, out, errors)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0), errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read(), errors.read())
+
+
+def _as_a_program(arguments: Sequence[str], columns: int, out: IO[str], errors: IO[str]) -> NoReturn:
+    code = 99
+    try:
+        os.dup2(out.fileno(), 1), os.dup2(errors.fileno(), 2)
+        sys.stdout, sys.stderr = (open(one, "w", closefd=False) for one in (1, 2))  # noqa: SIM115 - to the very end
+        sys.argv = ["airlock", *arguments]
+        os.environ.update(COLUMNS=str(columns), NO_COLOR="1")
+        logging.getLogger().handlers.clear()
+        runpy.run_module("airlock", run_name="__main__", alter_sys=False)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - nothing may go on in the copy of this process
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+
+
+def test_a_command_is_a_program_of_its_own_too(pack):
+    arguments = ("evidence", "verify", str(pack), "--public-key", str(pack.parent / "key.pem"))
+    done = subprocess.run([sys.executable, "-m", "airlock", *arguments], capture_output=True, text=True, timeout=240,
+                          env=os.environ | {"PYTHONPATH": str(INCLUDE), "COLUMNS": "200", "NO_COLOR": "1"}, check=False)
+    forked = airlock(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (forked.returncode, forked.stdout, forked.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +241,7 @@ for line in sys.stdin.buffer.read().split(b"\\0\\0"):
         code = main(argv)
     except SystemExit as left:  # of argparse
         code = left.code
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may go on in the copy of this process
         traceback.print_exc()
         code = -1
     print(f"\\nEXIT {code}", flush=True)

@@ -481,6 +481,7 @@ def test_a_damaged_older_seal_does_not_keep_a_release_open_but_stays_visible(tmp
     assert any("shop-prod-1: seal.json" in problem for problem in verify(tmp_path / "shop").problems)
 
 
+@pytest.mark.campaign
 def test_two_releases_sealed_at_once_get_two_numbers(tmp_path):
     ledger = Ledger(tmp_path, "shop", "prod")
     pem = generate_pem()

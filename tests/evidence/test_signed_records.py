@@ -214,6 +214,7 @@ for number in range(3):
 """
 
 
+@pytest.mark.campaign
 def test_forty_processes_at_once_lose_nothing_and_every_record_is_named_by_later_ones(tmp_path: Path) -> None:
     pem = generate_pem()
     signer = Signer.from_pem(pem)

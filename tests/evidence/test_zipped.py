@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import shutil
 import struct
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ from airlock.evidence.stored import record_bytes, record_name
 from airlock.evidence.zipped import zip_of
 from airlock.models import Outcome, Record, canonical_json
 from airlock.signing import Signer, generate_pem
+from tests.real_servers import program_of_debian
 
 NOW = datetime(2026, 11, 22, 21, 0, tzinfo=UTC)
 SIGNER = Signer.from_pem(generate_pem())
@@ -174,9 +174,7 @@ def empty_blocks(raw: bytes) -> bytes:
 
 
 def by_zip(raw: bytes) -> bytes:
-    program = shutil.which("zip")
-    if program is None:
-        pytest.skip("the program zip is not installed")
+    program = program_of_debian("zip")
     with tempfile.TemporaryDirectory() as home:
         for name, data in contents_of(raw).items():
             (Path(home) / name).parent.mkdir(exist_ok=True)
@@ -291,6 +289,7 @@ def test_what_a_zip_claims_is_limited_before_it_is_read(pack, tmp_path):
     assert not verify(path, KEYS).ok
 
 
+@pytest.mark.campaign
 def test_records_beyond_9999_keep_their_names_and_their_order(tmp_path):
     records = [Record(release="r-1", type="step", at=NOW + timedelta(seconds=number), actor="t", data={})
                for number in range(10_001)]

@@ -101,6 +101,7 @@ def test_only_what_stands_in_the_environment_before_is_taken(before, here, hints
         assert expected in chosen.sentence
 
 
+@pytest.mark.campaign
 @given(st.lists(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.dictionaries(st.text(), x))))
 def test_what_strangers_write_into_events_never_breaks_and_never_releases(extras):
     assert not isinstance(candidate([ONE], [], (), hints_of(extras)), Candidate)

@@ -153,6 +153,7 @@ def mutated(draw) -> str:
     return text
 
 
+@pytest.mark.campaign
 @settings(max_examples=150)
 @given(text=mutated())
 def test_any_change_of_the_shipped_file_loads_or_is_named_with_file_and_line(tmp_path_factory, text):

@@ -208,6 +208,7 @@ def test_all_code_that_reads_a_service_file_counts() -> None:
 STEPS = st.lists(st.sampled_from(sorted(set(CHANGES) - {"Airlock itself"})), min_size=1, max_size=6)
 
 
+@pytest.mark.campaign
 @given(STEPS, st.data())
 def test_after_any_changes_it_is_what_the_files_say(steps: list[str], data: st.DataObject) -> None:
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:

@@ -28,8 +28,8 @@ from airlock.deploy.artifacts.oras_session import challenge
 from airlock.errors import AccessRefused, AirlockError, InvalidInput, PermanentError, TemporaryError, UnknownConnection
 from sandbox import reach
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.oci_registry import Registry, Repository, require_program, start
-from tests.real_servers import aws_connection, moto_server, set_connection  # noqa: F401 - a fixture
+from tests.oci_registry import PROGRAM, Registry, Repository, start
+from tests.real_servers import aws_connection, moto_server, program_of_debian, set_connection  # noqa: F401 - a fixture
 
 NAME, PASSWORD = "barista", "pour-over"
 HASHED = "$2y$05$abcdefghijklmnopqrstuuROWMjCJgVotbQoWZOwigQItThYYiLK."
@@ -38,7 +38,7 @@ HASHED = "$2y$05$abcdefghijklmnopqrstuuROWMjCJgVotbQoWZOwigQItThYYiLK."
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     """A registry that asks for a password."""
-    require_program()
+    program_of_debian(PROGRAM)
     folder, port = tmp_path_factory.mktemp("closed"), reach.free_port()
     (folder / "htpasswd").write_text(f"{NAME}:{HASHED}\n")
     with start(folder, port, {"htpasswd": {"realm": "the house", "path": str(folder / "htpasswd")}}):
@@ -174,7 +174,7 @@ def token_server() -> Iterator[TokenServer]:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Iterator[str]:
     """A registry that asks for tokens; its address."""
-    require_program()
+    program_of_debian(PROGRAM)
     folder, port = tmp_path_factory.mktemp("guarded"), reach.free_port()
     (folder / "root.pem").write_text(token_server.certificate)
     settings = {"realm": token_server.url, "service": "shelf", "issuer": "house",

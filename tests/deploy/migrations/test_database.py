@@ -248,6 +248,7 @@ def test_names_may_be_odd(admin: Any, schema: str) -> None:
     assert not undo(odd)
 
 
+@pytest.mark.campaign
 def test_a_killed_process_leaves_all_or_nothing_and_another_goes_on(admin: Any, tmp_path: Path) -> None:
     slow = COLUMN.model_copy(update={"up": f"{COLUMN.up}; SELECT pg_sleep(60)"})
     program = tmp_path / "apply.py"

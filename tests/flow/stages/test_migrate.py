@@ -200,6 +200,7 @@ def test_a_database_that_has_all_of_them_is_left_alone(admin: Any, tmp_path: Pat
     assert migrate.examine(back_again, first.plan.artifact).migrations == ()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("files", "on_rollback", "restored", "choice", "there"),
     [

@@ -231,6 +231,7 @@ def test_two_settle_at_once_and_the_release_lands_once(house: ReleaseFront) -> N
     assert house.verified(release).ok
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("after", ["roll_back", "rolled_back", "outcome"])
 def test_settle_may_be_killed_at_any_time(house: ReleaseFront, tmp_path: Path, after: str) -> None:
     release = house.release()

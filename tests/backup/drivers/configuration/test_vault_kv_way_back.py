@@ -186,6 +186,7 @@ def test_a_mount_of_another_sort_is_refused_by_name_and_not_written_to(
             act()
 
 
+@pytest.mark.campaign
 def test_secrets_lie_as_deep_as_people_put_them(kv: Any, store: BackupStore, mount: str) -> None:
     deep = "d/" * 600
     kv.create_or_update_secret(f"{deep}end", {"a": "1"}, cas=0, mount_point=mount)

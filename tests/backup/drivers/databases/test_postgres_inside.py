@@ -86,6 +86,7 @@ def taken(subject: PostgresDriver) -> RecoveryPoint:
     return subject.finish(subject.start("point-1"))
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_proven_and_comes_back(server: postgres.Postgres, store: BackupStore, form: str) -> None:
     execute(server, FORMS[form])

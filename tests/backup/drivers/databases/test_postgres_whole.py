@@ -235,6 +235,7 @@ def test_what_differs_is_seen(
     subject.discard(SCRATCH)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "how",
     ["LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C' ENCODING 'UTF8'",

@@ -196,6 +196,7 @@ def deep(depth: int) -> Any:
     return found
 
 
+@pytest.mark.campaign
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, shop: Home) -> Iterator[Case]:

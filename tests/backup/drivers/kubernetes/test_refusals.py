@@ -138,6 +138,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("fault", "error", "said"), ANSWERS)
 def test_the_servers_reason_is_told(home: Home, proxied: Any, fault: Fault, error: type[Exception], said: str) -> None:
     home.make("configmaps", "a", data={"a": "1"})

@@ -64,6 +64,7 @@ def change_rules(elbv2: Any, listener: str) -> None:
 FORMS_OF_AN_API = dict.fromkeys(FORMS, "AWS takes ASCII names and small documents; those are tried beside this")
 
 
+@pytest.mark.campaign
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, store: BackupStore, moto_server: moto.Moto) -> Case:
@@ -143,6 +144,7 @@ def test_a_whole_load_balancer_comes_back_after_it_was_deleted(store: BackupStor
     assert [check for check in subject.prove(point, ORIGIN) if not check.ok] == []
 
 
+@pytest.mark.campaign
 @FAULTS
 def test_failing_answers_are_named_as_what_they_are(
     store: BackupStore, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch, fault: Fault, error: type[Exception]

@@ -24,6 +24,8 @@ from tests.backup.drivers.aws_faults import QUERY_ERROR, refuse_after
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.real_servers import aws_connection
 
+pytestmark = pytest.mark.campaign
+
 COUNTER = itertools.count()
 ORIGIN, SCRATCH = Place(origin=True), Place(name="proof1")
 

@@ -55,6 +55,7 @@ def address(route53: Any, zone: str, name: str) -> str:
     return str(values[0])
 
 
+@pytest.mark.campaign
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, store: BackupStore, moto_server: moto.Moto) -> Case:
@@ -193,6 +194,7 @@ def test_an_unknown_zone_is_not_there(store: BackupStore) -> None:
         subject.finish(subject.start("point-1"))
 
 
+@pytest.mark.campaign
 @FAULTS
 def test_failing_answers_are_named_as_what_they_are(
     store: BackupStore, moto_server: moto.Moto, monkeypatch: pytest.MonkeyPatch, fault: Fault, error: type[Exception]

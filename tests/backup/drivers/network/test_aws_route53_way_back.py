@@ -18,6 +18,8 @@ from airlock.models import Kind, RecoveryPoint, Resource
 from sandbox import moto
 from tests.real_servers import aws_connection
 
+pytestmark = pytest.mark.campaign
+
 ORIGIN, SCRATCH = Place(origin=True), Place(name="proof1")
 COUNTER = itertools.count()
 

@@ -63,6 +63,7 @@ def in_lists(value: Any) -> Any:
 FORMS_OF_AN_API = dict.fromkeys(FORMS, "AWS takes ASCII names and small documents; those are tried beside this")
 
 
+@pytest.mark.campaign
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, store: BackupStore, moto_server: moto.Moto) -> Case:

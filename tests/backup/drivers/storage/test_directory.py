@@ -261,6 +261,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(act, tmp_path: Path) ->
     assert driver.store.list_points() == ()
 
 
+@pytest.mark.campaign
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     root = tmp_path / "up"
     root.mkdir()
