@@ -89,4 +89,5 @@ def test_what_is_broken_at_once_is_named_each_for_itself(running: Running) -> No
     assert {one["where"] for one in found if one["gravity"] == "fine"} >= {"databases.shop_db", "storage.uploads"}
     for where in wrong:
         assert f"fault: resources, {where}" in said or f", {where}: " in said
-    assert "no answer within" in said  # of the server that hangs
+    # of the server that hangs: its client gives up sooner or later than doctor
+    assert "no answer within" in said or "Timeout" in said

@@ -23,7 +23,11 @@ _STREAM = re.compile(r"_[a-z][a-z0-9_-]{0,62}")
 _LOCK = re.compile(r"\.(act|seal)\.lock")
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 """What a process leaves that is killed in the middle of a write."""
-_INDEXES = {".held": re.compile(r"[0-9a-f]{32}/[0-9]{8}"), ".open": re.compile(r"[a-z0-9_-]+\.[a-z0-9_-]+\..+\.json")}
+_INDEXES = {
+    ".airlock-doctor": re.compile(r"[0-9a-f]{16}"),
+    ".held": re.compile(r"[0-9a-f]{32}/[0-9]{8}"),
+    ".open": re.compile(r"[a-z0-9_-]+\.[a-z0-9_-]+\..+\.json"),
+}
 """Beside the services, and how what lies in each is called. Nothing is concluded from it; nothing else may hide there.
 """
 

@@ -11,6 +11,7 @@ from upath import UPath
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.probes import stores
 from airlock.errors import PermanentError
+from airlock.evidence.tree import ROOT, read_tree
 from airlock.places import objects
 from tests.another_user import as_another_user
 
@@ -64,6 +65,20 @@ def test_a_store_that_creates_twice_is_a_fault(tmp_path: Path, monkeypatch: pyte
     (found,) = asked(tmp_path)
     assert found.gravity is Gravity.FAULT
     assert "second time" in found.what
+
+
+def test_a_probe_that_stays_in_a_ledger_is_no_sign_of_tampering_and_nothing_else_may_lie_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when doctor is killed, or the store refuses to delete."""
+    monkeypatch.setattr(stores.objects, "withdraw", lambda path: None)
+    (tmp_path / "shop" / "prod").mkdir(parents=True)
+    asked(tmp_path, kept_for_good=True)
+    assert len(list((tmp_path / stores.FOLDER).iterdir())) == 1
+    assert read_tree(UPath(tmp_path), ROOT).strange == []
+    (tmp_path / stores.FOLDER / "record.json").write_text("{}")
+    (strange,) = read_tree(UPath(tmp_path), ROOT).strange
+    assert "record.json" in strange
 
 
 def test_a_store_that_refuses_to_delete_keeps_records_and_hinders_backups(
