@@ -64,6 +64,10 @@ class ArtifactSource(ABC):
         """
 
     @abstractmethod
+    def size(self, version: str) -> int:
+        """Return the bytes of all that belongs to *version*, without bringing it here; errors as ``resolve``."""
+
+    @abstractmethod
     def versions(self) -> tuple[str, ...]:
         """Return the versions that there are, the newest first.
 

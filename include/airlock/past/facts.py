@@ -9,7 +9,7 @@ from typing import Any
 
 from airlock.change.content import comes_from
 from airlock.change.risk_policy import RiskPolicy
-from airlock.deploy.resolution import resolve_artifact
+from airlock.deploy.resolution import source_of
 from airlock.errors import AirlockError
 from airlock.models import Artifact
 from airlock.past import changes, debts, ledgers
@@ -53,9 +53,9 @@ def risk_facts(
 
 
 def _sizes(environment: ServiceEnvironment, artifact: Artifact, current_version: str) -> dict[str, int] | None:
-    found = {"now": resolve_artifact(environment, current_version, returns=True).size, "wanted": artifact.size}
-    known = {name: size for name, size in found.items() if size is not None}
-    return known if len(known) == len(found) else None
+    if artifact.size is None:
+        return None
+    return {"now": source_of(environment.artifact).size(current_version), "wanted": artifact.size}
 
 
 def _known(name: str, gather: Callable[[], Any]) -> Any:

@@ -351,6 +351,12 @@ def test_a_tag_that_moves_while_it_is_read_gives_no_mixture(published: Repositor
     assert source.resolve("1.1", known=artifact).file_digest == sha256(b"tea")
 
 
+def test_the_size_is_known_without_bringing_an_image_here(published: Repository, proxy: FaultyProxy) -> None:
+    source = source_of(published, proxy.url, file="cafe")
+    assert source.size("1.1") == source_of(published, file="cafe").resolve("1.1").size
+    assert not any("blobs" in path for _, path in proxy.seen)
+
+
 def test_what_is_known_of_the_same_digest_is_not_brought_here_again(published: Repository, proxy: FaultyProxy) -> None:
     source = source_of(published, proxy.url, file="cafe")
     known = source.resolve("1.1")

@@ -84,6 +84,11 @@ class FileSource(ArtifactSource):
         return Artifact(version=version, path=str(path), digest="sha256:" + hasher.hexdigest(), authors=authors,
                         commit=commit_of((said or {}).get("commit")), size=size)
 
+    def size(self, version: str) -> int:
+        """As ``ArtifactSource.size``."""
+        with self._opened(self.options.path.replace("{version}", checked_version(version)), version) as (path, _):
+            return int(path.stat().st_size)
+
     def versions(self) -> tuple[str, ...]:
         """As ``ArtifactSource.versions``. An absent folder holds none."""
         from upath import UPath

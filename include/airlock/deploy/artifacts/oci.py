@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,13 +46,10 @@ class OciSource(ArtifactSource):
     def resolve(self, version: str, known: Artifact | None = None) -> Artifact:
         """As ``ArtifactSource.resolve``. To know the file that is installed, an image has to be brought here; what is
         *known* of the same digest is not asked for again."""
-        tag = self.options.tag.replace("{version}", checked_version(version))
-        try:
+        with self._tag(version) as tag:
             if known is not None and known.digest == self._repository.digest(tag):
                 return known.model_copy(update={"version": version, "signatures": ()})
             found = self._repository.manifest(tag)
-        except NotThere as error:
-            raise missing(f"{self.options.reference}:{tag}", version, self) from error
         if known is not None and known.digest == found.digest:
             return known.model_copy(update={"version": version, "signatures": ()})
         image, platform = self._image(found.digest, self.options.platform)
@@ -69,6 +67,12 @@ class OciSource(ArtifactSource):
             platform=platform, image_digest=image.manifest.digest if found.is_index else None, file_digest=file_digest,
             attached=referrers.migrations(self._repository, _digests(found.digest, image)) if attached else None,
         )  # fmt: skip
+
+    def size(self, version: str) -> int:
+        """As ``ArtifactSource.size``."""
+        with self._tag(version) as tag:
+            found = self._repository.manifest(tag)
+        return self._image(found.digest, self.options.platform)[0].size
 
     def versions(self) -> tuple[str, ...]:
         """As ``ArtifactSource.versions``: the tags that are written as the option says, without those of signatures."""
@@ -115,6 +119,15 @@ class OciSource(ArtifactSource):
     def content(self, artifact: Artifact, digest: str) -> Iterator[bytes]:  # noqa: ARG002 - named by the digest alone
         """As ``ArtifactSource.content``."""
         yield self._repository.manifest(digest).content
+
+    @contextmanager
+    def _tag(self, version: str) -> Iterator[str]:
+        """Give the tag of *version*; one that is not there is refused with the versions that are."""
+        tag = self.options.tag.replace("{version}", checked_version(version))
+        try:
+            yield tag
+        except NotThere as error:
+            raise missing(f"{self.options.reference}:{tag}", version, self) from error
 
     @cached_property
     def _repository(self) -> Repository:
