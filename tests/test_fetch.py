@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +83,22 @@ def test_whoever_asks_on_terms_of_their_own_learns_what_was_wrong(
         ask(proxy.url, "/", terms)
     proxy.always(Fault(status=302, body=b"x" * 10, headers={"Location": "/there"}))
     assert ask(proxy.url, "/", terms) == Reply(302, b"x" * 10, "/there")
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n" * 3]
+)
+def test_what_is_sent_before_the_answer_is_none(before: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(before + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        reply = fetch(f"http://127.0.0.1:{listener.getsockname()[1]}", "/")
+        thread.join()
+    assert (reply.status, reply.body) == (200, b"{}")

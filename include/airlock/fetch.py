@@ -65,6 +65,16 @@ class TooLarge(http.client.HTTPException):
     """The answer is larger than it may be."""
 
 
+class _Answer(http.client.HTTPResponse):
+    """Passes over what a server says before its answer (102 Processing, 103 Early Hints)."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 101 < self.status < 200:
+            self.headers = None  # type: ignore[assignment]  # so that the next one is read
+            super().begin()
+
+
 def ask(address: str, path: str, terms: Terms, method: str = "GET") -> Reply:
     """Ask ``address + path`` on a fresh connection. Any status code is an answer; redirects are not followed.
 
@@ -77,6 +87,7 @@ def ask(address: str, path: str, terms: Terms, method: str = "GET") -> Reply:
     secured = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secured else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=terms.silence_seconds)
+    connection.response_class = _Answer
     late = threading.Event()
     held: list[socket.socket] = []  # the connection lets go of its own before the body is read
 
