@@ -217,6 +217,16 @@ def test_a_fault_is_named_where_the_wrong_value_is_written_and_with_whom_it_reac
     assert str(caught.value).startswith(f"{where}: unknown group 'bord'")
 
 
+def test_another_strategy_says_that_it_has_no_steps_of_the_defaults(tmp_path: Path) -> None:
+    rollout = "rollout: {strategy: all_at_once, observe_seconds: 5"
+    latency = "    analysis: {max_latency_ms: 900}\n"
+    text = f"{TOP}{DEFAULTS}environments:\n  live:\n  test:\n    {rollout}}}\n{latency}"
+    with pytest.raises(InvalidInput, match=r"yaml:[0-9]+: defaults\.rollout\.steps: .*\(as it is in test\)$"):
+        load_file(write(tmp_path, text))
+    live, test = load_file(write(tmp_path, text.replace(rollout, f"{rollout}, steps: null")))
+    assert len(live.rollout.steps) == 1 and test.rollout.steps == () and test.rollout.strategy == "all_at_once"
+
+
 def test_what_no_environment_takes_must_be_right_all_the_same(tmp_path: Path) -> None:
     wrong = DEFAULTS.replace("percent: 10", "percent: 1000")
     text = f"{TOP}{wrong}environments:\n  live: {{rollout: {{steps: [{{percent: 5, observe_seconds: 1}}]}}}}\n"
