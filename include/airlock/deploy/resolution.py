@@ -79,7 +79,7 @@ def resolve(
         return Resolved(artifact)
     kept = before if before is not None and before.digest == artifact.digest else None
     try:
-        demands = [(demand, _keys(demand)) for demand in setting.signatures]
+        demands = [(demand, keys_of(demand)) for demand in setting.signatures]
     except InvalidInput as error:
         if kept is None:
             raise
@@ -96,7 +96,11 @@ def _same(frozen: Mapping[str, Any] | None, setting: ArtifactSetting) -> bool:
     return frozen == setting.model_dump(mode="json")
 
 
-def _keys(demand: RequiredSignature) -> tuple[PublicKey, ...]:
+def keys_of(demand: RequiredSignature) -> tuple[PublicKey, ...]:
+    """Return the public keys, one of which must have signed.
+
+    :raises InvalidInput: a file of them cannot be read, or holds something else
+    """
     from upath import UPath
 
     found: dict[str, PublicKey] = {}

@@ -16,6 +16,7 @@ from airlock.backup.store import BackupStore
 from airlock.connections import connection, named, visible
 from airlock.deploy.artifact import CannotList
 from airlock.deploy.delivery import delivery_of
+from airlock.deploy.resolution import keys_of
 from airlock.doctor.asking import Question, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
@@ -23,7 +24,7 @@ from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
 from airlock.options import validated
-from airlock.service.model import ServiceEnvironment
+from airlock.service.model import RequiredSignature, ServiceEnvironment
 
 _LOOK_SECONDS = 60.0
 _SETTINGS = (("target", "TARGETS"), ("router", "ROUTERS"), ("artifact", "ARTIFACT_SOURCES"),
@@ -201,6 +202,15 @@ def _artifacts(environment: ServiceEnvironment) -> Iterator[Asking]:
 
     yield Asking(Question(Subject("artifact", setting.name), "asked for versions", look, _LOOK_SECONDS),
                  *_connections("artifact", environment))  # fmt: skip
+    for demand in setting.signatures:
+        yield Asking(Question(Subject("artifact", "signatures"), f"asked for the keys {', '.join(demand.keys)}",
+                              partial(_signers, demand=demand)))  # fmt: skip
+
+
+def _signers(subject: Subject, demand: RequiredSignature) -> Iterable[Finding]:
+    wanted = demand.predicate_type or "signatures"
+    for key in keys_of(demand):
+        yield subject.fine(f"{wanted} by the key {key.id[:16]} are trusted")
 
 
 def _connections(field: str, environment: ServiceEnvironment) -> list[str]:
