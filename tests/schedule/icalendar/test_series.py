@@ -76,6 +76,7 @@ def test_an_event_occurs_as_a_library_says(text: str, since: datetime, days: int
     assert found <= {str(one.decoded("DTSTART")) for one in query.between(since - margin, until + margin)}
 
 
+@pytest.mark.campaign
 @given(text=events(), cuts=st.lists(st.datetimes(datetime(2020, 1, 1), datetime(2028, 1, 1)), min_size=2, max_size=5))
 def test_it_does_not_matter_for_which_spans_it_is_asked(text: str, cuts: list[datetime]) -> None:
     if not sure(text):

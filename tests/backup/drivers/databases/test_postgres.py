@@ -309,6 +309,7 @@ def test_pg_dump_ends_when_its_reader_stops(origin: str, store: BackupStore) -> 
     assert "pg_dump" not in children
 
 
+@pytest.mark.campaign
 class TestContract(DriverContract):
     @pytest.fixture
     def case(self, origin: str, store: BackupStore, postgres_server: postgres.Postgres) -> Case:
