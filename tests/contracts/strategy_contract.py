@@ -54,6 +54,8 @@ class StrategyContract(ABC):
             state = flight.release.delivery.inspect()
             assert (state.stable, state.weight_of("1.1")) == ("1.1", WHOLE)
             assert (flight.release.latest("outcome") or {})["outcome"] == "promoted"
+            wanted = [step.percent == WHOLE for step in strategy_of(self.rollout).steps(self.rollout)]
+            assert flight.release.metrics.alone == [*wanted, True]  # type: ignore[attr-defined]
             shifts = [act.data["percent"] for act in flight.release.recorded("act") if act.subject == "shift"]
             assert shifts == [step.percent for step in strategy_of(self.rollout).steps(self.rollout)]
             found = recompute(pack, any_signer=True)

@@ -82,13 +82,15 @@ class GivenMetrics(MetricSource):
     def __init__(self, samples: Sequence[tuple[ArmSample, ArmSample]]) -> None:
         super().__init__({})
         self.samples = iter(samples)
+        self.alone: list[bool] = []
         self.arms: tuple[ArmSample | None, ArmSample | None] = (None, None)
 
     def online(self) -> str:
         return "given samples"
 
-    def begin(self, stable: str, canary: str) -> dict[str, Any]:
+    def begin(self, stable: str, canary: str, *, alone: bool = False) -> dict[str, Any]:
         self.arms = (None, None)
+        self.alone.append(alone)
         return {"counters": [1, 2, 3]}
 
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:

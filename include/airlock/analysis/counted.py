@@ -55,7 +55,7 @@ class _Arm(Frozen):
 
 
 class _Mark(Frozen):
-    """``stable`` is missing where backends hold one version at a time, so that the one before runs nowhere."""
+    """``stable`` is missing where it runs nowhere, and the canary has all traffic."""
 
     started: str
     stable: _Arm | None
@@ -89,16 +89,16 @@ class CountedSource(MetricSource):
         """Return the counts now, with a histogram that has every request counted so far."""
         return self.counts(backend)
 
-    def begin(self, stable: str, canary: str) -> dict[str, Any]:
+    def begin(self, stable: str, canary: str, *, alone: bool = False) -> dict[str, Any]:
         """As ``MetricSource.begin``.
 
         :raises NoData: a version is in no backend, or in several
         """
-        running = {name: self._version(name)[0] for name in self.options.addresses}
+        running = self._running(canary, alone)
         mark: dict[str, Any] = {"started": self.started()}
         for arm, version in (("stable", stable), ("canary", canary)):
             backends = [name for name, found in running.items() if found == version]
-            if arm == "stable" and len(running) == 1 and not backends:
+            if arm == "stable" and alone and not backends:
                 mark[arm] = None
                 continue
             if len(backends) != 1:
@@ -130,6 +130,19 @@ class CountedSource(MetricSource):
             return Sample(at=utc_now(), canary_share=canary_share, **arms)
         except ValidationError as error:
             raise TemporaryError(f"the counts make no sample: {error.errors()[0]['msg']}") from error
+
+    def _running(self, canary: str, alone: bool) -> dict[str, str]:
+        """Return which version each backend runs; where *canary* is *alone*, another one that is silent is left out."""
+        found: dict[str, str] = {}
+        silent: list[TemporaryError] = []
+        for name in self.options.addresses:
+            try:
+                found[name] = self._version(name)[0]
+            except TemporaryError as error:
+                silent.append(error)
+        if silent and not (alone and canary in found.values()):
+            raise silent[0]
+        return found
 
     def _same_start(self, expected: str) -> None:
         found = self.started()

@@ -34,8 +34,12 @@ class MetricSource(ABC):
         """Return a sentence that says where the numbers come from; raise ``TemporaryError`` if that is out of reach."""
 
     @abstractmethod
-    def begin(self, stable: str, canary: str) -> dict[str, Any]:
-        """Return a mark (plain JSON) of the counters now; ``sample`` counts from it. Survives a crash of the caller."""
+    def begin(self, stable: str, canary: str, *, alone: bool = False) -> dict[str, Any]:
+        """Return a mark (plain JSON) of the counters now; ``sample`` counts from it. Survives a crash of the caller.
+
+        :param alone: whether the canary has all traffic. The stable version is not compared with then, so it need not
+            run: it may be what the release mends.
+        """
 
     @abstractmethod
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:

@@ -101,6 +101,22 @@ def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
         wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.FAIL, 120)
 
 
+def test_a_version_that_mends_a_dead_one_is_watched_alone(front: Front) -> None:
+    """As when on-call goes back from a version that does not answer any more."""
+    source, stable = front.source(), front.delivery().target.stable()
+    staged(front, "1.1", 100)
+    Supervisor("shop_supervisor").stop(f"shop-prod-{stable}")
+    with pytest.raises(TemporaryError, match="does not answer"):
+        source.begin("1.0", "1.1")
+    mark = source.begin("1.0", "1.1", alone=True)
+    with front.traffic(60):
+        wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 1.0)).answer is Answer.PASS, 120)
+    assert source.sample(mark, "1.0", "1.1", 1.0).stable.requests == 0
+    assert judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.INCONCLUSIVE
+    with pytest.raises(TemporaryError, match="does not answer"):
+        source.begin("1.0", "1.2", alone=True)
+
+
 def test_no_requests_are_no_pass(front: Front) -> None:
     source = front.source()
     front.delivery().stage(front.artifact("1.1"))

@@ -38,9 +38,9 @@ class Metrics(flown.GivenMetrics):
         if fault := self.faults.get(name, {}).get(self.calls[name]):
             raise fault
 
-    def begin(self, stable: str, canary: str) -> dict[str, Any]:
+    def begin(self, stable: str, canary: str, *, alone: bool = False) -> dict[str, Any]:
         self._fault("begin")
-        return super().begin(stable, canary)
+        return super().begin(stable, canary, alone=alone)
 
     def sample(self, mark: dict[str, Any], stable: str, canary: str, canary_share: float) -> Sample:
         self._fault("sample")

@@ -79,7 +79,7 @@ def _watched(release: Release, progress: CanaryProgress, share: float, now: date
     try:
         if progress.watch is None:
             log.info("metrics: %s", release.metrics.online())
-            begun = counting(progress, release.metrics.begin(stable, version), now)
+            begun = counting(progress, release.metrics.begin(stable, version, alone=share == 1), now)
             wait = plan.analysis.look_every_seconds
             return Decision(move=Move.OBSERVE, why="counting began", progress=begun, wait_seconds=wait)
         sample = compared(progress.watch, release.metrics.sample(progress.mark, stable, version, share))
