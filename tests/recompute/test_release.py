@@ -115,6 +115,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
         "conflicts",
         "resources held",
         "plan digest",
+        "signatures",
         "risk",
         "way back",
         "approval rules",
