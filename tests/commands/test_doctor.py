@@ -101,6 +101,18 @@ def test_nothing_is_left_behind(services: Path, tmp_path: Path) -> None:
 def test_a_service_or_environment_that_is_none_is_wrong_input(services: Path) -> None:
     with pytest.raises(InvalidInput):
         doctor(services, environment="lvie")
+    with pytest.raises(InvalidInput, match="no service file that declares 'nosuch'"):
+        run_doctor(argparse.Namespace(folder=services, service="nosuch", environment=None, json=False, all=False),
+                   Console(file=io.StringIO()))  # fmt: skip
+
+
+def test_a_file_that_is_wrong_is_a_fault_and_the_others_are_asked(services: Path) -> None:
+    (services / "broken.yaml").write_text("service: [")
+    said = io.StringIO()
+    arguments = argparse.Namespace(folder=services, service=None, environment=None, json=False, all=False)
+    assert run_doctor(arguments, Console(file=said, width=200)) == FAULTY
+    assert "broken.yaml" in said.getvalue()
+    assert "cafe live" in said.getvalue()
 
 
 def test_every_environment_is_asked_where_none_is_named(services: Path) -> None:

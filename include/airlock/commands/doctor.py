@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from airlock.doctor.asking import ask_all
 from airlock.doctor.finding import FAULTY, WARNED, Finding, Gravity, Report, by_area
-from airlock.doctor.questions import questions
+from airlock.doctor.questions import of_wrong_files, questions
 from airlock.errors import InvalidInput
 from airlock.service.find import find, read_services, services_folder
 from airlock.service.model import ServiceEnvironment
@@ -46,13 +46,16 @@ def run_doctor(arguments: argparse.Namespace, console: Console) -> int:
 
     :raises InvalidInput: there is no such service or environment, or no service file at all
     """
-    found: list[Finding] = []
-    for environment in _meant(arguments):
+    meant, faults = _meant(arguments)
+    found: list[Finding] = list(of_wrong_files(faults))
+    if found and not arguments.json:
+        show(console, "service files", Report(findings=tuple(found)), everything=False)
+    for environment in meant:
         with _quiet():
             report = diagnose(environment)
         found += report.findings
         if not arguments.json:
-            show(console, environment, report, everything=arguments.all)
+            show(console, f"{environment.service} {environment.environment}", report, everything=arguments.all)
     whole = Report(findings=tuple(found))
     if arguments.json:
         console.out(whole.model_dump_json(indent=2), highlight=False)
@@ -76,22 +79,21 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _meant(arguments: argparse.Namespace) -> list[ServiceEnvironment]:
+def _meant(arguments: argparse.Namespace) -> tuple[list[ServiceEnvironment], tuple[str, ...]]:
+    """Return the service environments that are asked for, and what is wrong with files that may declare more."""
     folder = arguments.folder or services_folder()
     if arguments.environment is not None:
-        return [find(folder, arguments.service, arguments.environment)]
+        return [find(folder, arguments.service, arguments.environment)], ()
     reading = read_services(folder, arguments.service)
-    if arguments.service is not None and not reading.declared:
-        find(folder, arguments.service, "")
-    meant = [one for one in reading.declared if arguments.service in (None, one.service)]
-    if not meant:
-        raise InvalidInput(f"{folder}: there is no right service file; next: airlock services check")
-    return meant
+    if not reading.declared and not reading.faults:
+        name = f"that declares {arguments.service!r}" if arguments.service else "(*.yaml)"
+        raise InvalidInput(f"{folder}: there is no service file {name}; check the name and the path")
+    return list(reading.declared), reading.faults
 
 
-def show(console: Console, environment: ServiceEnvironment, report: Report, *, everything: bool) -> None:
-    """Print what was found: what is fine as a count, unless *everything* is wanted."""
-    console.print(f"{environment.service} {environment.environment}", style="bold", highlight=False)
+def show(console: Console, head: str, report: Report, *, everything: bool) -> None:
+    """Print what was found below *head*: what is fine as a count, unless *everything* is wanted."""
+    console.print(escape(head), style="bold", highlight=False)
     for area, findings in by_area(report.findings).items():
         shown = [one for one in findings if everything or one.gravity is not Gravity.FINE]
         fine = sum(one.gravity is Gravity.FINE for one in findings)

@@ -48,6 +48,13 @@ def questions(environment: ServiceEnvironment) -> Iterator[Question]:
             yield one.question
 
 
+def of_wrong_files(faults: Iterable[str]) -> Iterator[Finding]:
+    """Yield a finding for each fault of a service file: nothing else is asked for what it would declare."""
+    for said in faults:
+        yield Subject("service files", said.partition(":")[0]).fault(
+            said, "no release of what it would declare can begin", "correct the file (airlock services check)")
+
+
 def _missing(subject: Subject, why: str) -> Question:
     def ask(subject: Subject) -> Iterable[Finding]:
         yield subject.fault(why, "whatever needs it fails, and is not asked here", "add the connection")

@@ -26,6 +26,15 @@ def test_the_form_says_which_environments_and_nothing_says_all(tmp_path: Path) -
         doctor.named(folder, "cafe dead")
 
 
+def test_a_service_file_that_is_wrong_is_a_fault(tmp_path: Path) -> None:
+    folder = write(tmp_path).parent
+    assert doctor.wrong_files(folder).findings == ()
+    (folder / "broken.yaml").write_text("service: [")
+    (found,) = doctor.wrong_files(folder).findings
+    assert found.gravity is Gravity.FAULT
+    assert "broken.yaml" in found.what
+
+
 def test_what_is_handed_on_is_bounded_and_has_every_fault_first() -> None:
     findings = [SUBJECT.fine("fine")] * 500 + [SUBJECT.found(Gravity.NOTE, "note")] * 500
     report = Report(findings=(*findings, SUBJECT.fault("fault", "why", "mend")))

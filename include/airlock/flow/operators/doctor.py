@@ -109,7 +109,8 @@ class OutcomeOperator(BaseOperator):
         reports = [Report.model_validate_json(one) for one in self._pulled(task, (ASK,), key="report")]
         found = [one for report in reports for one in report.findings]
         silent = len(names) - len(reports)
-        whole = [*found, *doctor.components(own(WORKER), others, server, environments).findings]
+        whole = [*found, *doctor.wrong_files(self.folder).findings,
+                 *doctor.components(own(WORKER), others, server, environments).findings]  # fmt: skip
         for one in found:
             if one.gravity is Gravity.FAULT:
                 log.error("%s: %s, %s: %s; next: %s", one.gravity, one.area, one.where, one.what, one.mend)

@@ -12,7 +12,7 @@ from pathlib import Path
 from airlock.doctor.asking import ask_all
 from airlock.doctor.components import Component, ServerView, judge, judge_people
 from airlock.doctor.finding import Finding, Gravity, Report
-from airlock.doctor.questions import questions
+from airlock.doctor.questions import of_wrong_files, questions
 from airlock.service.find import find, read_services
 from airlock.service.model import ServiceEnvironment
 
@@ -28,6 +28,11 @@ def meant(folder: Path, service: str, environment: str) -> list[str]:
              if service in ("", one.service) and environment in ("", one.environment)]  # fmt: skip
     log.info("asks for %s", ", ".join(found) or "no service")
     return found
+
+
+def wrong_files(folder: Path) -> Report:
+    """Say what is wrong with service files, whatever is asked for."""
+    return told(of_wrong_files(read_services(folder).faults))
 
 
 def named(folder: Path, name: str) -> ServiceEnvironment:
