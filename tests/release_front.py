@@ -9,7 +9,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from airlock.deploy.strategy import CanaryProgress, Move
+from airlock.deploy.progress import CanaryProgress, Move
 from airlock.evidence.pack import verify
 from airlock.evidence.report import Report
 from airlock.flow.stages import backup, change, deploy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.deploy.rollout_strategy import WHOLE, strategy_of
+from airlock.deploy.strategy import WHOLE, strategy_of
 from airlock.flow.stages import deploy, rollback
 from airlock.flow.stages.settle import RunState, settle
 from airlock.models import AnalysisPolicy, ArmSample, Rollout, utc_now

@@ -14,8 +14,8 @@ from typing import Any
 
 from airlock.analysis.judge import judge
 from airlock.analysis.metrics import MetricSource
+from airlock.deploy.progress import CanaryProgress, Decision, Look, Move, after_look, look_policy
 from airlock.deploy.resolution import resolve_artifact
-from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_look, look_policy
 from airlock.errors import AirlockError, NoData, PermanentError
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack

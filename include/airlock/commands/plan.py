@@ -24,7 +24,7 @@ from airlock.deploy.check import open_check
 from airlock.deploy.delivery import delivery_of
 from airlock.deploy.migrations.database import database_of
 from airlock.deploy.resolution import resolve_artifact
-from airlock.deploy.rollout_strategy import strategy_of
+from airlock.deploy.strategy import strategy_of
 from airlock.errors import AirlockError, GateRefused, InvalidInput, PermanentError, UnknownConnection
 from airlock.flow.stages.assessment import Question, Refused, assess, later_refusals, verdict
 from airlock.models import Artifact, Category, Checkpoint, Plan, Reversal, RollbackSafety, canonical_json, utc_now

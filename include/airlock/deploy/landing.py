@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from enum import StrEnum
 
-from airlock.deploy.strategy import Move
+from airlock.deploy.progress import Move
 from airlock.models import Outcome, Plan, Proof, Record, Reversal
 
 WAY_BACK = "roll_back"

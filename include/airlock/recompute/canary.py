@@ -7,7 +7,7 @@ from typing import Any
 
 from airlock.analysis.judge import judge
 from airlock.deploy.check import together
-from airlock.deploy.strategy import CanaryProgress, Decision, Look, Move, after_bake_look, after_look, look_policy
+from airlock.deploy.progress import CanaryProgress, Decision, Look, Move, after_bake_look, after_look, look_policy
 from airlock.errors import AirlockError
 from airlock.models import AnalysisPolicy, Answer, Checkpoint, Plan, Sample, TargetState, Verdict
 from airlock.recompute import checks

@@ -8,8 +8,8 @@ from airlock.backup.run import restore_set
 from airlock.change.override import mended_incident
 from airlock.change.review import finished
 from airlock.deploy.landing import WAY_BACK, choose, outcome_of, reason_of, unproven_restores
-from airlock.deploy.rollout_strategy import strategy_of
-from airlock.deploy.strategy import Move
+from airlock.deploy.progress import Move
+from airlock.deploy.strategy import strategy_of
 from airlock.models import Answer, Checkpoint, Outcome, Plan, Proof, RecoveryPoint, TargetState
 from airlock.recompute import checks, migrations, verdicts
 from airlock.recompute.change import ACT_LEEWAY

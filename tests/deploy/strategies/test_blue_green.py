@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.deploy.rollout_strategy import strategy_of
+from airlock.deploy.strategy import strategy_of
 from airlock.errors import GateRefused
 from airlock.flow.stages import checks
 from airlock.flow.stages.release import Release

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from airlock.deploy.rollout_strategy import strategy_of
+from airlock.deploy.strategy import strategy_of
 from airlock.models import AnalysisPolicy, Rollout, RolloutStep
 from tests.contracts.strategy_contract import StrategyContract
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airlock.change.text import approval_text
-from airlock.deploy.strategy import CanaryProgress
+from airlock.deploy.progress import CanaryProgress
 from airlock.errors import CalendarClosed, GateRefused, PermitInvalid, TemporaryError
 from airlock.flow.stages import backup, change, deploy
 from airlock.flow.stages.calendar_gate import calendar_section, held_until

@@ -18,8 +18,8 @@ from airlock.change.planning import build_plan
 from airlock.change.rfc import rfc_from_form
 from airlock.change.risk import assess
 from airlock.change.risk_policy import load_risk_policy
+from airlock.deploy.progress import CanaryProgress
 from airlock.deploy.resolution import resolve_artifact
-from airlock.deploy.strategy import CanaryProgress
 from airlock.errors import CalendarClosed, EvidenceInvalid, GateRefused, PermitInvalid
 from airlock.flow.operators.approval import request_text
 from airlock.flow.operators.task import attempt_of

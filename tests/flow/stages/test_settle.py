@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from airlock.deploy.strategy import CanaryProgress
+from airlock.deploy.progress import CanaryProgress
 from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
 from airlock.flow.stages import change, close, deploy, rollback
 from airlock.flow.stages.release import Release

@@ -6,7 +6,7 @@ is not for versions that must never run at the same time.
 
 from __future__ import annotations
 
-from airlock.deploy.rollout_strategy import AtOnce
+from airlock.deploy.strategy import AtOnce
 from airlock.models import Rollout
 
 

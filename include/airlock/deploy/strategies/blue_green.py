@@ -4,7 +4,7 @@ bakes, so that going back is one step too."""
 
 from __future__ import annotations
 
-from airlock.deploy.rollout_strategy import AtOnce
+from airlock.deploy.strategy import AtOnce
 from airlock.models import Rollout
 
 

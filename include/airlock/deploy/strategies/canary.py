@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from airlock.deploy.rollout_strategy import Fault, Strategy
+from airlock.deploy.strategy import Fault, Strategy
 from airlock.models import AnalysisPolicy, Rollout, RolloutStep
 
 

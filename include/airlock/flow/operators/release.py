@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airlock.deploy.landing import acted
-from airlock.deploy.strategy import CanaryProgress, Decision, Move
+from airlock.deploy.progress import CanaryProgress, Decision, Move
 from airlock.errors import GateRefused, InvalidInput
 from airlock.flow.api_server.run_notes import note_own_run
 from airlock.flow.operators.assets import announce_promotion, hints_from

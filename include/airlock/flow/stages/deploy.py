@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 
 from airlock.deploy.landing import choose
+from airlock.deploy.progress import CanaryProgress, Move, shifted
 from airlock.deploy.resolution import installable, setting_of
-from airlock.deploy.rollout_strategy import WHOLE, strategy_of
-from airlock.deploy.strategy import CanaryProgress, Move, shifted
+from airlock.deploy.strategy import WHOLE, strategy_of
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.stages import backup, checks, migrate
 from airlock.flow.stages.permitted_act import forward

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from airlock.analysis.judge import judge, unavailable, undecided
 from airlock.deploy.check import together
-from airlock.deploy.strategy import (
+from airlock.deploy.progress import (
     CanaryProgress,
     Decision,
     Look,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.analysis.judge import judge, unavailable
-from airlock.deploy.strategy import (
+from airlock.deploy.progress import (
     CanaryProgress,
     Decision,
     Look,
