@@ -14,7 +14,7 @@ from airlock.plain_text import LOGIN_NAME
 from airlock.service.model import Tickets
 
 TICKETS = Tickets(
-    system="jira", connection="tickets", fields={"title": "summary", "impact": "impact", "change_type": "type"},
+    name="jira", connection="tickets", fields={"title": "summary", "impact": "impact", "change_type": "type"},
     values={"impact": {"Minor / Localized": "low"}}, people={"acc-olga": "olga"},
 )  # fmt: skip
 RULES = (ApprovalRule(group="owners", quorum=1, members=("olga", "bert")),)

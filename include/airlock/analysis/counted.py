@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from airlock.analysis.metrics import MetricSource
 from airlock.analysis.statistics import quantile
@@ -55,11 +55,18 @@ class _Arm(Frozen):
 
 
 class _Mark(Frozen):
-    """``stable`` is missing where it runs nowhere, and the canary has all traffic."""
+    """``stable`` is missing only where it runs nowhere, and the canary is ``alone``: it has all traffic."""
 
     started: str
+    alone: bool
     stable: _Arm | None
     canary: _Arm
+
+    @model_validator(mode="after")
+    def _alone_without_stable(self) -> Self:
+        if self.stable is None and not self.alone:
+            raise ValueError("it has no counts of the stable version")
+        return self
 
 
 class CountedSource(MetricSource):
@@ -95,7 +102,7 @@ class CountedSource(MetricSource):
         :raises NoData: a version is in no backend, or in several
         """
         running = self._running(canary, alone)
-        mark: dict[str, Any] = {"started": self.started()}
+        mark: dict[str, Any] = {"started": self.started(), "alone": alone}
         for arm, version in (("stable", stable), ("canary", canary)):
             backends = [name for name, found in running.items() if found == version]
             if arm == "stable" and alone and not backends:

@@ -126,7 +126,7 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> int:
             for info in archive:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every member
                 count += 1
-                path = _inside(folder, info)
+                path = folder if info.name == ROOT and info.isdir() else _inside(folder, info.name)
                 if info.isdir():
                     _make_folder(path)
                     folders.append((path, info))
@@ -160,7 +160,7 @@ def _make_folder(path: Path) -> None:
 
 def _another_name(folder: Path, path: Path, info: tarfile.TarInfo) -> None:
     """Give a file that was unpacked before another name. No link is there yet that could lead elsewhere."""
-    first = _inside(folder, info.replace(name=info.linkname, deep=False))
+    first = _inside(folder, info.linkname)
     if first.is_symlink() or not first.is_file():
         raise BackupDamaged(f"the archive holds {info.name!r}, a name of {info.linkname!r}, which is no file of it")
     _make_folder(path.parent)
@@ -218,12 +218,10 @@ def _mtime(info: tarfile.TarInfo) -> int:
     return -nanoseconds if text.startswith("-") else nanoseconds
 
 
-def _inside(folder: Path, info: tarfile.TarInfo) -> Path:
-    relative = PurePosixPath(info.name)
-    if info.name == ROOT and info.isdir():
-        return folder
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in info.name:
+def _inside(folder: Path, name: str) -> Path:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
         raise BackupDamaged(
-            f"the archive holds {info.name!r}, which would leave the folder it is unpacked into: refused"
+            f"the archive holds {name!r}, which would leave the folder it is unpacked into: refused"
         )
     return folder / relative

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from airlock.connections import postgres_parameters
@@ -20,22 +21,29 @@ log = logging.getLogger(__name__)
 _FOR_GOOD = ("authentication", "password", "does not exist")
 _NAMES_ONLY = ("08", "0A", "23", "25", "28", "2B", "3", "40", "42", "53", "54", "55", "57")
 """Classes of SQLSTATE whose first line holds names, and words of the statement, and no values of rows."""
+_TOO_LONG = "57014"
 _HINTS = {
-    "57014": "raise its time limit, or do less at once",
     "42501": "give the role of the connection the right to do that",
 }
 # Classes and states of SQLSTATE that pass: connection, resources, deadlock, serialization, lock timeout, shutdown.
 _PASSES = ("08", "53", "40001", "40P01", "55P03", "57P01", "57P02", "57P03")
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is done in a session, for messages: *what*, how to *mend* what fails, and which setting limits its time."""
+
+    what: str
+    mend: str
+    limit: str
+
+
 @contextmanager
 def open_session(
-    connection: str, name: str, settings: Mapping[str, str], what: str, most_seconds: float = 0,
-    mend: str = "correct the migration",
+    connection: str, name: str, settings: Mapping[str, str], work: Work, most_seconds: float = 0
 ) -> Iterator[Any]:
     """Yield a session of the database *name* behind the Airflow connection *connection*, in autocommit mode.
 
-    :param what: what is done in it, for messages; *mend* is what to do where it is not allowed
     :param most_seconds: when it ends although the server, or what stands between, is silent; 0: never
     :raises TemporaryError: the database is away, busy or locked; nothing was changed by this try
     :raises PermanentError: a statement failed
@@ -51,7 +59,7 @@ def open_session(
             yield session
     except psycopg.Error as error:
         # without its cause, which has the row in its words
-        raise _failure(f"{name}, connection {connection}: {what}", error, mend) from None
+        raise _failure(f"{name}, connection {connection}: {work.what}", error, work) from None
 
 
 @contextmanager
@@ -96,7 +104,7 @@ def _is_raised(error: Any) -> bool:
     return (error.diag.source_function or "") == "exec_stmt_raise"
 
 
-def _failure(where: str, error: Any, mend: str) -> TemporaryError | PermanentError:
+def _failure(where: str, error: Any, work: Work) -> TemporaryError | PermanentError:
     """Return the error for what the server said."""
     import psycopg
 
@@ -105,5 +113,5 @@ def _failure(where: str, error: Any, mend: str) -> TemporaryError | PermanentErr
     away = isinstance(error, psycopg.OperationalError) and not state and not any(sign in said for sign in _FOR_GOOD)
     if state.startswith(_PASSES) or away:
         return TemporaryError(f"{where}: {said}; nothing was changed by this try, it is made again")
-    hint = _HINTS.get(state, mend)
+    hint = f"raise {work.limit}, or do less at once" if state == _TOO_LONG else _HINTS.get(state, work.mend)
     return PermanentError(f"{where} failed: {said} (SQLSTATE {state or 'none'}); nothing was changed; {hint}")

@@ -16,7 +16,7 @@ from pydantic import Field, StrictInt, StringConstraints, model_validator
 from airlock.connections import ConnectionId, connection
 from airlock.deploy.check import Check, Subject
 from airlock.deploy.comparison import Comparison, Relation
-from airlock.deploy.postgres_session import open_session
+from airlock.deploy.postgres_session import Work, open_session
 from airlock.errors import PermanentError
 from airlock.models import Answer, Frozen, Verdict
 from airlock.models.needs import CONNECTION, ConnectionNeed, Needs, Permission, Stage, System
@@ -106,8 +106,9 @@ class SqlCheck(Check):
             raise PermanentError(f"check sql: connection {options.connection} is of type {sort!r}, and only PostgreSQL "
                                  "can be asked; name a connection of type postgres")
         begun = time.monotonic()
-        with open_session(options.connection, options.database, {}, "check sql",
-                          options.within_seconds + _GRACE_SECONDS, mend="correct the query") as session:
+        work = Work("check sql", mend="correct the query", limit="within_seconds")
+        most_seconds = options.within_seconds + _GRACE_SECONDS
+        with open_session(options.connection, options.database, {}, work, most_seconds) as session:
             session.read_only = True
             with session.transaction(force_rollback=True):
                 # Of the transaction alone, because pools lend a session to others and know no start-up options.

@@ -21,7 +21,7 @@ from airlock.deploy.migrations import records as migration_records
 from airlock.deploy.migrations import schema_inventory as held
 from airlock.deploy.migrations.records import Applied, Before
 from airlock.deploy.migrations.schema_inventory import Traces
-from airlock.deploy.postgres_session import open_session
+from airlock.deploy.postgres_session import Work, open_session
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
 from airlock.service.model import Migrations
@@ -54,7 +54,8 @@ class MigrationDatabase:
 
     def _session(self, what: str, connection: str = "") -> AbstractContextManager[Any]:
         """Return a session, through *connection* if it is given; see ``session``."""
-        return open_session(connection or self.connection, self.name, self._settings, what)
+        work = Work(what, mend="correct the migration", limit="statement_timeout_seconds")
+        return open_session(connection or self.connection, self.name, self._settings, work)
 
     def applied(self) -> dict[str, Applied]:
         """Return what was applied, by name, in order. A database that was never migrated has none.
