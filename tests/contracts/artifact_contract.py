@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ import pytest
 from airlock.deploy.artifact import ArtifactSource
 from airlock.errors import AirlockError, InvalidInput
 from airlock.models import Artifact
+from airlock.models.needs import Stage
+from tests.contracts.declared_reach import DeclaredReach
 
 UP = b"ALTER TABLE orders ADD COLUMN note text"
 
@@ -32,7 +34,17 @@ def sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-class ArtifactContract(ABC):
+METHODS = {
+    "resolve": Stage.INSPECT,
+    "size": Stage.INSPECT,
+    "versions": Stage.INSPECT,
+    "carried": Stage.INSPECT,
+    "signed": Stage.INSPECT,
+    "fetch": Stage.DELIVERY,
+}
+
+
+class ArtifactContract(DeclaredReach, ABC):
     """``publish`` makes a version whose installed file has a content; doing so again replaces it."""
 
     @pytest.fixture
@@ -41,6 +53,14 @@ class ArtifactContract(ABC):
 
     @abstractmethod
     def publish(self, source: ArtifactSource, version: str, content: bytes) -> None: ...
+
+    @pytest.fixture(autouse=True)
+    def nothing_undeclared(
+        self, request: pytest.FixtureRequest, source: ArtifactSource, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        """What is reached in every test is declared."""
+        with self.reaching(source, METHODS, request.node.originalname, monkeypatch):
+            yield
 
     def test_unknown_options_stop(self, source: ArtifactSource) -> None:
         with pytest.raises(InvalidInput, match="colour"):
@@ -129,3 +149,8 @@ class ArtifactContract(ABC):
         self.publish(source, "1.1", zipped({"release.json": json.dumps({"authors": ["a\u202eb"]}).encode()}))
         with pytest.raises(InvalidInput, match="author"):
             source.resolve("1.1")
+
+    def test_what_is_declared_is_reached(self, source: ArtifactSource) -> None:
+        """The last one: it looks at all that the tests before it recorded."""
+        unused = self.unused_of(ArtifactContract, "test_what_is_declared_is_reached")
+        assert unused == [], f"declared, and never reached: {unused}"

@@ -91,7 +91,7 @@ def undeclared(needs: Needs, recording: Recording) -> list[str]:
               if not any(_starts(asked, name) for name in named)]  # fmt: skip
     found += [f"{asked.stage}: writes {asked.what}" for asked in recording.of("write")
               for permission in needs.permissions if permission.system is System.FILES
-              if asked.stage is not Stage.RESTORE and _below(asked.what, permission)]  # fmt: skip
+              if asked.stage is not Stage.RESTORE and below(asked.what, permission)]  # fmt: skip
     return sorted(set(found))
 
 
@@ -128,12 +128,12 @@ class Use:
 def _asked_for(permission: Permission, rights: Iterable[Wanted], recording: Recording) -> set[str]:
     if permission.system is not System.FILES:
         return {action for right in rights if allows(permission, right) for action in right.actions}
-    looked = any(_below(asked.what, permission) for asked in recording.of("read"))
-    changed = any(_below(asked.what, permission) for asked in recording.of("write"))
+    looked = any(below(asked.what, permission) for asked in recording.of("read"))
+    changed = any(below(asked.what, permission) for asked in recording.of("write"))
     return {*(("read", "search") if looked else ()), *(("write", "replace") if changed else ())}
 
 
-def _below(path: str, permission: Permission) -> bool:
+def below(path: str, permission: Permission) -> bool:
     """Whether *path* is, or lies in, what the permission is on; replacing a file writes beside it."""
     ends = {permission.on, os.path.realpath(permission.on)}
     if "replace" in permission.actions:

@@ -1,15 +1,16 @@
-"""What a driver really asks for while it works: calls of AWS, requests to Vault and Kubernetes, programs, files.
+"""What an implementation really asks for while it works: calls of AWS, requests, connections, programs, files.
 
-Listens where the work is done (events of boto3, urllib3, Python's audit events), and only while a method of a driver
-runs: what a test does besides is nobody's need.
+Listens where the work is done (events of boto3, urllib3, Python's audit events), and only while a method of a driver,
+a target, a router or a source runs: what a test does besides is nobody's need.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 class Asked:
     """One thing that was asked for. ``sort`` says how ``what`` is to be read:
 
-    ``aws``: ``service:Operation``; ``http``: ``METHOD /path``; ``program``: its words; ``read`` and ``write``: a path
+    ``aws``: ``service:Operation``; ``http``: ``METHOD /path``; ``program``: its words; ``read`` and ``write``: a path;
+    ``connect``: ``host:port`` or the path of a socket; ``call``: a method of XML-RPC, and what it is about
     """
 
     stage: Stage
@@ -60,9 +62,17 @@ def _note(sort: str, what: str) -> None:
             recording.asked[Asked(stage, sort, what)] = None
 
 
+_CALL = re.compile(rb"<methodName>(?:\w+\.)?(\w+)</methodName>.*?<string>([^<]*)</string>", re.DOTALL)
+
+
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if not _recordings or _stage.get() is None:
         return
+    if event == "socket.connect":
+        place = arguments[1]
+        _note("connect", f"{place[0]}:{place[1]}" if isinstance(place, tuple) else os.fsdecode(place))
+    elif event == "http.client.send" and isinstance(arguments[1], bytes) and (found := _CALL.search(arguments[1])):
+        _note("call", f"{found[1].decode()} {found[2].decode()}")
     if event == "subprocess.Popen":
         _note("program", "\0".join(os.fsdecode(part) for part in arguments[1]))
     elif event == "open":
@@ -90,14 +100,13 @@ def outside() -> Iterator[None]:
         _stage.reset(token)
 
 
-def _within(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _within(method: Callable[..., Any], stage: Stage | None, only: Any) -> Callable[..., Any]:
     @functools.wraps(method)
-    def staged(self: Driver, *arguments: Any, **more: Any) -> Any:
-        if _stage.get() is not None:
+    def staged(self: Any, *arguments: Any, **more: Any) -> Any:
+        if _stage.get() is not None or (only is not None and self is not only):
             return method(self, *arguments, **more)
         place = next((one for one in (*arguments, *more.values()) if isinstance(one, Place)), None)
-        stage = _METHODS[name] or (Stage.RESTORE if place is not None and place.origin else Stage.PROOF)
-        token = _stage.set(stage)
+        token = _stage.set(stage or (Stage.RESTORE if place is not None and place.origin else Stage.PROOF))
         try:
             return method(self, *arguments, **more)
         finally:
@@ -107,12 +116,25 @@ def _within(method: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 @contextmanager
+def listening(
+    implementation: type[Any], methods: Mapping[str, Stage | None], into: Recording, patch: pytest.MonkeyPatch,
+    only: Any = None,
+) -> Iterator[None]:
+    """Record *into* what every object of *implementation*, or *only* one, asks for while one of *methods* runs."""
+    for name, stage in methods.items():
+        patch.setattr(implementation, name, _within(getattr(implementation, name), stage, only))
+    _recordings.append(into)
+    try:
+        yield
+    finally:
+        _recordings.remove(into)
+
+
+@contextmanager
 def recording(driver: type[Driver], into: Recording, patch: pytest.MonkeyPatch) -> Iterator[None]:
     """Record *into* what every *driver* of this class asks for."""
     import urllib3
 
-    for name in _METHODS:
-        patch.setattr(driver, name, _within(getattr(driver, name), name))
     made, urlopen = aws.client, urllib3.HTTPConnectionPool.urlopen
 
     def client(connection: str, service: str) -> Any:
@@ -127,8 +149,5 @@ def recording(driver: type[Driver], into: Recording, patch: pytest.MonkeyPatch) 
 
     patch.setattr(aws, "client", client)
     patch.setattr(urllib3.HTTPConnectionPool, "urlopen", opened)
-    _recordings.append(into)
-    try:
+    with listening(driver, _METHODS, into, patch):
         yield
-    finally:
-        _recordings.remove(into)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 from airlock.deploy.router import Router
 from airlock.errors import InvalidInput
+from airlock.models.needs import Stage
+from tests.contracts.declared_reach import DeclaredReach
+
+METHODS = {
+    "shares": Stage.DELIVERY,
+    "set_shares": Stage.DELIVERY,
+    "fallback": Stage.DELIVERY,
+    "set_fallback": Stage.DELIVERY,
+    "health": Stage.DELIVERY,
+}
 
 
-class RouterContract(ABC):
+class RouterContract(DeclaredReach, ABC):
     """``router`` starts every test with two backends that answer, all traffic on ``first``, which is the fallback."""
 
     first: str
@@ -28,6 +39,14 @@ class RouterContract(ABC):
     @abstractmethod
     def answers(self, requests: int) -> Counter[str]:
         """Ask through the router; return how many of *requests* each backend answered."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_undeclared(
+        self, request: pytest.FixtureRequest, router: Router, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        """What is reached in every test is declared."""
+        with self.reaching(router, METHODS, request.node.originalname, monkeypatch):
+            yield
 
     def test_unknown_options_stop(self, router: Router) -> None:
         with pytest.raises(InvalidInput, match="colour"):
@@ -59,6 +78,13 @@ class RouterContract(ABC):
         router.set_shares({self.second: 100})
         assert set(self.answers(40)) == {self.second}
 
+    def test_what_answers_through_it_says_what_it_is(self, router: Router) -> None:
+        answered = [router.health("/health")]
+        router.set_shares({self.second: 100})
+        answered.append(router.health("/health"))
+        assert all(one is not None and one.healthy for one in answered)
+        assert answered[0] != answered[1]
+
     def test_a_fallback_changes_no_traffic_until_the_router_restarts(self, router: Router) -> None:
         router.set_shares({self.first: 75, self.second: 25})
         assert router.fallback() == self.first
@@ -76,3 +102,8 @@ class RouterContract(ABC):
         assert router.shares() == {self.first: 100, self.second: 0}
         router.set_shares({self.first: 50, self.second: 50})
         assert set(self.answers(100)) == {self.first, self.second}
+
+    def test_what_is_declared_is_reached(self, router: Router) -> None:
+        """The last one: it looks at all that the tests before it recorded."""
+        unused = self.unused_of(RouterContract, "test_what_is_declared_is_reached")
+        assert unused == [], f"declared, and never reached: {unused}"

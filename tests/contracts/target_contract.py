@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,28 @@ from airlock.deploy.target import Target
 from airlock.errors import InvalidInput, PermanentError
 from airlock.fetch import fetch
 from airlock.models import Artifact, Backend
+from airlock.models.needs import Stage
+from tests.contracts.declared_reach import DeclaredReach
 
 
 def seen(target: Target, name: str) -> Backend:
     return next(one for one in target.backends() if one.name == name)
 
 
-class TargetContract(ABC):
+METHODS = {
+    "stable": Stage.DELIVERY,
+    "mark_stable": Stage.DELIVERY,
+    "backends": Stage.DELIVERY,
+    "install": Stage.DELIVERY,
+    "await_healthy": Stage.DELIVERY,
+    "holds": Stage.DELIVERY,
+    "revive": Stage.DELIVERY,
+    "stop": Stage.DELIVERY,
+    "purge": Stage.DELIVERY,
+}
+
+
+class TargetContract(DeclaredReach, ABC):
     """``target`` starts every test with ``old`` in its stable backend, running, and nothing in the others."""
 
     old: str
@@ -36,6 +52,14 @@ class TargetContract(ABC):
     def spare(self, target: Target) -> str:
         """A backend that is not the stable one."""
         return next(name for name in target.options.backend_names if name != target.stable())
+
+    @pytest.fixture(autouse=True)
+    def nothing_undeclared(
+        self, request: pytest.FixtureRequest, target: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        """What is reached in every test is declared."""
+        with self.reaching(target, METHODS, request.node.originalname, monkeypatch):
+            yield
 
     def test_unknown_options_stop(self, target: Target) -> None:
         with pytest.raises(InvalidInput, match="colour"):
@@ -93,3 +117,8 @@ class TargetContract(ABC):
         with pytest.raises(PermanentError, match=self.new):
             target.revive(spare, self.new)
         assert seen(target, target.stable()).healthy
+
+    def test_what_is_declared_is_reached(self, target: Target) -> None:
+        """The last one: it looks at all that the tests before it recorded."""
+        unused = self.unused_of(TargetContract, "test_what_is_declared_is_reached")
+        assert unused == [], f"declared, and never reached: {unused}"

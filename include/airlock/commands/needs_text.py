@@ -19,7 +19,7 @@ restore test), `restore` (the way back), `delivery`, `check`, `analysis`, `calen
 Options of a service file stand in `{...}`.
 
 This page is written by `./airlock drivers --markdown` from what the code declares; a test compares it, and the tests of
-the drivers compare that with the calls that are really made.
+drivers, targets, routers, artifact and metric sources compare that with the calls that are really made.
 """
 
 

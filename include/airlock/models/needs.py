@@ -93,9 +93,13 @@ class Permission(Need):
 
 
 class Address(Need):
-    """An address that must answer; of one without a scheme (``host:port``), that it can be connected to."""
+    """An address that must answer; of one without a scheme (``host:port``), that it can be connected to.
+
+    ``idle``: nobody need answer there now, as where the next version will run; its host must be reached all the same.
+    """
 
     url: str
+    idle: bool = False
 
 
 class Needs(Frozen):

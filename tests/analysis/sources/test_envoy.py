@@ -11,6 +11,7 @@ from airlock.analysis.sources.envoy import EnvoySource
 from airlock.deploy.targets.supervisord_rpc import Supervisor
 from airlock.errors import CountsLost, InvalidInput, NoData, TemporaryError
 from airlock.models import AnalysisPolicy, Answer, Sample
+from tests.contracts.declared_reach import METRICS, Reach, reaching
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -295,3 +296,12 @@ def test_rubbish_is_temporary_and_typing_errors_stop(front: Front) -> None:
     slots = {name: {**slot, "cluster": "nothing"} for name, slot in options["slots"].items()}
     with pytest.raises(NoData, match="cluster 'nothing'"):
         EnvoySource({**options, "slots": slots}).begin("1.0", "1.1")
+
+
+def test_what_it_reaches_is_what_it_declares(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.delivery().stage(front.artifact("1.1"))
+    source, reach = front.source(), Reach()
+    with reaching(reach, source, METRICS, monkeypatch):
+        source.online()
+        source.sample(source.begin("1.0", "1.1"), "1.0", "1.1", 0.25)
+    assert reach.unused == []

@@ -14,6 +14,7 @@ from airlock.deploy.targets.supervisord_rpc import Supervisor
 from airlock.errors import CountsLost, InvalidInput, NoData, TemporaryError
 from airlock.haproxy_socket import ask
 from airlock.models import AnalysisPolicy, Answer
+from tests.contracts.declared_reach import METRICS, Reach, reaching
 from tests.haproxy_front import HaproxyFront
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -135,3 +136,12 @@ def test_what_haproxy_does_not_count_is_named(shop: Shop) -> None:
         shop.source(socket="127.0.0.1:9").online()
     with pytest.raises(InvalidInput, match="bounds rise"):
         shop.source(bounds_ms=[5, 5])
+
+
+def test_what_it_reaches_is_what_it_declares(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.staged("1.1", 25)
+    source, reach = shop.source(), Reach()
+    with reaching(reach, source, METRICS, monkeypatch):
+        source.online()
+        source.sample(source.begin("1.0", "1.1"), "1.0", "1.1", 0.25)
+    assert reach.unused == []

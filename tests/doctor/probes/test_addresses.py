@@ -40,8 +40,8 @@ def server(status: int = 200, off: float = 0, **headers: str) -> Iterator[str]:
         thread.join()
 
 
-def asked(url: str) -> list[Finding]:
-    return list(addresses.ask(Subject("target", "envoy"), Address(url=url, stages=(Stage.DELIVERY,))))
+def asked(url: str, idle: bool = False) -> list[Finding]:
+    return list(addresses.ask(Subject("target", "envoy"), Address(url=url, stages=(Stage.DELIVERY,), idle=idle)))
 
 
 @pytest.mark.parametrize("status", [200, 301, 401, 404])
@@ -91,3 +91,14 @@ def test_the_date_of_an_answer_that_a_cache_kept_is_no_clock() -> None:
 @pytest.mark.parametrize("told", ["", None, "yesterday", "Fri, 99 Nov 2026 10:00:00 GMT"])
 def test_a_date_that_is_none_says_nothing(told: str | None) -> None:
     assert addresses.date_of(told) is None
+
+
+def test_where_nobody_need_answer_only_a_host_that_is_not_reached_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = asked(f"http://127.0.0.1:{reach.free_port()}", idle=True)
+    assert found.gravity is Gravity.FINE and "its host is reached" in found.what
+    with server(503) as url:
+        assert asked(url, idle=True)[0].gravity is Gravity.FINE
+    monkeypatch.setattr(addresses, "_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
+        (found,) = asked(f"http://127.0.0.1:{silent.getsockname()[1]}", idle=True)
+    assert found.gravity is Gravity.FAULT

@@ -56,7 +56,11 @@ class EnvoySource(CountedSource):
 
     Options = EnvoyOptions
     options: EnvoyOptions
-    needs = Needs(addresses=(Reached(url="{admin}", stages=(Stage.ANALYSIS,), why="counters are read here (/stats)"),))
+    needs = Needs(addresses=(
+        Reached(url="{admin}", stages=(Stage.ANALYSIS,), why="counters are read here (/stats)"),
+        Reached(url="{slots.*.address}", idle=True, stages=(Stage.ANALYSIS,),
+                why="a slot says which version it counts"),
+    ))  # fmt: skip
 
     def online(self) -> str:
         """As ``MetricSource.online``."""

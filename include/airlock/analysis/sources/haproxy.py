@@ -22,6 +22,7 @@ from airlock.errors import NoData, PermanentError, TemporaryError
 from airlock.fetch import Address
 from airlock.haproxy_socket import ProxyName, SocketAddress, ask, information, statistics
 from airlock.models import Name
+from airlock.models.needs import Address as Reached
 from airlock.models.needs import Needs, Permission, Stage, System
 from airlock.options import Options
 
@@ -70,7 +71,10 @@ class HaproxySource(CountedSource):
 
     Options = HaproxyOptions
     options: HaproxyOptions
-    needs = Needs(permissions=(
+    needs = Needs(addresses=(
+        Reached(url="{backends.*.address}", idle=True, stages=(Stage.ANALYSIS,),
+                why="a server says which version it counts"),
+    ), permissions=(
         Permission(system=System.FILES, actions=("read", "write"), on="{socket}", stages=(Stage.ANALYSIS,),
                    why="HAProxy's runtime socket; 'level operator' is enough to read"),
     ))  # fmt: skip

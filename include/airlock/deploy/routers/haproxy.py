@@ -82,7 +82,7 @@ class HaproxyRouter(Router):
         permissions=(
             Permission(system=System.FILES, actions=("read", "write"), on="{socket}", stages=_ACTING,
                        why="HAProxy's runtime socket, of 'level admin'; or it is host:port"),
-            Permission(system=System.FILES, actions=("read", "write"), on="{state_file}", stages=_ACTING,
+            Permission(system=System.FILES, actions=("read", "replace"), on="{state_file}", stages=_ACTING,
                        why="it says who gets all traffic when HAProxy restarts"),
         ),
         addresses=(Reached(url="{listener}", stages=(Stage.DELIVERY, Stage.CHECK)),),

@@ -12,6 +12,7 @@ from airlock.deploy.target import TargetOptions
 from airlock.fetch import Address
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
+from airlock.models.needs import Address as Reached
 from airlock.models.needs import ConnectionNeed, Needs, Permission, Stage, System
 from airlock.options import Options
 
@@ -57,4 +58,6 @@ NEEDS = Needs(
         Permission(system=System.FILES, actions=("read", "search", "write"), on="{folder}", stages=_ACTING,
                    why="versions are installed into it, and its link 'stable' says which one has the traffic"),
     ),
+    addresses=(Reached(url="{slots.*.address}", idle=True, stages=_ACTING,
+                       why="the version that runs there says which one it is, and that it is healthy"),),
 )  # fmt: skip

@@ -19,15 +19,18 @@ _SECONDS = 5.0
 
 
 def ask(subject: Subject, address: Address) -> Iterator[Finding]:
-    """Connect to *address*; of HTTP, ask for it."""
+    """Connect to *address*; of HTTP, ask for it. Where nobody need answer now, a host that refuses is reached."""
     parts = urlsplit(address.url if "://" in address.url else f"//{address.url}")
     try:
         if parts.scheme in ("http", "https"):
-            yield from _http(subject, address.url)
+            yield from _http(subject, address)
             return
         with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_SECONDS):
             yield subject.fine(f"{address.url} can be connected to")
     except (OSError, http.client.HTTPException) as error:
+        if address.idle and isinstance(error, ConnectionRefusedError):
+            yield subject.fine(f"{shown(address.url)}: its host is reached, and nothing runs there now")
+            return
         yield subject.fault(
             f"{shown(address.url)} does not answer ({type(error).__name__}: {error})",
             f"it is needed for {', '.join(address.stages)}{f': {address.why}' if address.why else ''}",
@@ -41,8 +44,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url
 
 
-def _http(subject: Subject, url: str) -> Iterator[Finding]:
-    parts = urlsplit(url)
+def _http(subject: Subject, address: Address) -> Iterator[Finding]:
+    url, parts = address.url, urlsplit(address.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
     before = utc_now()
@@ -52,7 +55,7 @@ def _http(subject: Subject, url: str) -> Iterator[Finding]:
     finally:
         connection.close()
     after = utc_now()
-    if answer.status >= 500:
+    if answer.status >= 500 and not address.idle:
         yield subject.found(Gravity.WARNING, f"{shown(url)} answers with status {answer.status}",
                             "something answers there, and it is not well", "look at the server's log")  # fmt: skip
     else:
