@@ -111,7 +111,6 @@ def write_services(folder: Path, layout: Layout, haproxy: HaproxyFront, reposito
 
 @pytest.fixture(scope="module")
 def seen(open_folder: Path) -> Iterator[tuple[Shop, dict[str, tuple[tuple[Record, ...], Path]], Counter[str]]]:
-    oci_registry.require_program()
     services, fronts = open_folder / "services", list[HaproxyFront]()
     with ExitStack() as stack:
         home, port = open_folder / "registry", reach.free_port()
