@@ -30,10 +30,11 @@ def released(ledger: Ledger, release: str) -> Released | None:
 
     :raises EvidenceInvalid: a record does not hold what every build writes
     """
-    frozen, asked = ledger.latest(release, "plan"), ledger.latest(release, "rfc")
+    frozen = ledger.latest(release, "plan")
     if frozen is not None:
         plan = frozen.data["plan"]
         return _read(release, plan.get("artifact"), plan.get("current_version", ""), plan.get("rfc") or {})
+    asked = ledger.latest(release, "rfc")
     if asked is None or not asked.data.get("artifact"):
         return None
     return _read(release, asked.data["artifact"], "", asked.data["rfc"])
