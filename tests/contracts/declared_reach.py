@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -113,7 +113,21 @@ def reaching(reach: Reach, subject: Any, methods: Mapping[str, Stage], patch: py
 
 
 class DeclaredReach:
-    """For a contract: its tests hold ``self.reaching(...)`` around each, and look at ``unused_of`` last."""
+    """For a contract: what each of its tests reaches is declared; its last one looks at ``unused_of``.
+
+    ``subject`` names the fixture that gives what is tested, ``methods`` are those of it that may reach something.
+    """
+
+    subject: ClassVar[str]
+    methods: ClassVar[Mapping[str, Stage]]
+
+    @pytest.fixture(autouse=True)
+    def nothing_undeclared(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Fail where a test reaches what is not declared."""
+        reach = self.reach()
+        with reaching(reach, request.getfixturevalue(self.subject), self.methods, monkeypatch):
+            yield
+        reach.tests.add(request.node.originalname)
 
     @classmethod
     def reach(cls) -> Reach:
@@ -121,16 +135,6 @@ class DeclaredReach:
         if "_reach" not in cls.__dict__:
             cls._reach = Reach()  # type: ignore[attr-defined]
         return cls.__dict__["_reach"]
-
-    @contextmanager
-    def reaching(
-        self, subject: Any, methods: Mapping[str, Stage], test: str, patch: pytest.MonkeyPatch
-    ) -> Iterator[None]:
-        """Fail when *subject* reaches what it does not declare while *test* runs in the block."""
-        reach = self.reach()
-        with reaching(reach, subject, methods, patch):
-            yield
-        reach.tests.add(test)
 
     def unused_of(self, contract: type, own: str) -> list[str]:
         """Return what is declared and the tests before *own*, the last one of *contract*, never reached."""

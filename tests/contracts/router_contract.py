@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,18 +12,18 @@ from airlock.errors import InvalidInput
 from airlock.models.needs import Stage
 from tests.contracts.declared_reach import DeclaredReach
 
-METHODS = {
-    "shares": Stage.DELIVERY,
-    "set_shares": Stage.DELIVERY,
-    "fallback": Stage.DELIVERY,
-    "set_fallback": Stage.DELIVERY,
-    "health": Stage.DELIVERY,
-}
-
 
 class RouterContract(DeclaredReach, ABC):
     """``router`` starts every test with two backends that answer, all traffic on ``first``, which is the fallback."""
 
+    subject = "router"
+    methods = {
+        "shares": Stage.DELIVERY,
+        "set_shares": Stage.DELIVERY,
+        "fallback": Stage.DELIVERY,
+        "set_fallback": Stage.DELIVERY,
+        "health": Stage.DELIVERY,
+    }
     first: str
     second: str
 
@@ -39,14 +38,6 @@ class RouterContract(DeclaredReach, ABC):
     @abstractmethod
     def answers(self, requests: int) -> Counter[str]:
         """Ask through the router; return how many of *requests* each backend answered."""
-
-    @pytest.fixture(autouse=True)
-    def nothing_undeclared(
-        self, request: pytest.FixtureRequest, router: Router, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[None]:
-        """What is reached in every test is declared."""
-        with self.reaching(router, METHODS, request.node.originalname, monkeypatch):
-            yield
 
     def test_unknown_options_stop(self, router: Router) -> None:
         with pytest.raises(InvalidInput, match="colour"):

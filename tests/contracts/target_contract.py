@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,22 +20,21 @@ def seen(target: Target, name: str) -> Backend:
     return next(one for one in target.backends() if one.name == name)
 
 
-METHODS = {
-    "stable": Stage.DELIVERY,
-    "mark_stable": Stage.DELIVERY,
-    "backends": Stage.DELIVERY,
-    "install": Stage.DELIVERY,
-    "await_healthy": Stage.DELIVERY,
-    "holds": Stage.DELIVERY,
-    "revive": Stage.DELIVERY,
-    "stop": Stage.DELIVERY,
-    "purge": Stage.DELIVERY,
-}
-
-
 class TargetContract(DeclaredReach, ABC):
     """``target`` starts every test with ``old`` in its stable backend, running, and nothing in the others."""
 
+    subject = "target"
+    methods = {
+        "stable": Stage.DELIVERY,
+        "mark_stable": Stage.DELIVERY,
+        "backends": Stage.DELIVERY,
+        "install": Stage.DELIVERY,
+        "await_healthy": Stage.DELIVERY,
+        "holds": Stage.DELIVERY,
+        "revive": Stage.DELIVERY,
+        "stop": Stage.DELIVERY,
+        "purge": Stage.DELIVERY,
+    }
     old: str
     new: str
     other: str
@@ -52,14 +50,6 @@ class TargetContract(DeclaredReach, ABC):
     def spare(self, target: Target) -> str:
         """A backend that is not the stable one."""
         return next(name for name in target.options.backend_names if name != target.stable())
-
-    @pytest.fixture(autouse=True)
-    def nothing_undeclared(
-        self, request: pytest.FixtureRequest, target: Target, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[None]:
-        """What is reached in every test is declared."""
-        with self.reaching(target, METHODS, request.node.originalname, monkeypatch):
-            yield
 
     def test_unknown_options_stop(self, target: Target) -> None:
         with pytest.raises(InvalidInput, match="colour"):

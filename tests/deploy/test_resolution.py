@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from airlock import registry as registry_of_names
+from airlock.deploy.artifacts.file import FileSource
 from airlock.deploy.resolution import Resolved, installable, resolve, resolve_artifact
-from airlock.errors import GateRefused, InvalidInput
-from airlock.models import Plan
+from airlock.errors import GateRefused, InvalidInput, PermanentError
+from airlock.models import Artifact, Plan, SignedContent
 from airlock.service.model import ServiceEnvironment
 from tests.contracts.artifact_contract import sha256
 from tests.deploy.artifacts.test_oci import NAMES
@@ -91,6 +93,30 @@ def test_what_does_not_fit_is_no_signature_and_stops_no_other(cafe: Path, said: 
         resolve(where, "1.1")
     write(cafe, publisher().signed(b"coffee"), "cafe-1.1.bin.other.sigstore.json")
     assert len(resolve(where, "1.1").artifact.signatures) == 1
+
+
+class _Exchanged(FileSource):
+    """A folder whose file somebody exchanges once it was looked at: what is signed comes after what is released."""
+
+    def signed(self, artifact: Artifact) -> tuple[SignedContent, ...]:
+        Path(artifact.path).write_bytes(b"coffee")
+        return super().signed(artifact)
+
+
+@pytest.mark.parametrize(("sort", "algorithm"), [("p-384", "SHA2_384"), ("ed25519", "SHA2_256")])
+def test_a_signature_of_what_the_file_holds_later_is_none_of_what_is_released(
+    cafe: Path, monkeypatch: pytest.MonkeyPatch, sort: str, algorithm: str
+) -> None:
+    monkeypatch.setitem(registry_of_names.ARTIFACT_SOURCES, "file", registry_of_names.Entry(f"{__name__}:_Exchanged"))
+    one = publisher(sort)
+    bundle = one.signed(b"coffee", algorithm)
+    del bundle["messageSignature"]["messageDigest"]["digest"]
+    write(cafe, bundle)
+    where = demanding(cafe, SIGNATURE, keys=(one,))
+    assert resolve(where, "1.1").artifact.digest == sha256(b"coffee")
+    (cafe / "cafe-1.1.bin").write_bytes(b"poison")
+    with pytest.raises(PermanentError, match="is not what was approved as 1.1"):
+        resolve(where, "1.1")
 
 
 def test_a_return_to_what_was_approved_before_needs_none(cafe: Path) -> None:

@@ -90,6 +90,7 @@ class ArtifactSource(ABC):
         Of each at most ``LARGEST_CARRIED`` bytes and one more are returned, so that what is too long can be told.
 
         :raises InvalidInput: they cannot be read, or are more than ``MOST_CARRIED``
+        :raises PermanentError: what is there is another one than *artifact* says
         """
 
     @abstractmethod
@@ -99,7 +100,10 @@ class ArtifactSource(ABC):
     @abstractmethod
     def content(self, artifact: Artifact, digest: str) -> Iterator[bytes]:
         """Yield the bytes that have *digest*, which is one of *artifact* that can be signed; needed only where a
-        signature is not made of the digest alone."""
+        signature is not made of the digest alone. They are good only once all of them were yielded.
+
+        :raises PermanentError: what is there is another one than *artifact* says
+        """
 
 
 def checked_version(version: str) -> str:

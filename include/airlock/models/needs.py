@@ -40,6 +40,10 @@ class Stage(StrEnum):
     NOTICE = "notice"
 
 
+ACTING = (Stage.INSPECT, Stage.DELIVERY, Stage.RESTORE)
+"""When a release looks at, or acts on, where versions run and who splits the traffic."""
+
+
 class System(StrEnum):
     """Who grants a permission."""
 

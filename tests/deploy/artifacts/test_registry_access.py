@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import re
 import ssl
 import threading
 import time
@@ -346,6 +347,31 @@ def test_a_cloud_gives_the_log_in_for_its_registry(moto_server: Any, monkeypatch
     found = login_of(aws_connection(monkeypatch, moto_server.url), "123456789012.dkr.ecr.us-east-1.amazonaws.com")
     assert found.name == "AWS" and found.secret
     assert found.secret not in repr(found)
+
+
+@pytest.mark.parametrize("host", [
+    "registry.example.com", "127.0.0.1:5000", "public.ecr.aws", "123456789012.dkr.ecr.us-east-1.amazonaws.com:5000",
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com.example.com", "x123456789012.dkr.ecr.us-east-1.amazonaws.com",
+    "123456789012.dkr.ecr.us-east-1.example.com",
+])  # fmt: skip
+def test_the_log_in_of_a_cloud_goes_to_no_other_registry(
+    moto_server: Any, monkeypatch: pytest.MonkeyPatch, host: str  # noqa: F811
+) -> None:
+    from airlock.deploy.artifacts.registry_login import login_of
+
+    with pytest.raises(InvalidInput, match=f"{re.escape(host)} is no registry of AWS"):
+        login_of(aws_connection(monkeypatch, moto_server.url), host)
+
+
+@pytest.mark.parametrize("host", [
+    "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+    "123456789012.dkr-ecr.eu-west-1.on.aws", "123456789012.dkr-ecr-fips.us-east-1.on.aws",
+    "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+])  # fmt: skip
+def test_every_registry_of_a_cloud_is_known(moto_server: Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:  # noqa: F811
+    from airlock.deploy.artifacts.registry_login import login_of
+
+    assert login_of(aws_connection(monkeypatch, moto_server.url), host).name == "AWS"
 
 
 @pytest.mark.parametrize(

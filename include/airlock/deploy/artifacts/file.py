@@ -110,23 +110,22 @@ class FileSource(ArtifactSource):
         with self._opened(artifact.path, artifact.version) as (path, stream):
             if path.protocol in ("", "file", "local"):
                 return Path(path.path)
-            hasher, copy = hashlib.sha256(), folder / path.name
+            copy = folder / path.name
             try:
                 with copy.open("wb") as file:
-                    while chunk := stream.read(CHUNK):
-                        hasher.update(chunk)
-                        file.write(chunk)
+                    for piece in _compared(stream, artifact):
+                        file.write(piece)
             except OSError as error:
                 raise TemporaryError(f"{path} cannot be copied to {folder} ({error.strerror}): free some space"
                                      ) from error
-        if "sha256:" + hasher.hexdigest() != artifact.digest:
-            raise PermanentError(f"{path} is not what was approved as {artifact.version}: it changed after the plan "
-                                 "was made; publish it again and ask for a new approval")
         return copy
 
     def carried(self, artifact: Artifact, folder: str) -> tuple[CarriedFile, ...]:
         """As ``ArtifactSource.carried``."""
         with self._opened(artifact.path, artifact.version) as (path, stream):
+            for _ in _compared(stream, artifact):
+                pass
+            stream.seek(0)
             return carried_files.in_zip(stream, folder, str(path))
 
     def signed(self, artifact: Artifact) -> tuple[SignedContent, ...]:
@@ -153,8 +152,7 @@ class FileSource(ArtifactSource):
     def content(self, artifact: Artifact, digest: str) -> Iterator[bytes]:  # noqa: ARG002 - a file has one
         """As ``ArtifactSource.content``."""
         with self._opened(artifact.path, artifact.version) as (_, stream):
-            while chunk := stream.read(CHUNK):
-                yield chunk
+            yield from _compared(stream, artifact)
 
     @property
     def _folder(self) -> str:
@@ -195,3 +193,17 @@ class FileSource(ArtifactSource):
             raise InvalidInput(f"artifact {path} is a link that leads out of {folder}; put the artifact itself there")
         if not stat.S_ISREG(real.stat().st_mode):
             raise InvalidInput(f"artifact {path} is not a regular file; put the artifact itself there")
+
+
+def _compared(stream: Any, artifact: Artifact) -> Iterator[bytes]:
+    """Yield the bytes of *stream*; they are good only once all of them were yielded.
+
+    :raises PermanentError: they are not those of *artifact*
+    """
+    hasher = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        hasher.update(chunk)
+        yield chunk
+    if "sha256:" + hasher.hexdigest() != artifact.digest:
+        raise PermanentError(f"{artifact.path} is not what was approved as {artifact.version}: it changed after the "
+                             "plan was made; publish it again and ask for a new approval")

@@ -10,7 +10,8 @@ from airlock.connections import ConnectionId, connection
 from airlock.deploy.artifacts.oras_session import Login
 from airlock.errors import AccessRefused, InvalidInput, TemporaryError
 
-_ECR = re.compile(r"[0-9]{12}\.dkr\.ecr(-fips)?\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
+_ECR = re.compile(r"[0-9]{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.(com|com\.cn|eu)|on\.aws|"
+                  r"on\.amazonwebservices\.com\.cn)")
 
 
 def login_of(connection_id: ConnectionId | None, host: str) -> Login:
@@ -39,12 +40,19 @@ def _same(named: str, host: str) -> bool:
 
 
 def _of_aws(connection_id: ConnectionId, host: str) -> Login:
-    """Return what Amazon's registry lets in for some hours, for whoever the connection stands for."""
+    """Return what Amazon's registry lets in for some hours, for whoever the connection stands for.
+
+    :raises InvalidInput: *host* is none of Amazon's: it could use that to read whatever the connection may
+    """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from botocore.exceptions import BotoCoreError, ClientError
 
     match = _ECR.fullmatch(host)
-    hook = AwsBaseHook(aws_conn_id=connection_id, client_type="ecr", region_name=match[2] if match else None)
+    if match is None:
+        raise InvalidInput(f"connection {connection_id!r} is of type aws, and {host} is no registry of AWS "
+                           "(ACCOUNT.dkr.ecr.REGION.amazonaws.com), so its log-in is not sent there; name a connection "
+                           "of that registry")
+    hook = AwsBaseHook(aws_conn_id=connection_id, client_type="ecr", region_name=match[2])
     try:
         client: Any = hook.get_conn()
         found = client.get_authorization_token()["authorizationData"][0]["authorizationToken"]

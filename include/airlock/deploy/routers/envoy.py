@@ -26,8 +26,8 @@ from airlock.errors import PermanentError, TemporaryError
 from airlock.fetch import Address, fetch, fetch_json
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
+from airlock.models.needs import ACTING, Needs, Permission, Stage, System
 from airlock.models.needs import Address as Reached
-from airlock.models.needs import Needs, Permission, Stage, System
 from airlock.options import Options
 
 logger = logging.getLogger(__name__)
@@ -55,9 +55,6 @@ class EnvoyOptions(RouterOptions):
         return (file_identity(self.fallback_folder), *(f"{envoy}/{one.runtime_key}" for one in self.backends.values()))
 
 
-_ACTING = (Stage.INSPECT, Stage.DELIVERY, Stage.RESTORE)
-
-
 class EnvoyRouter(Router):
     """See the module."""
 
@@ -65,11 +62,11 @@ class EnvoyRouter(Router):
     options: EnvoyOptions
     needs = Needs(
         permissions=(
-            Permission(system=System.FILES, actions=("read", "search", "write"), on="{fallback_folder}", stages=_ACTING,
+            Permission(system=System.FILES, actions=("read", "search", "write"), on="{fallback_folder}", stages=ACTING,
                        why="it says who gets all traffic when Envoy restarts"),
         ),
         addresses=(
-            Reached(url="{admin}", stages=_ACTING, why="weights are read and set here (/runtime, /runtime_modify)"),
+            Reached(url="{admin}", stages=ACTING, why="weights are read and set here (/runtime, /runtime_modify)"),
             Reached(url="{listener}", stages=(Stage.DELIVERY, Stage.CHECK)),
         ),
     )  # fmt: skip

@@ -25,8 +25,8 @@ from airlock.errors import EffectMissing, PermanentError
 from airlock.haproxy_socket import ProxyName, SocketAddress, ask, server_identity, statistics, tell
 from airlock.identity import file_identity
 from airlock.models import Name
+from airlock.models.needs import ACTING, Needs, Permission, Stage, System
 from airlock.models.needs import Address as Reached
-from airlock.models.needs import Needs, Permission, Stage, System
 from airlock.options import Options
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,6 @@ class HaproxyOptions(RouterOptions):
                 *(server_identity(self.socket, self.proxy, server) for server in servers))
 
 
-_ACTING = (Stage.INSPECT, Stage.DELIVERY, Stage.RESTORE)
-
-
 class HaproxyRouter(Router):
     """See the module."""
 
@@ -80,9 +77,9 @@ class HaproxyRouter(Router):
     options: HaproxyOptions
     needs = Needs(
         permissions=(
-            Permission(system=System.FILES, actions=("read", "write"), on="{socket}", stages=_ACTING,
+            Permission(system=System.FILES, actions=("read", "write"), on="{socket}", stages=ACTING,
                        why="HAProxy's runtime socket, of 'level admin'; or it is host:port"),
-            Permission(system=System.FILES, actions=("read", "replace"), on="{state_file}", stages=_ACTING,
+            Permission(system=System.FILES, actions=("read", "replace"), on="{state_file}", stages=ACTING,
                        why="it says who gets all traffic when HAProxy restarts"),
         ),
         addresses=(Reached(url="{listener}", stages=(Stage.DELIVERY, Stage.CHECK)),),

@@ -12,8 +12,8 @@ from airlock.deploy.target import TargetOptions
 from airlock.fetch import Address
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
+from airlock.models.needs import ACTING, ConnectionNeed, Needs, Permission, System
 from airlock.models.needs import Address as Reached
-from airlock.models.needs import ConnectionNeed, Needs, Permission, Stage, System
 from airlock.options import Options
 
 
@@ -49,15 +49,14 @@ class SupervisordOptions(TargetOptions):
                 *(f"http://{address_identity(slot.address)}/" for slot in self.slots.values()))
 
 
-_ACTING = (Stage.INSPECT, Stage.DELIVERY, Stage.RESTORE)
 NEEDS = Needs(
-    connections=(ConnectionNeed(id="{supervisor_connection}", sort="supervisord", stages=_ACTING),),
+    connections=(ConnectionNeed(id="{supervisor_connection}", sort="supervisord", stages=ACTING),),
     permissions=(
         Permission(system=System.SUPERVISORD, connection="{supervisor_connection}", on="{slots.*.program}",
-                   actions=("getProcessInfo", "startProcess", "stopProcess"), stages=_ACTING),
-        Permission(system=System.FILES, actions=("read", "search", "write"), on="{folder}", stages=_ACTING,
+                   actions=("getProcessInfo", "startProcess", "stopProcess"), stages=ACTING),
+        Permission(system=System.FILES, actions=("read", "search", "write"), on="{folder}", stages=ACTING,
                    why="versions are installed into it, and its link 'stable' says which one has the traffic"),
     ),
-    addresses=(Reached(url="{slots.*.address}", idle=True, stages=_ACTING,
+    addresses=(Reached(url="{slots.*.address}", idle=True, stages=ACTING,
                        why="the version that runs there says which one it is, and that it is healthy"),),
 )  # fmt: skip
