@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import socket
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -19,6 +20,8 @@ ProxyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$"
 """Name of a backend section, or of a server in it, as HAProxy allows it."""
 _LARGEST = 64 << 20
 _TIMEOUT = 5.0
+# Of the time-out: how long a whole answer may take. One that comes byte by byte must not hold its reader for ever.
+_WHOLE = 4
 _REFUSALS = (
     (r"permission denied", "give its socket 'level admin'"),
     (r"no such (server|backend)|can't find|unknown backend", "correct the name in the options"),
@@ -37,14 +40,17 @@ def ask(address: str, command: str) -> str:
     if not local:
         host, _, port = address.rpartition(":")
         where = (host, int(port))
-    answer = b""
+    answer, until = b"", time.monotonic() + _WHOLE * _TIMEOUT
     try:
         with socket.socket(socket.AF_UNIX if local else socket.AF_INET, socket.SOCK_STREAM) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(where)
             connection.sendall(command.encode() + b"\n")
-            while (part := connection.recv(1 << 16)) and len(answer) < _LARGEST:
+            while part := connection.recv(1 << 16):
                 answer += part
+                if len(answer) > _LARGEST or time.monotonic() > until:
+                    raise TemporaryError(f"HAProxy at {address} does not answer to the end: after "
+                                         f"{_WHOLE * _TIMEOUT:g} s, or {_LARGEST >> 20} MiB, nobody waits for more")
     except PermissionError as error:
         raise PermanentError(f"HAProxy's socket {address} may not be opened: let Airflow's user open it") from error
     except OSError as error:
@@ -74,14 +80,36 @@ def statistics(address: str, proxy: str) -> tuple[dict[str, str], list[dict[str,
     :raises TemporaryError: nobody answers there, or with something else
     :raises PermanentError: there is no such section
     """
-    head, *lines = [line for line in ask(address, "show stat").splitlines() if line.strip()]
-    if not head.startswith("# pxname,svname,"):
-        raise TemporaryError(f"HAProxy at {address} answers 'show stat' with {head[:60]!r}: check the address")
+    head, *lines = _lines(address, "show stat", "# pxname,svname,")
     rows = [row for row in csv.DictReader([head.removeprefix("# "), *lines]) if row["pxname"] == proxy]
     whole = next((row for row in rows if row["svname"] == "BACKEND"), None)
     if whole is None:
         raise PermanentError(f"HAProxy at {address} has no backend section {proxy!r}: correct the option")
     return whole, [row for row in rows if row["svname"] not in ("BACKEND", "FRONTEND")]
+
+
+def server_states(address: str, proxy: str) -> tuple[str, str, list[list[str]]]:
+    """Return what HAProxy writes of the servers of *proxy* into a file of states: its version, its head, its rows.
+
+    :raises TemporaryError: nobody answers there, or with something else
+    """
+    command = f"show servers state {proxy}"
+    version, *said = _lines(address, command, "1")
+    if not said or not said[0].startswith("# be_id ") or any(not re.match(r"[0-9]+( \S+){8}", row) for row in said[1:]):
+        raise _strange(address, command, " ".join(said[:1]))
+    return version, said[0], [row.split(" ") for row in said[1:]]
+
+
+def _lines(address: str, command: str, beginning: str) -> list[str]:
+    """Return the lines of an answer that are not empty; there is at least one, and it has this *beginning*."""
+    found = [line for line in ask(address, command).splitlines() if line.strip()]
+    if not found or not found[0].startswith(beginning):
+        raise _strange(address, command, " ".join(found[:1]))
+    return found
+
+
+def _strange(address: str, command: str, said: str) -> TemporaryError:
+    return TemporaryError(f"HAProxy at {address} answers '{command}' with {said[:60]!r}: check the address")
 
 
 def information(address: str) -> dict[str, str]:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import socketserver
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,121 @@ def test_a_socket_of_too_low_a_level_is_named(fronts: Fronts) -> None:
     front.start()
     with pytest.raises(PermanentError, match=r"level admin"):
         router_of(front).set_shares({"b": 100})
+
+
+@contextmanager
+def between(front: HaproxyFront, seen: Callable[[str], str]) -> Iterator[str]:
+    """A socket that stands before HAProxy's: each command of a line is carried out by itself, as HAProxy does it too,
+    and *seen*, which is given the command, may answer instead. Gives its path."""
+
+    class Passing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for command in self.rfile.readline().decode().strip().split("; "):
+                self.wfile.write((seen(command) or ask(front.socket, command)).encode())
+
+    path = str(front.folder / "between.sock")
+    with socketserver.ThreadingUnixStreamServer(path, Passing) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield path
+        server.shutdown()
+
+
+@pytest.mark.parametrize("weight", [1, 10, 100, 256])
+def test_no_state_on_the_way_gives_more_or_less_than_both_ends(fronts: Fronts, weight: int) -> None:
+    """Whatever weights the configuration has: after a restart, they count."""
+    front = fronts.start(weights={"a": weight, "b": weight})
+    plain = router_of(front)
+    plain.set_shares({"a": 100})
+    plain.set_fallback("a")
+    front.restart()
+    on_the_way = list[dict[str, int]]()
+
+    def seen(command: str) -> str:
+        if command.startswith("set"):
+            on_the_way.append(plain.shares())
+        return ""
+
+    with between(front, seen) as path:
+        router, before = router_of(front, socket=path), 0
+        for percent in (1, 5, 50, 100, 50, 5, 0):
+            on_the_way.clear()
+            router.set_shares({"a": 100 - percent, "b": percent})
+            low, high = sorted((before, percent))
+            outside = [shares for shares in on_the_way if not low <= shares["b"] <= high]
+            assert on_the_way and not outside, f"{before} -> {percent}: {outside}"
+            before = percent
+
+
+@pytest.mark.parametrize("program", [wheel, of_the_system])
+def test_hundreds_of_servers_are_told_too(fronts: Fronts, program: Callable[[], str]) -> None:
+    port = fronts.servers["a"].server_address[1]
+    names = {side: [f"{side}-{'x' * 40}-{number}" for number in range(100)] for side in ("old", "new")}
+    folder = fronts.folder / "many"
+    folder.mkdir()
+    addresses = {name: f"127.0.0.1:{port}" for side in names.values() for name in side}
+    front = HaproxyFront(folder, addresses, program=program())
+    front.start()
+    fronts.started.append(front)
+    router = router_of(front, backends={side: {"servers": servers} for side, servers in names.items()})
+    for percent in (5, 100, 0):
+        wanted = {"old": 100 - percent, "new": percent}
+        assert router.set_shares(wanted) == wanted
+
+
+def test_a_way_back_is_walked_though_a_stranger_stands_in_the_section(fronts: Fronts) -> None:
+    front = fronts.start("abc")
+    options = {**front.router_options(), "backends": {"a": {"servers": ["a"]}, "b": {"servers": ["b"]}}}
+    ask(front.socket, f"set server {PROXY}/c state maint")
+    HaproxyRouter(options).set_shares({"a": 50, "b": 50})
+    ask(front.socket, f"set server {PROXY}/c state ready")
+    with pytest.raises(PermanentError, match="c gets 33% of the traffic"):
+        HaproxyRouter(options).set_shares({"a": 95, "b": 5})
+    assert "b" in answered(front, 30), "nothing was split anew"
+    with pytest.raises(PermanentError, match="c gets 50% of the traffic"):
+        HaproxyRouter(options).set_shares({"a": 100})
+    assert "b" not in answered(front, 30), "it is named, and the version that fails has nothing more"
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    ("show stat", "\n"), ("show stat", "Unknown command\n"),
+    ("show servers state", "Can't find backend.\n"), ("show servers state", "\n"),
+    ("show servers state", "1\n"), ("show servers state", "2\nwhat\never\n"),
+])  # fmt: skip
+def test_what_haproxy_does_not_say_is_temporary(fronts: Fronts, asked: str, said: str) -> None:
+    front = fronts.start()
+    with between(front, lambda command: said if command.startswith(asked) else "") as path:
+        router = router_of(front, socket=path)
+        with pytest.raises((PermanentError, TemporaryError), match=f"{path} answers '{asked}"):
+            router.set_shares({"b": 100})
+            router.set_fallback("b")
+    assert router_of(front).fallback() is None, "nothing was written"
+
+
+def test_an_answer_that_never_ends_holds_nobody_for_ever(fronts: Fronts, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"#")
+                    time.sleep(0.05)
+
+    monkeypatch.setattr("airlock.haproxy_socket._TIMEOUT", 0.2)
+    path = str(fronts.folder / "drip.sock")
+    with socketserver.ThreadingUnixStreamServer(path, Dripping) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        with pytest.raises(TemporaryError, match="does not answer to the end"):
+            ask(path, "show stat")
+        server.shutdown()
+
+
+def test_who_has_everything_is_where_the_configuration_says_after_a_restart(fronts: Fronts) -> None:
+    """HAProxy believes a file of states more than its configuration when it comes to ports."""
+    front = fronts.start()
+    router = router_of(front)
+    router.set_shares({"a": 100})
+    router.set_fallback("a")
+    front.stop()
+    front.servers = {**front.servers, "a": f"127.0.0.1:{fronts.servers['c'].server_address[1]}"}
+    front.start()
+    assert answered(front, 5) == {"c": 5}
+    assert (router.fallback(), router.shares()) == ("a", {"a": 100, "b": 0})

@@ -14,16 +14,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from airlock.deploy.effects import await_effect
 from airlock.deploy.links import point_link
 from airlock.deploy.router import WHOLE, Router, RouterOptions, checked, percentages
-from airlock.errors import PermanentError, TemporaryError
-from airlock.fetch import Address, fetch, fetch_json
+from airlock.deploy.routers.envoy_admin import refuse, runtime, splits
+from airlock.errors import PermanentError
+from airlock.fetch import Address, fetch
 from airlock.identity import address_identity, file_identity
 from airlock.models import Name
 from airlock.models.needs import ACTING, Needs, Permission, Stage, System
@@ -50,6 +51,13 @@ class EnvoyOptions(RouterOptions):
     backends: dict[Name, ClusterOptions] = Field(min_length=2)
     """The clusters: name of the target's backend -> its weight."""
 
+    @model_validator(mode="after")
+    def _keys_are_distinct(self) -> Self:
+        named = [one.runtime_key for one in self.backends.values()]
+        if twice := sorted({key for key in named if named.count(key) > 1}):
+            raise ValueError(f"the runtime_key {', '.join(twice)} belongs to two backends; name each once")
+        return self
+
     def identities(self) -> tuple[str, ...]:
         envoy = f"envoy://{address_identity(self.admin)}"
         return (file_identity(self.fallback_folder), *(f"{envoy}/{one.runtime_key}" for one in self.backends.values()))
@@ -66,7 +74,8 @@ class EnvoyRouter(Router):
                        why="it says who gets all traffic when Envoy restarts"),
         ),
         addresses=(
-            Reached(url="{admin}", stages=ACTING, why="weights are read and set here (/runtime, /runtime_modify)"),
+            Reached(url="{admin}", stages=ACTING,
+                    why="weights are read and set here (/runtime, /runtime_modify), routes read (/config_dump)"),
             Reached(url="{listener}", stages=(Stage.DELIVERY, Stage.CHECK)),
         ),
     )  # fmt: skip
@@ -76,10 +85,9 @@ class EnvoyRouter(Router):
 
         :raises PermanentError: a key has no value, so there is no disk layer
         """
-        held = fetch_json(self.options.admin, "/runtime?format=json").get("entries", {})
-        found = {}
+        held, found = runtime(self.options.admin), {}
         for name, backend in self.options.backends.items():
-            value = str(held.get(backend.runtime_key, {}).get("final_value", ""))
+            value = held.get(backend.runtime_key, "")
             if not (value.isascii() and value.isdigit()):
                 raise PermanentError(
                     f"Envoy at {self.options.admin} has {value or 'no value'!r} as weight {backend.runtime_key}: its "
@@ -89,19 +97,26 @@ class EnvoyRouter(Router):
         return percentages(found, sum(found.values()))  # weights are relative: somebody may have set others
 
     def set_shares(self, shares: Mapping[str, int]) -> dict[str, int]:
-        """As ``Router.set_shares``. One request, so that Envoy never splits by half of a change."""
+        """As ``Router.set_shares``. One request, so that Envoy never splits by half of a change.
+
+        Routes that do not split by these weights alone are refused: before there are several shares, but only after one
+        backend got everything, and never where that is the fallback: nothing may hold up a way back.
+        """
         full, before = checked(shares, self.options.backend_names), self.shares()
+        alone = next((name for name, share in full.items() if share == WHOLE), None)
+        if alone is None:
+            self._check_routes()
         if before != full:
             keys = {name: quote(backend.runtime_key) for name, backend in self.options.backends.items()}
             pairs = "&".join(f"{keys[name]}={weight}" for name, weight in full.items())
             reply = fetch(self.options.admin, f"/runtime_modify?{pairs}", method="POST")
             if reply.status != 200:
-                raise TemporaryError(
-                    f"Envoy at {self.options.admin} refuses new weights with status {reply.status}"
-                )
+                raise refuse(self.options.admin, reply.status, reply.body)
             logger.info("Envoy %s: weights %s -> %s", self.options.admin, before, full)
         await_effect(lambda: self.shares() == full, self.options.effect_seconds,
                      f"Envoy does not show the weights {full}")
+        if alone not in (None, self.fallback()):
+            self._check_routes()
         return full
 
     def fallback(self) -> str | None:
@@ -127,6 +142,27 @@ class EnvoyRouter(Router):
             draft.write_text(weight)
             draft.replace(traffic / key)
         point_link(folder / "current", backend)
+
+    def _check_routes(self) -> None:
+        """Refuse routes by which the shares would be others than those that are set."""
+        mine = {backend.runtime_key for backend in self.options.backends.values()}
+        found = splits(self.options.admin)
+        if found is None:
+            return
+        relevant = [set(one.weights) & mine for one in found if set(one.weights) & mine]
+        if not relevant or any(one != mine for one in relevant):
+            raise PermanentError(
+                f"Envoy at {self.options.admin} has {'a route that splits by some' if relevant else 'no route'} of the "
+                f"weights {', '.join(sorted(mine))}: a runtime_key is the runtime_key_prefix of a route's "
+                "weighted_clusters, a dot and the name of a cluster; correct the options, or the route"
+            )
+        held = runtime(self.options.admin)
+        for one in found:
+            strangers = {key: held.get(key) or str(weight) for key, weight in one.weights.items() if key not in mine}
+            gets = [f"{key} has the weight {weight}" for key, weight in sorted(strangers.items()) if weight != "0"]
+            if gets and mine <= set(one.weights):
+                raise PermanentError(f"Envoy at {self.options.admin}: {', '.join(gets)} in the same route and is in no "
+                                     "backend of the options: name it there, or take it out of the route")
 
     def _weights(self, backend: str) -> dict[str, str]:
         return {name: str(WHOLE) if name == backend else "0" for name in self.options.backends}

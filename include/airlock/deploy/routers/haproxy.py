@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from airlock.deploy.effects import await_effect
 from airlock.deploy.router import WHOLE, Router, RouterOptions, checked, percentages
 from airlock.errors import EffectMissing, PermanentError
-from airlock.haproxy_socket import ProxyName, SocketAddress, ask, server_identity, statistics, tell
+from airlock.haproxy_socket import ProxyName, SocketAddress, server_identity, server_states, statistics, tell
 from airlock.identity import file_identity
 from airlock.models import Name
 from airlock.models.needs import ACTING, Needs, Permission, Stage, System
@@ -91,20 +91,17 @@ class HaproxyRouter(Router):
         :raises PermanentError: a server is not there, or another one than those of the options gets traffic
         """
         weights = self._weights(statistics(self.options.socket, self.options.proxy)[1])
-        whole = sum(weights.values())
-        mine = {name: sum(weights.get(server, 0) for server in one.servers)
-                for name, one in self.options.backends.items()}
-        strangers = sorted({server for server, weight in weights.items() if weight} - set(self._owners()))
-        if strangers:
-            raise PermanentError(
-                f"{self._where}: {', '.join(strangers)} gets {(whole - sum(mine.values())) / whole:.0%} of the "
-                "traffic and is in no backend of the options: name it there, or take it out of HAProxy's section"
-            )
-        return percentages(mine, whole)
+        self._refuse_strangers(weights)
+        return self._shares_of(weights)
 
     def set_shares(self, shares: Mapping[str, int]) -> dict[str, int]:
-        """As ``Router.set_shares``: first who gets more, then who gets less."""
-        full, before = checked(shares, self.options.backend_names), self.shares()
+        """As ``Router.set_shares``: first who gets more, then who gets less. A server that no backend names holds up
+        no way to one backend alone: it is refused when that is done."""
+        full = checked(shares, self.options.backend_names)
+        weights = self._weights(statistics(self.options.socket, self.options.proxy)[1])
+        if max(full.values()) < WHOLE:
+            self._refuse_strangers(weights)
+        before = self._shares_of(weights)
         if before != full:
             tell(self.options.socket, tuple(self._commands(before, full)))
             logger.info("HAProxy %s: shares %s -> %s", self._where, before, full)
@@ -118,23 +115,25 @@ class HaproxyRouter(Router):
     def fallback(self) -> str | None:
         """As ``Router.fallback``."""
         rests = {server: row[_ADMINISTRATION] != "0" for server, row in self._kept_states().items()}
-        owners = self._owners()
-        if not set(owners) <= set(rests):
-            return None
-        awake = {owners[server] for server in owners if not rests[server]}
+        awake = {owner for server, owner in self._owners().items() if not rests.get(server)}
         (name,) = awake if len(awake) == 1 else (None,)
-        return name if name and not any(rests[one] for one in self.options.backends[name].servers) else None
+        return name if name and not any(rests.get(one) for one in self.options.backends[name].servers) else None
 
     def set_fallback(self, backend: str) -> None:
-        """As ``Router.set_fallback``. What the file says of other sections stays."""
+        """As ``Router.set_fallback``. What the file says of other sections stays.
+
+        Of who gets everything it says nothing where it need not: HAProxy would take the ports of such servers from it,
+        whatever its configuration says by then.
+        """
         if self.fallback() == backend:
             return
-        said = ask(self.options.socket, f"show servers state {self.options.proxy}").splitlines()
-        version, head, *rows = [line for line in said if line.strip()]
+        version, head, rows = server_states(self.options.socket, self.options.proxy)
         owners = self._owners()
         lines = [version, head, *self._lines_of_others(head)]
-        for row in (line.split(" ") for line in rows):
+        for row in rows:
             owner = owners.get(row[_SERVER])
+            if owner == backend and row[_CONFIGURED] != "0":
+                continue
             if owner is not None:
                 row[_ADMINISTRATION] = "0" if owner == backend else _IN_MAINTENANCE
                 row[_OPERATION] = _RUNNING
@@ -151,6 +150,20 @@ class HaproxyRouter(Router):
 
     def _owners(self) -> dict[str, str]:
         return {server: name for name, one in self.options.backends.items() for server in one.servers}
+
+    def _shares_of(self, weights: Mapping[str, int]) -> dict[str, int]:
+        mine = {name: sum(weights.get(server, 0) for server in one.servers)
+                for name, one in self.options.backends.items()}
+        return percentages(mine, sum(mine.values()))
+
+    def _refuse_strangers(self, weights: Mapping[str, int]) -> None:
+        owners, whole = self._owners(), sum(weights.values())
+        theirs = {server: weight for server, weight in weights.items() if weight and server not in owners}
+        if theirs:
+            raise PermanentError(
+                f"{self._where}: {', '.join(sorted(theirs))} gets {sum(theirs.values()) / whole:.0%} of the traffic "
+                "and is in no backend of the options: name it there, or take it out of HAProxy's section"
+            )
 
     def _weights(self, rows: list[dict[str, str]]) -> dict[str, int]:
         """Server -> the weight that it is dealt requests by now. Where none of those with a weight is up, what was set
@@ -180,6 +193,12 @@ class HaproxyRouter(Router):
             logger.warning("%s: sessions stick by cookie %s: new customers follow the shares, others stay with their "
                            "server", self._where, whole["cookie"])
         weights = self._weights_for(wanted)
+        if whole["algo"] == _EXACT:
+            # Who has everything keeps it at any weight; at a small one of the configuration, a newcomer with a small
+            # share would get much of the traffic until the last command is carried out.
+            for server in (one for name, share in before.items() if share == WHOLE
+                           for one in self.options.backends[name].servers):
+                yield f"set weight {self.options.proxy}/{server} {_LARGEST_WEIGHT}"
         for name in sorted(wanted, key=lambda name: wanted[name] <= before[name]):
             for server in self.options.backends[name].servers:
                 path = f"{self.options.proxy}/{server}"
