@@ -116,6 +116,16 @@ def test_approval_by_policy_and_by_seats_are_not_mixed() -> None:
         "approvals": {"low": {"a": 1, "b": 1}, "valid_hours": 3, "high": {"a": 2}}}
 
 
+@pytest.mark.parametrize("group", ["name", "driver"])
+def test_a_group_may_be_called_like_a_field_that_chooses_and_none_of_its_seats_is_lost(group: str) -> None:
+    shared = f"defaults: {{approvals: {{low: {{{group}: 2, board: 1}}}}}}"
+    text = f"service: s\n{shared}\nenvironments: {{prod: {{approvals: {{low: {{{group}: 1}}}}}}}}"
+    assert effective(text) == {"approvals": {"low": {group: 1, "board": 1}}}
+    groups = merged(file("s.yaml", f"service: s\ngroups: {{{group}: [a]}}\nenvironments: {{}}"),
+                    file("_defaults.yaml", f"groups: {{{group}: [b], board: [c]}}"))
+    assert groups.data["groups"] == {group: ["a"], "board": ["c"]}
+
+
 def test_resources_merge_by_name_and_new_ones_are_added_behind() -> None:
     text = """\
 service: s

@@ -150,6 +150,12 @@ WRONG = [
         "migrations: {",
         "should match pattern",
     ),
+    ("timezone: Europe/Berlin", "override_by: {service_owner: 5}", "override_by",
+     "calendar.override_by.service_owner: wants 5 of 1 member(s)"),
+    ("timezone: Europe/Berlin", "override_by: {bord: 1}", "override_by",
+     "calendar.override_by.bord: unknown group 'bord'; did you mean 'board'?"),
+    ("board: [bert, cleo, olga]", "board: bert", "board: bert", "groups.board: must be a list, found a text; write '- "),
+    ("low: {service_owner: 1}", "low: [service_owner]", "low: [", "must be a mapping of fields, found a list; write"),
     ("tier: 2", "tier: 2\ntier: 3", "tier: 3", "tier: is given twice, first on line 4"),
     ("tier: 2", "tier: !!python/name:os.system 2", "python", "is not allowed; remove it"),
     ("{path: FOLDER/.env}", "{path: [unclosed}", "unclosed", "is not valid YAML"),
@@ -350,3 +356,15 @@ def test_loading_imports_nothing_heavy(tmp_path):
         env={"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "include")},
     )
     assert ended.stdout.strip() == "[]"
+
+
+def test_an_environment_that_comes_after_none_by_a_mistake_is_a_fault_of_that_one_alone(tmp_path):
+    text = TEXT.replace("  live:\n", "  live:\n    after: test\n") + "  test: {after: [x]}\n"
+    with pytest.raises(InvalidInput, match=r"environments\.test\.after: input should be a valid string"):
+        load_file(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("content", ["5", "true", "3.5", "text", "[a]", ""])
+def test_a_file_that_is_called_nearly_like_what_all_share_is_named(tmp_path, content):
+    with pytest.raises(InvalidInput, match=r"_default\.yaml:1: file: is read as the file of a service"):
+        load_file(write(tmp_path, content, "_default.yaml"))

@@ -6,7 +6,7 @@ Each rule yields ``(place, text)``: where in the file, and what is wrong with wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -26,8 +26,8 @@ class Span(Protocol):
     def end(self) -> datetime: ...
 
 
-def calendar_faults(calendar: Calendar, groups: Collection[str]) -> Iterator[Fault]:
-    """Yield every fault of *calendar*; places begin below it. *groups* are those that the service declares."""
+def calendar_faults(calendar: Calendar) -> Iterator[Fault]:
+    """Yield every fault of *calendar* in itself; places begin below it."""
     if not calendar.windows and not calendar.files:
         yield ("windows",), "is empty, so no release could ever begin; add a window, or a file that has some"
     for name, windows in (("windows", calendar.windows), ("maintenance", calendar.maintenance.weekly)):
@@ -45,9 +45,6 @@ def calendar_faults(calendar: Calendar, groups: Collection[str]) -> Iterator[Fau
     for index, one in enumerate(calendar.files):
         if names[one.name] > 1:
             yield ("files", index, "name"), f"{one.name!r} is used {names[one.name]} times; rename one"
-    for group in calendar.override_by or {}:
-        if group not in groups:
-            yield ("override_by", group), f"unknown group {group!r}; declared are {', '.join(groups)}"
 
 
 def freeze_bounds(freeze: Span, zone: ZoneInfo) -> tuple[datetime, datetime]:

@@ -114,7 +114,8 @@ def merged(document: Document, company: Document | None = None) -> ServiceDocume
         own = Layer(document, ("environments", name), {} if value is None and shared else value)
         result.environments[name] = (own, *shared) if isinstance(own.value, dict) else (own,)
         merging = _Merging(result, {**names, "environment": name})
-        result.data["environments"][name] = merging.value(result.environments[name], ("environments", name))
+        found = merging.value(result.environments[name], ("environments", name))
+        result.data["environments"][name] = None if found is _GONE else found
     return result
 
 
@@ -202,8 +203,9 @@ def _same(layers: Layers) -> Layers:
 
 
 def _choices(layer: Layer) -> dict[str, Any]:
-    """Return what the map *layer* chooses, which another one must not choose otherwise to be merged with it."""
-    found = {key: layer.value[key] for key in _CHOICES if key in layer.value}
+    """Return what the map *layer* chooses, which another one must not choose otherwise to be merged with it. Only a
+    text chooses: a group may be called like that, too."""
+    found = {key: layer.value[key] for key in _CHOICES if isinstance(layer.value.get(key), str)}
     return {**found, "by policy": "policy" in layer.value} if layer.place[-1:] == ("approvals",) else found
 
 

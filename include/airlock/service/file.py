@@ -22,6 +22,7 @@ from airlock.plain_text import fault_in
 from airlock.service.document import Document, Place, Unfilled
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_IMPLIED = yaml.resolver.Resolver()
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
 _MAXIMUM_BYTES = 262_144
 _MAXIMUM_VALUES = 20_000
@@ -87,7 +88,7 @@ def parse(raw: bytes, path: Path, variables: Mapping[str, str], *, named: bool =
         document.fault((), f"is not valid YAML: {error}; remove the character", 1)
         return document
     if node is not None:
-        document.data = _Builder(document, variables, _NAMES if named else ()).value(node, ())
+        document.data = _Builder(document, variables, _NAMES if named else (), tagged="!" in text).value(node, ())
     return document
 
 
@@ -112,8 +113,11 @@ def _refuse_depth(text: str) -> None:
 class _Builder:
     """Turns nodes into data; collects faults instead of stopping at the first."""
 
-    def __init__(self, document: Document, variables: Mapping[str, str], names: tuple[str, ...]) -> None:
+    def __init__(
+        self, document: Document, variables: Mapping[str, str], names: tuple[str, ...], *, tagged: bool
+    ) -> None:
         self.document = document
+        self.tagged = tagged
         self.variables = variables
         self.names = names
         self.count = 0
@@ -174,7 +178,7 @@ class _Builder:
 
     def scalar(self, node: yaml.ScalarNode, place: Place, line: int) -> Any:
         text: str = node.value
-        if node.tag not in _PLAIN_TAGS:
+        if node.tag not in _PLAIN_TAGS or (self.tagged and node.tag != self.implied(node)):
             self.document.fault(place, f"tag {node.tag!r} is not allowed; remove it", line)
             return None
         if self.hides(text, place, line):
@@ -191,6 +195,11 @@ class _Builder:
             if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
                 return float(text)
         return self.expand(text, place, line)
+
+    def implied(self, node: yaml.ScalarNode) -> str:
+        """Return the tag that *node* has where none is written."""
+        found: str = _IMPLIED.resolve(yaml.ScalarNode, node.value, (not node.style, True))
+        return found
 
     def expand(self, text: str, place: Place, line: int) -> str:
         parts, end = [""], 0

@@ -57,7 +57,8 @@ def document_of(path: Path | str, company: Document | None = None) -> ServiceDoc
     if place.stem == Path(DEFAULTS_FILE).stem:
         raise InvalidInput(f"{place}:1: file: is not read, because of its name; name it {DEFAULTS_FILE}")
     document = service_file.read(place, os.environ, named=True)
-    if get_close_matches(place.stem, [Path(DEFAULTS_FILE).stem], cutoff=0.8) and "service" not in (document.data or ()):
+    named = isinstance(document.data, dict) and "service" in document.data
+    if not named and get_close_matches(place.stem, [Path(DEFAULTS_FILE).stem], cutoff=0.8):
         document.fault((), "is read as the file of a service; what all services share is read from "
                            f"{DEFAULTS_FILE} only", 1)
     return merged(document, company or read_company(place.parent))
@@ -112,7 +113,8 @@ def _build(document: ServiceDocument, named: NamedFiles) -> Iterator[ServiceEnvi
     found = named.people(service) if service is not None else {}
     shapes = {name: validated(EnvironmentSettings, value, ("environments", name), document)
               for name, value in entries.items()}
-    afters = {name: value.get("after") if isinstance(value, dict) else None for name, value in entries.items()}
+    afters = {name: after if isinstance(after := value.get("after"), str) else None
+              for name, value in entries.items() if isinstance(value, dict)}
     for name, settings in shapes.items():
         if service is None or settings is None:
             continue

@@ -42,8 +42,10 @@ def faults_of(
     yield from _kinds(settings)
     yield from _order(name, settings, afters)
     yield from _rollout(settings)
-    for place, text in calendar_faults(settings.calendar, service.groups):
+    for place, text in calendar_faults(settings.calendar):
         yield ("calendar", *place), text
+    for group, text in seats_faults(settings.calendar.override_by, service):
+        yield ("calendar", "override_by", group), text
     yield from _tickets(service, settings)
     if settings.backup.replica == settings.backup.store:
         yield ("backup", "replica"), "is the same place as the store; name a second place, or leave it out"

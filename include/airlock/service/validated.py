@@ -164,12 +164,20 @@ def sentence_of(sort: str, message: str, given: Any) -> str:
     if sort == "missing":
         return "is missing; add it"
     if sort in ("model_type", "dict_type"):
-        return f"must be a mapping of fields, found {type(given).__name__}; write 'field: value' lines below it"
+        return f"must be a mapping of fields, found {_sort_of(given)}; write 'field: value' lines below it"
+    if sort in ("tuple_type", "list_type"):
+        return f"must be a list, found {_sort_of(given)}; write '- value' lines below it"
     text = message.removeprefix("Value error, ")
     if sort == "value_error":
         return text
     shown = f", found {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{text[:1].lower()}{text[1:]}{shown}; correct the value"
+
+
+def _sort_of(given: Any) -> str:
+    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list",
+             dict: "a mapping", type(None): "nothing"}
+    return next((name for sort, name in names.items() if isinstance(given, sort)), "something else")
 
 
 def passwords(data: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
