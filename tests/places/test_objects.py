@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,24 @@ def test_all_but_what_is_known_is_removed_folders_too(place: UPath) -> None:
     assert objects.names(place) == ("kept",)
 
 
+def test_a_folder_is_removed_with_all_that_is_in_it_and_once_more(place: UPath) -> None:
+    objects.replace(place / "folder" / "inner" / "one", b"x")
+    objects.replace(place / "other", b"x")
+    for _ in range(2):
+        objects.remove_folder(place / "folder")
+        assert objects.names(place) == ("other",)
+
+
+def test_a_link_among_the_rest_is_removed_and_what_it_leads_to_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "data").write_text("x")
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "link").symlink_to(tmp_path / "elsewhere")
+    objects.remove_others(UPath(tmp_path / "place"), ())
+    assert objects.names(UPath(tmp_path / "place")) == ()
+    assert (tmp_path / "elsewhere" / "data").read_text() == "x"
+
+
 def test_what_is_larger_than_any_object_is_refused(place: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "MAXIMUM_BYTES", 8)
     objects.replace(place / "large", b"123456789")
@@ -93,7 +112,27 @@ def _create(folder: str, number: int, won: multiprocessing.Queue[int]) -> None:
         won.put(number)
 
 
-def test_of_many_that_create_at_once_exactly_one_does(tmp_path: Path) -> None:
+def _without_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("with_links", [True, False])
+def test_of_many_that_create_at_once_exactly_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_links: bool
+) -> None:
+    if not with_links:
+        _without_links(monkeypatch)
+        there = os.path.lexists
+
+        def slowly(path: str) -> bool:
+            found = there(path)
+            time.sleep(0.2)
+            return found
+
+        monkeypatch.setattr(os.path, "lexists", slowly)
     context = multiprocessing.get_context("fork")
     won = context.Queue()
     processes = [context.Process(target=_create, args=(str(tmp_path), number, won)) for number in range(8)]
@@ -105,11 +144,11 @@ def test_of_many_that_create_at_once_exactly_one_does(tmp_path: Path) -> None:
     assert won.empty()
 
 
-def test_a_disk_without_hard_links_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV])
+def test_a_disk_without_hard_links_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _without_links(monkeypatch, number)
     path = UPath(tmp_path) / "one"
     assert objects.create(path, b"first")
     assert not objects.create(path, b"second")
@@ -123,6 +162,58 @@ def test_a_link_is_no_object(tmp_path: Path) -> None:
     assert objects.is_link(UPath(tmp_path) / "link")
     with pytest.raises(Damaged, match="not a regular file"):
         objects.read(UPath(tmp_path) / "link")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_disk_that_cannot_flush_a_folder_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    flush = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112 - of a descriptor
+            raise OSError(number, os.strerror(number))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    place = UPath(tmp_path)
+    assert objects.create(place / "one", b"first")
+    objects.replace(place / "two", b"second")
+    with streams.created(place / "three") as append:
+        append(b"third")
+    assert objects.names(place) == ("one", "three", "two")
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder"):
+        with pytest.raises(Damaged, match="not a regular file"):
+            objects.read(UPath(tmp_path) / name)
+        with pytest.raises(Damaged, match="not a regular file"), streams.opened(UPath(tmp_path) / name):
+            pass
+
+
+def test_of_a_folder_that_is_not_there_nothing_is_the_latest(place: UPath) -> None:
+    assert objects.latest(place) == ()
+
+
+def test_what_may_not_be_looked_at_is_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    for look in (objects.is_link, objects.exists, objects.size, objects.is_folder):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                look(UPath(tmp_path) / "closed" / "one")
+            except PermanentError:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, look
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

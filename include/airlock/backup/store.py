@@ -17,6 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import pyrage
 from upath import UPath
@@ -224,25 +225,13 @@ class BackupStore:
     def delete_point(self, point_id: str) -> None:
         """Remove the recovery point and its streams from both places. Succeeds when nothing is there."""
         for root in self._roots():
-            folder = self._path(root, point_id)
-            try:
-                if folder.fs.exists(folder.path):
-                    folder.fs.rm(folder.path, recursive=True)
-                    log.info("removed %s", folder)
-            except FileNotFoundError:  # removed by somebody else meanwhile
-                continue
-            except OSError as error:
-                raise paths.fault(error, folder, "removed") from error
+            objects.remove_folder(self._path(root, point_id))
 
     def list_points(self) -> tuple[str, ...]:
         """Return the ids of all finished recovery points, sorted."""
-        try:
-            self.root.fs.invalidate_cache()
-            found = self.root.fs.glob(f"{self.root.path.rstrip('/')}/*/{_POINT}")
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise paths.fault(error, self.root, "listed") from error
+        found: list[str] = []
+        with paths.clear_faults("listed", self.root), suppress(FileNotFoundError):
+            found = paths.fresh(self.root).glob(f"{self.root.path.rstrip('/')}/*/{_POINT}")
         return tuple(sorted(str(path).rsplit("/", 2)[-2] for path in found))
 
     def _roots(self) -> tuple[UPath, ...]:

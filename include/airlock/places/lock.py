@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from upath import UPath
@@ -30,30 +30,31 @@ def locked(
     if here is None:
         yield
         return
-    path = here / f".{name}.lock"
+    path, limit = here / f".{name}.lock", time.monotonic() + patience
     with clear_faults("locked", folder):
         here.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        while (descriptor := _locked(path, shared=shared)) is None:
+            if time.monotonic() > limit:
+                raise TemporaryError(
+                    f"another process has held {path} for {patience:.0f} s: look for a task that hangs"
+                )
+            time.sleep(0.05)
     try:
-        _await_lock(descriptor, path, patience, shared=shared)
         yield
     finally:
         os.close(descriptor)
 
 
-def _await_lock(descriptor: int, path: Path, patience: float, *, shared: bool) -> None:
+def _locked(path: Path, *, shared: bool) -> int | None:
+    """Return a descriptor that holds the lock; ``None`` while another process does, or if *path* is another file
+    now: who holds the lock of a file that was removed keeps nobody out."""
     import fcntl
 
-    limit = time.monotonic() + patience
-    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    while True:
-        try:
-            fcntl.flock(descriptor, wanted | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > limit:
-                raise TemporaryError(
-                    f"another process has held {path} for {patience:.0f} s: look for a task that hangs"
-                ) from None
-            time.sleep(0.05)
-        else:
-            return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with ExitStack() as unless_held, suppress(BlockingIOError, FileNotFoundError):
+        unless_held.callback(os.close, descriptor)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.lstat()):
+            unless_held.pop_all()
+            return descriptor
+    return None

@@ -16,13 +16,15 @@ from pathlib import Path
 from upath import UPath
 
 from airlock.errors import Damaged
-from airlock.places.paths import clear_faults, local
+from airlock.places.paths import clear_faults, fresh, local, regular
 
 log = logging.getLogger(__name__)
 MAXIMUM_BYTES = 16 * 1024 * 1024
 """The largest object that is written or read whole."""
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """What file systems without hard links answer."""
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+"""What file systems answer that cannot flush a folder, as shares of Windows."""
 
 
 def create(path: UPath, data: bytes) -> bool:
@@ -64,10 +66,10 @@ def read(path: UPath) -> bytes | None:
     """
     with clear_faults("read", path):
         here = local(path)
-        if here is not None and here.is_symlink() | (here.exists() and not here.is_file()):
+        if here is not None and (here.is_symlink() or not regular(here)):
             raise Damaged(f"{path} is not a regular file")
         try:
-            with path.open("rb") as stream:
+            with fresh(path).open(path.path, "rb") as stream:
                 data: bytes = stream.read(MAXIMUM_BYTES + 1)
         except FileNotFoundError:
             return None
@@ -105,11 +107,8 @@ def names(folder: UPath, *, hidden: bool = False) -> tuple[str, ...]:
     with clear_faults("listed", folder):
         here = local(folder)
         try:
-            if here is not None:
-                found = sorted(os.listdir(here))  # noqa: PTH208 - names only, of thousands
-            else:
-                folder.fs.invalidate_cache()
-                found = sorted(entry.name for entry in folder.iterdir())
+            remote = (name for name, _ in _entries(folder))
+            found = sorted(remote if here is None else os.listdir(here))  # noqa: PTH208 - names only, of thousands
         except (FileNotFoundError, NotADirectoryError):
             return ()
     return tuple(name for name in found if hidden or not name.startswith("."))
@@ -122,39 +121,39 @@ def latest(folder: UPath) -> tuple[str, ...]:
     if here is None:
         return ()
     found = []
-    with clear_faults("listed", folder), os.scandir(here) as entries:
+    with clear_faults("listed", folder), suppress(FileNotFoundError, NotADirectoryError), os.scandir(here) as entries:
         for entry in entries:
-            try:
+            with suppress(FileNotFoundError):  # a part that another writer has just renamed
                 found.append((entry.stat(follow_symlinks=False).st_ctime_ns, entry.name))
-            except FileNotFoundError:
-                continue  # a part that another writer has just renamed
     return tuple(name for _, name in sorted(found))
 
 
 def exists(path: UPath) -> bool:
     """Return whether there is an object or folder *path*."""
     with clear_faults("looked up", path):
+        fresh(path)
         return bool(path.exists())
 
 
 def is_folder(path: UPath) -> bool:
     """Return whether *path* is a folder."""
     with clear_faults("looked up", path):
+        fresh(path)
         return bool(path.is_dir())
 
 
 def is_link(path: UPath) -> bool:
     """Return whether *path* is a link to something else; object stores have none."""
     here = local(path)
-    return here is not None and here.is_symlink()
+    with clear_faults("looked up", path):
+        return here is not None and here.is_symlink()
 
 
 def size(path: UPath) -> int | None:
     """Return the size of the object in bytes, ``None`` when nothing is there; errors as in ``names``."""
     with clear_faults("looked up", path):
-        path.fs.invalidate_cache()
         try:
-            return int(path.fs.info(path.path)["size"])
+            return int(fresh(path).info(path.path)["size"])
         except FileNotFoundError:
             return None
 
@@ -162,13 +161,30 @@ def size(path: UPath) -> int | None:
 def remove_others(folder: UPath, known: Collection[str]) -> None:
     """Remove every object in *folder* but those of *known* names; errors as in ``names``."""
     with clear_faults("cleared", folder):
-        folder.fs.invalidate_cache()
-        for name in folder.fs.ls(folder.path, detail=False):
-            if str(name).rstrip("/").rpartition("/")[2] in known:
+        for name, found in _entries(folder):
+            if name in known:
                 continue
             with suppress(FileNotFoundError):  # removed by somebody else meanwhile
-                folder.fs.rm(name, recursive=True)
-                log.info("removed %s, which nothing that is finished holds", name)
+                if is_link(folder / name):
+                    (folder / name).unlink()
+                else:
+                    folder.fs.rm(found, recursive=True)
+                log.info("removed %s, which nothing that is finished holds", found)
+
+
+def remove_folder(folder: UPath) -> None:
+    """Remove *folder* and all that is in it, if it is there; errors as in ``names``."""
+    with clear_faults("removed", folder), suppress(FileNotFoundError):
+        fresh(folder).rm(folder.path, recursive=True)
+        log.info("removed %s", folder)
+
+
+def _entries(folder: UPath) -> Iterator[tuple[str, str]]:
+    """Yield name and path of all that is in *folder* now, without its own marker, which object stores list in it."""
+    own = folder.path.rstrip("/")
+    for found in (str(one).rstrip("/") for one in fresh(folder).ls(folder.path, detail=False)):
+        if found != own:
+            yield found.rpartition("/")[2], found
 
 
 def _create_file(path: Path, data: bytes) -> bool:
@@ -183,11 +199,26 @@ def _create_file(path: Path, data: bytes) -> bool:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if os.path.lexists(path):
-                return False
-            part.replace(path)
+            with _alone(path.parent):
+                if os.path.lexists(path):
+                    return False
+                part.replace(path)
     flush_folder(path.parent)
     return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time look and rename in *folder*, as far as its file system knows locks."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -205,9 +236,12 @@ def _part(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Let what was created, renamed or removed in *folder* survive a loss of power."""
+    """Let what was created, renamed or removed in *folder* survive a loss of power, where its file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
     finally:
         os.close(descriptor)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
@@ -13,6 +15,8 @@ from airlock.errors import AirlockError, InvalidInput, PermanentError, Temporary
 
 _LOCAL = {"", "file", "local"}
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OWN = frozenset({"airlock", *sys.stdlib_module_names})
+_LONGEST_WORDS = 300
 _HOPELESS = frozenset({
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 })  # fmt: skip
@@ -38,6 +42,17 @@ def local(path: UPath) -> Path | None:
     return Path(path.path) if path.protocol in _LOCAL else None
 
 
+def fresh(path: UPath) -> Any:
+    """Return the file system of *path* without what it remembers of listings: other processes write there, too."""
+    path.fs.invalidate_cache()
+    return path.fs
+
+
+def regular(here: Path | None) -> bool:
+    """Return whether a local path, if it is anything, is a file or a link to one; others could block for ever."""
+    return here is None or here.is_file() or not here.exists()
+
+
 def fault(error: OSError, path: UPath, done: str, full: type[AirlockError] = TemporaryError) -> AirlockError:
     """Return *error* as one of Airlock's, with a sentence that says what to do.
 
@@ -53,8 +68,8 @@ def fault(error: OSError, path: UPath, done: str, full: type[AirlockError] = Tem
 
 
 @contextmanager
-def clear_faults(done: str, path: UPath) -> Iterator[None]:
-    """Turn what goes wrong in the block into errors of Airlock.
+def clear_faults(done: str, path: UPath, full: type[AirlockError] = TemporaryError) -> Iterator[None]:
+    """Turn what goes wrong in the block into errors of Airlock. Parameters as of ``fault``.
 
     :raises TemporaryError: the disk is full or the place cannot be reached
     :raises PermanentError: the place refuses
@@ -63,6 +78,13 @@ def clear_faults(done: str, path: UPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise fault(error, path, done) from error
+        raise fault(error, path, done, full) from error
     except (ImportError, ValueError) as error:
         raise InvalidInput(f"{path} cannot be {done}: {error}") from error
+    except Exception as error:
+        # Clients of stores raise errors of their own where a server is away, which are no OSError.
+        if type(error).__module__.partition(".")[0] in _OWN:
+            raise
+        said = (str(error).splitlines() or [""])[0][:_LONGEST_WORDS]
+        raise TemporaryError(f"{path} cannot be {done}: {type(error).__name__}: {said}; is the storage reachable, and "
+                             "are its credentials right?") from error

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from upath import UPath
 
-from airlock.errors import Damaged, PermanentError
+from airlock.errors import AirlockError, Damaged, PermanentError
 from airlock.places.objects import flush_folder
-from airlock.places.paths import fault, local
+from airlock.places.paths import clear_faults, fresh, local, regular
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -41,26 +41,20 @@ def created(path: UPath) -> Iterator[Callable[[bytes | memoryview], object]]:
     """
     here = local(path)
     target = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if here else path
-    try:
+    with clear_faults("written", path, PermanentError):
         path.fs.makedirs(path.parent.path, exist_ok=True)
         # an object store's upload becomes visible at its commit, a local file at its rename
         file = path.fs.open(target.path, "wb", **({} if here else {"autocommit": False}))
-    except OSError as error:
-        raise fault(error, path, "written", PermanentError) from error
 
     def append(chunk: bytes | memoryview) -> None:
-        try:
+        with clear_faults("written", path, PermanentError):
             file.write(chunk)
-        except OSError as error:
-            raise fault(error, path, "written", PermanentError) from error
 
     complete = False
     try:
         yield append
-        try:
+        with clear_faults("written to its end", path, PermanentError):
             _commit(file, target, here)
-        except OSError as error:
-            raise fault(error, path, "written to its end", PermanentError) from error
         complete = True
     finally:
         if not complete:
@@ -82,30 +76,32 @@ def _commit(file: Any, target: UPath, here: Path | None) -> None:
 def _drop(file: Any, target: UPath, here: Path | None) -> None:
     """Remove what was begun. Its own failure is logged only: the reason for dropping is the one to report."""
     try:
-        if here is None:
-            file.discard()
-            return
-        try:
-            file.close()
-        finally:
-            target.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("could not clean up %s: %s", target, error)
+        with clear_faults("cleaned up", target):
+            if here is None:
+                file.discard()
+                return
+            try:
+                file.close()
+            finally:
+                target.unlink(missing_ok=True)
+    except AirlockError as error:
+        log.warning("%s", error)
 
 
 @contextmanager
 def opened(path: UPath) -> Iterator[Readable]:
     """Give a reader of *path*.
 
-    :raises Damaged: nothing is there
+    :raises Damaged: nothing is there, or no regular file
     :raises TemporaryError: it cannot be read now
     """
-    try:
-        file = path.fs.open(path.path, "rb")
-    except FileNotFoundError as error:
-        raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held") from error
-    except OSError as error:
-        raise fault(error, path, "read") from error
+    with clear_faults("read", path):
+        if not regular(local(path)):
+            raise Damaged(f"{path} is not a regular file")
+        try:
+            file = fresh(path).open(path.path, "rb")
+        except FileNotFoundError as error:
+            raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held") from error
     with file:
         yield _Named(file, path)
 
@@ -118,10 +114,8 @@ class _Named:
         self._path = path
 
     def read(self, size: int = -1, /) -> bytes:
-        try:
+        with clear_faults("read", self._path):
             return self._file.read(size)
-        except OSError as error:
-            raise fault(error, self._path, "read") from error
 
 
 def sha256(path: UPath) -> str:

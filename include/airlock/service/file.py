@@ -22,7 +22,7 @@ from airlock.plain_text import fault_in
 from airlock.service.document import Document, Place, Unfilled
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_IMPLIED = yaml.resolver.Resolver()
+_IMPLIED: Any = yaml.resolver.Resolver()
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
 _MAXIMUM_BYTES = 262_144
 _MAXIMUM_VALUES = 20_000
@@ -198,8 +198,7 @@ class _Builder:
 
     def implied(self, node: yaml.ScalarNode) -> str:
         """Return the tag that *node* has where none is written."""
-        found: str = _IMPLIED.resolve(yaml.ScalarNode, node.value, (not node.style, True))
-        return found
+        return str(_IMPLIED.resolve(yaml.ScalarNode, node.value, (not node.style, True)))
 
     def expand(self, text: str, place: Place, line: int) -> str:
         parts, end = [""], 0
