@@ -53,7 +53,7 @@ def regular(here: Path | None) -> bool:
     return here is None or here.is_file() or not here.exists()
 
 
-def fault(error: OSError, path: UPath, done: str, full: type[AirlockError] = TemporaryError) -> AirlockError:
+def fault(error: OSError, path: UPath | Path, done: str, full: type[AirlockError] = TemporaryError) -> AirlockError:
     """Return *error* as one of Airlock's, with a sentence that says what to do.
 
     :param done: what *path* cannot be: ``"written"``, ``"read"``...
@@ -68,7 +68,7 @@ def fault(error: OSError, path: UPath, done: str, full: type[AirlockError] = Tem
 
 
 @contextmanager
-def clear_faults(done: str, path: UPath, full: type[AirlockError] = TemporaryError) -> Iterator[None]:
+def clear_faults(done: str, path: UPath | Path, full: type[AirlockError] = TemporaryError) -> Iterator[None]:
     """Turn what goes wrong in the block into errors of Airlock. Parameters as of ``fault``.
 
     :raises TemporaryError: the disk is full or the place cannot be reached

@@ -197,3 +197,11 @@ def test_two_backends_with_one_weight_are_refused(start: Start) -> None:
     with pytest.raises(InvalidInput, match=r"runtime_key split\.shop\.v1.*name each once"):
         EnvoyRouter({"admin": "http://127.0.0.1:9", "listener": "http://127.0.0.1:9", "fallback_folder": "/nowhere",
                      "backends": same})
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    router = EnvoyRouter({"admin": "http://127.0.0.1:9", "listener": "http://127.0.0.1:9", "backends": BACKENDS,
+                          "fallback_folder": str(tmp_path / "file")})
+    with pytest.raises(PermanentError, match=r"file cannot be written.*rights"):
+        router.set_fallback("a")

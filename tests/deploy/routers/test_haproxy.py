@@ -423,3 +423,11 @@ def test_who_has_everything_is_where_the_configuration_says_after_a_restart(fron
     front.start()
     assert answered(front, 5) == {"c": 5}
     assert (router.fallback(), router.shares()) == ("a", {"a": 100, "b": 0})
+
+
+def test_a_file_of_states_that_cannot_be_used_is_named(fronts: Fronts, tmp_path: Path) -> None:
+    front = fronts.start()
+    (tmp_path / "file").write_text("no folder")
+    for path in (tmp_path / "file" / "states", tmp_path):
+        with pytest.raises(PermanentError, match=f"{path} cannot be read.*rights"):
+            router_of(front, state_file=str(path)).set_fallback("a")

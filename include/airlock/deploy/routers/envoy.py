@@ -30,6 +30,7 @@ from airlock.models import Name
 from airlock.models.needs import ACTING, Needs, Permission, Stage, System
 from airlock.models.needs import Address as Reached
 from airlock.options import Options
+from airlock.places.paths import clear_faults
 
 logger = logging.getLogger(__name__)
 
@@ -135,13 +136,14 @@ class EnvoyRouter(Router):
             return
         folder = self.options.fallback_folder
         traffic = folder / backend / "traffic"
-        traffic.mkdir(parents=True, exist_ok=True)
-        for name, weight in self._weights(backend).items():
-            key = self.options.backends[name].runtime_key
-            draft = folder / backend / f".{key}"
-            draft.write_text(weight)
-            draft.replace(traffic / key)
-        point_link(folder / "current", backend)
+        with clear_faults("written", folder):
+            traffic.mkdir(parents=True, exist_ok=True)
+            for name, weight in self._weights(backend).items():
+                key = self.options.backends[name].runtime_key
+                draft = folder / backend / f".{key}"
+                draft.write_text(weight)
+                draft.replace(traffic / key)
+            point_link(folder / "current", backend)
 
     def _check_routes(self) -> None:
         """Refuse routes by which the shares would be others than those that are set."""

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,7 @@ from airlock.models import Name
 from airlock.models.needs import ACTING, Needs, Permission, Stage, System
 from airlock.models.needs import Address as Reached
 from airlock.options import Options
+from airlock.places.paths import clear_faults
 
 logger = logging.getLogger(__name__)
 _LARGEST_WEIGHT = 256
@@ -141,8 +143,9 @@ class HaproxyRouter(Router):
             lines.append(" ".join(row))
         path = self.options.state_file
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text("\n".join(lines) + "\n")
-        draft.replace(path)
+        with clear_faults("written", path):
+            draft.write_text("\n".join(lines) + "\n")
+            draft.replace(path)
 
     @property
     def _where(self) -> str:
@@ -240,10 +243,9 @@ class HaproxyRouter(Router):
         return {row[_SERVER]: row for row in self._kept_rows() if row[_NAME] == self.options.proxy}
 
     def _kept_rows(self) -> Iterator[list[str]]:
-        try:
+        lines: list[str] = []
+        with clear_faults("read", self.options.state_file), suppress(FileNotFoundError):
             lines = self.options.state_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return
         for line in lines[1:]:
             row = line.split(" ")
             if not line.startswith("#") and len(row) > _CONFIGURED:

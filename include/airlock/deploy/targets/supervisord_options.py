@@ -4,8 +4,9 @@ Contacts nothing."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from airlock.connections import ConnectionId
 from airlock.deploy.target import TargetOptions
@@ -39,6 +40,14 @@ class SupervisordOptions(TargetOptions):
     """Path at which a version says that it is healthy."""
     start_seconds: float = Field(30, gt=0, description="time for a version to become healthy")
     effect_seconds: float = Field(10, gt=0, description="time for a stop to be seen")
+
+    @model_validator(mode="after")
+    def _slots_are_distinct(self) -> Self:
+        for key in ("program", "address"):
+            named = [str(getattr(slot, key)) for slot in self.slots.values()]
+            if twice := sorted({one for one in named if named.count(one) > 1}):
+                raise ValueError(f"the {key} {', '.join(twice)} belongs to two slots; name each once")
+        return self
 
     @property
     def backend_names(self) -> tuple[str, ...]:

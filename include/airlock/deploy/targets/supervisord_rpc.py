@@ -10,15 +10,18 @@ import xmlrpc.client
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from xml.parsers.expat import ExpatError
 
 from airlock.connections import connection
+from airlock.deploy.effects import POLL_SECONDS
 from airlock.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 logger = logging.getLogger(__name__)
-_ALREADY_STARTED, _NOT_RUNNING = 60, 70
+_SHUTTING_DOWN, _ALREADY_STARTED, _NOT_RUNNING = 6, 60, 70
+_STOPPING = "STOPPING"
 RUNNING = frozenset({"STARTING", "RUNNING"})
 GIVEN_UP = frozenset({"FATAL", "EXITED"})
 
@@ -58,6 +61,7 @@ class Supervisor:
 
     def start(self, program: str) -> None:
         """Start *program* unless it runs; does not wait for it. Errors as in ``state``."""
+        self._await_end_of_stop(program)
         began = time.monotonic()
         started = self._tolerant(lambda server: server.startProcess(program, False), program, _ALREADY_STARTED)
         if started:
@@ -68,6 +72,20 @@ class Supervisor:
         began = time.monotonic()
         if self._tolerant(lambda server: server.stopProcess(program, True), program, _NOT_RUNNING):
             logger.info("supervisord stopped %s in %.1f s", program, time.monotonic() - began)
+        self._await_end_of_stop(program)
+
+    def _await_end_of_stop(self, program: str) -> None:
+        """Wait while *program* is being stopped, which somebody may have begun who was killed since: supervisord says
+        of it that it is not running, and answers a start as if it had started it.
+
+        :raises TemporaryError: that takes too long
+        """
+        limit = time.monotonic() + self._timeout
+        while self.state(program) == _STOPPING:
+            if time.monotonic() > limit:
+                raise TemporaryError(f"{program} is still {_STOPPING} after {self._timeout:g} s: see stopwaitsecs of "
+                                     "the program, and what it waits for; it is tried again")
+            time.sleep(POLL_SECONDS)
 
     @cached_property
     def _connection(self) -> Connection:
@@ -76,7 +94,9 @@ class Supervisor:
 
     def _info(self, program: str) -> dict[str, Any]:
         found = self._call(lambda server: server.getProcessInfo(program), program)
-        return dict(found)
+        if not isinstance(found, dict) or "statename" not in found:
+            raise self._away("no state of a program")
+        return found
 
     def _tolerant(self, act: Callable[[Any], Any], program: str, expected: int) -> bool:
         """Do *act*; return False when supervisord says, with the fault *expected*, that there was nothing to do."""
@@ -89,24 +109,33 @@ class Supervisor:
         return True
 
     def _call(self, act: Callable[[Any], Any], program: str) -> Any:
-        held = self._connection
+        held, address = self._connection, self._address
         token = base64.b64encode(f"{held.login or ''}:{held.password or ''}".encode()).decode()
-        address = f"{held.host}:{held.port or 9001}"
         transport = _Transport([("Authorization", f"Basic {token}")], self._timeout)
         try:
             with xmlrpc.client.ServerProxy(f"http://{address}/RPC2", transport=transport) as proxy:
                 return act(proxy.supervisor)
         except xmlrpc.client.Fault as fault:
-            raise _Fault(fault.faultCode, f"supervisord at {address}: {program!r}: {fault.faultString}") from fault
+            said = f"supervisord at {address}: {program!r}: {fault.faultString}"
+            if fault.faultCode == _SHUTTING_DOWN:
+                raise TemporaryError(f"{said}: it shuts down or restarts; it is tried again") from fault
+            raise _Fault(fault.faultCode, said) from fault
         except xmlrpc.client.ProtocolError as error:
             kind = PermanentError if error.errcode in (401, 403) else TemporaryError
             raise kind(
                 f"supervisord at {address} answers with status {error.errcode}: check the connection {self._id!r}"
             ) from None
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise TemporaryError(
-                f"supervisord at {address} does not answer ({type(error).__name__}): check that it runs, then try again"
-            ) from error
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError, LookupError,
+                TypeError) as error:  # whoever answers there may answer anything
+            raise self._away(type(error).__name__) from error
+
+    @property
+    def _address(self) -> str:
+        return f"{self._connection.host}:{self._connection.port or 9001}"
+
+    def _away(self, why: str) -> TemporaryError:
+        return TemporaryError(f"supervisord at {self._address} does not answer ({why}): check that it runs there, then "
+                              "try again")
 
 
 class _Fault(PermanentError):
