@@ -14,38 +14,37 @@ from airlock.errors import PermanentError, TemporaryError
 from airlock.places import lock
 
 
-def test_who_waited_for_a_lock_whose_file_was_removed_holds_the_new_one(tmp_path: Path) -> None:
-    place, inside, leave = UPath(tmp_path), threading.Event(), threading.Event()
+def test_who_waited_for_a_lock_whose_file_was_removed_holds_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, kept_out, inside, leave = UPath(tmp_path), *(threading.Event() for _ in range(3))
+    flock = fcntl.flock
+
+    def noticed(descriptor: int, operation: int) -> None:
+        try:
+            flock(descriptor, operation)
+        except BlockingIOError:
+            kept_out.set()
+            raise
 
     def wait() -> None:
-        with lock.locked(place, patience=10):
+        with lock.locked(place, patience=60):
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
+    monkeypatch.setattr(fcntl, "flock", noticed)
+    waiting = threading.Thread(target=wait)
     with lock.locked(place):
-        waiting = threading.Thread(target=wait)
         waiting.start()
-        while _openings(tmp_path / ".seal.lock") < 2:
-            assert waiting.is_alive()
+        assert kept_out.wait(60)
         (tmp_path / ".seal.lock").unlink()
-    assert inside.wait(10)
     try:
+        assert inside.wait(60)
         with pytest.raises(TemporaryError, match="has held"), lock.locked(place, patience=0):
             pass
     finally:
         leave.set()
         waiting.join()
-
-
-def _openings(path: Path) -> int:
-    """Return how often this process has *path* open."""
-    links = []
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(link.readlink())
-        except FileNotFoundError:
-            continue
-    return links.count(path)
 
 
 def test_a_link_in_place_of_the_lock_leads_nowhere(tmp_path: Path) -> None:
