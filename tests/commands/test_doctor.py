@@ -115,6 +115,18 @@ def test_a_file_that_is_wrong_is_a_fault_and_the_others_are_asked(services: Path
     assert "cafe live" in said.getvalue()
 
 
+def test_each_fault_of_a_file_is_a_finding_of_its_own(services: Path) -> None:
+    lines = "".join(f"wrong_{number}: {'x' * 80}\n" for number in range(20))
+    (services / "broken.yaml").write_text(f"service: broken\n{lines}")
+    arguments = argparse.Namespace(folder=services, service=None, environment=None, json=True, all=False)
+    said = io.StringIO()
+    assert run_doctor(arguments, Console(file=said, width=200)) == FAULTY
+    found = [one for one in Report.model_validate_json(said.getvalue()).findings if one.area == "service files"]
+    assert len(found) > 20
+    assert {one.where for one in found} == {str(services / "broken.yaml")}
+    assert all(f"wrong_{number}" in "".join(one.what for one in found) for number in range(20))
+
+
 def test_every_environment_is_asked_where_none_is_named(services: Path) -> None:
     assert "cafe live" in doctor(services, environment=None)[1]
 

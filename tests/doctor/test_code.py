@@ -57,3 +57,14 @@ def test_files_that_changed_after_the_process_began_are_noticed(copy: Path) -> N
     path, later = copy / "airlock/errors.py", time.time() + 3600
     os.utime(path, (later, later))
     assert said(copy, "from airlock.doctor import code; print(code.changed_since_begin())") == "True"
+
+
+def test_files_that_were_copied_with_their_old_times_are_noticed(copy: Path) -> None:
+    waits = "import sys; from airlock.doctor import code; sys.stdin.read(); print(code.changed_since_begin())"
+    with subprocess.Popen([sys.executable, "-c", waits], env={**os.environ, "PYTHONPATH": str(copy)}, text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:  # fmt: skip
+        time.sleep(3)
+        path = copy / "airlock/errors.py"
+        path.write_text(path.read_text() + "\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert running.communicate("", timeout=60)[0].strip() == "True"

@@ -33,6 +33,13 @@ def test_warnings_alone_are_not_called_a_failure() -> None:
     assert "2 not asked" in report(Gravity.NOT_ASKED, Gravity.NOT_ASKED).sentence
 
 
+def test_what_was_not_asked_is_never_called_well() -> None:
+    assert report(Gravity.FINE).sentence.startswith("nothing stands in the way of a release")
+    for some in ((Gravity.NOT_ASKED,), (Gravity.FINE, Gravity.NOT_ASKED), (Gravity.NOTE, Gravity.NOT_ASKED)):
+        assert report(*some).sentence.startswith("nothing that could be asked stands in the way of a release")
+    assert report().sentence.startswith("nothing was asked")
+
+
 @given(st.text())
 def test_words_of_others_stay_on_one_line_and_are_bounded(words: str) -> None:
     said = SUBJECT.fault(words, words, words)

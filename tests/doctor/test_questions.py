@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyrage
 import pytest
+from upath import UPath
 
+from airlock.backup.store import BackupStore
 from airlock.doctor.asking import ask_all
-from airlock.doctor.finding import Gravity
+from airlock.doctor.finding import Finding, Gravity
+from airlock.doctor.kept_backups import last_backup
 from airlock.doctor.questions import questions
+from airlock.models import RecoveryPoint, utc_now
+from airlock.service.model import ServiceEnvironment
 from tests import service_data
 from tests.real_servers import set_connection
 from tests.recompute.flown import COUNTED, delivered
@@ -35,3 +41,59 @@ def test_what_checks_need_is_asked_before_a_release_needs_it(tmp_path: Path, mon
     asked = [one for one in questions(cafe) if one.subject.area == "checks"]
     found = {one.where: one.gravity for one in ask_all(asked) if one.gravity is Gravity.FAULT}
     assert set(found) == {"smoke http", "smoke command", "bake sql"}
+
+
+def asked_for(environment: ServiceEnvironment, area: str) -> list[Finding]:
+    return list(ask_all(one for one in questions(environment) if one.subject.area == area))
+
+
+def test_the_last_backup_is_one_of_this_environment(tmp_path: Path) -> None:
+    cafe, key = service_data.environment(tmp_path), pyrage.x25519.Identity.generate()
+    store = BackupStore(UPath(tmp_path / "backups"), (str(key.to_public()),), (str(key),))
+    for place, size in (("live-20261101T010203", 10), ("live-eu-20261102T010203", 5000),
+                        ("live-2-20261102T010203", 70)):  # fmt: skip
+        release = f"cafe-{place}-{'0' * 16}"
+        stored = store.write(f"{release}.configuration.settings", "data", [b"x" * size])
+        store.save_point(RecoveryPoint(id=f"{release}.configuration.settings", resource=cafe.resources[0],
+                                       taken_at=utc_now(), seconds=1, objects=(stored,)))  # fmt: skip
+    assert last_backup(store, cafe, plain=True) == 10
+
+
+def test_a_production_whose_driver_proves_no_restore_is_refused_as_a_release_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airlock.backup.drivers.configuration.env_file import EnvFileDriver
+
+    unproved = EnvFileDriver.capabilities.model_copy(update={"restore_proof": False})
+    monkeypatch.setattr(EnvFileDriver, "capabilities", unproved)
+    (tmp_path / ".env").write_text("A=b\n")
+    staging = service_data.environment(tmp_path)
+    production = staging.model_copy(update={"production": True})
+    for environment, faults in ((staging, 0), (production, 1)):
+        found = [one for one in asked_for(environment, "resources") if "prove" in one.what]
+        assert [one.gravity for one in found] == [Gravity.FAULT] * faults
+
+
+def test_a_command_that_no_list_allows_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/commands.yaml").write_text("commands: []\n")
+    monkeypatch.setenv("AIRLOCK_POLICIES", str(tmp_path / "policies"))
+    check = "checks: {smoke: [{name: command, options: {run: [/bin/true]}}]}\n    rollout:"
+    found = asked_for(service_data.environment(tmp_path, ("rollout:", check)), "checks")
+    assert [one for one in found if one.gravity is Gravity.FAULT and "commands.yaml" in one.what]
+
+
+def test_policies_and_calendar_files_are_read_as_a_release_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRLOCK_POLICIES", str(tmp_path / "nowhere"))
+    file = ("timezone: Europe/Berlin", f"files: [{{name: company, path: {tmp_path}/no-such.ics}}]")
+    cafe = service_data.environment(tmp_path, file)
+    assert [one.gravity for one in asked_for(cafe, "policies")] == [Gravity.FAULT]
+    (found,) = asked_for(cafe, "calendar")
+    assert found.gravity is Gravity.FAULT
+    assert "no-such.ics" in found.what
+    (tmp_path / "no-such.ics").write_text("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nEND:VCALENDAR\r\n")
+    monkeypatch.delenv("AIRLOCK_POLICIES")
+    for area in ("policies", "calendar"):
+        assert {one.gravity for one in asked_for(cafe, area)} == {Gravity.FINE}

@@ -45,4 +45,6 @@ def changed_since_begin() -> bool:
             break
         line.append(parent)
     began = min(one.create_time() for one in line)
-    return bool(max(path.stat().st_mtime for path in files()) > began + _CLOCK_TICKS)
+    # not the time of the content alone, which a copy may keep
+    changed = max(max(found.st_mtime, found.st_ctime) for found in (path.stat() for path in files()))
+    return bool(changed > began + _CLOCK_TICKS)

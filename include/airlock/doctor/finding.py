@@ -95,12 +95,15 @@ class Report(Frozen):
     @property
     def sentence(self) -> str:
         """What was found, in one line."""
+        if not self.findings:
+            return "nothing was asked"
         counts = {gravity: sum(one.gravity is gravity for one in self.findings) for gravity in _GRAVEST_LAST}
         said = ", ".join(f"{counts[gravity]} {_NAMES[gravity]}" for gravity in reversed(_GRAVEST_LAST))
+        asked = " that could be asked" if counts[Gravity.NOT_ASKED] else ""
         verdict = {
             Gravity.FAULT: "a release would fail",
             Gravity.WARNING: "a release would run, and something wants looking after",
-        }.get(self.gravest, "nothing stands in the way of a release")
+        }.get(self.gravest, f"nothing{asked} stands in the way of a release")
         return f"{verdict}: {said}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airlock import registry
 from airlock.backup.run import open_driver
-from airlock.backup.store import BackupStore
+from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import connection, named, visible
 from airlock.deploy.artifact import CannotList
 from airlock.deploy.delivery import delivery_of
@@ -20,10 +20,13 @@ from airlock.deploy.resolution import keys_of
 from airlock.doctor.asking import Question, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
+from airlock.doctor.kept_backups import last_backup, store_of
 from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
 from airlock.options import validated
+from airlock.schedule.asking import open_calendar
+from airlock.service.checks import CheckSetting
 from airlock.service.model import RequiredSignature, ServiceEnvironment
 
 _LOOK_SECONDS = 60.0
@@ -50,14 +53,15 @@ def questions(environment: ServiceEnvironment) -> Iterator[Question]:
 
 def of_wrong_files(faults: Iterable[str]) -> Iterator[Finding]:
     """Yield a finding for each fault of a service file: nothing else is asked for what it would declare."""
-    for said in faults:
+    for said in (line for fault in faults for line in fault.splitlines()):
         yield Subject("service files", said.partition(":")[0]).fault(
             said, "no release of what it would declare can begin", "correct the file (airlock services check)")
 
 
 def _missing(subject: Subject, why: str) -> Question:
     def ask(subject: Subject) -> Iterable[Finding]:
-        yield subject.fault(why, "whatever needs it fails, and is not asked here", "add the connection")
+        yield subject.fault(why, "whatever needs it fails, and is not asked here",
+                            "add the connection, or see why where it is kept does not answer")  # fmt: skip
 
     return Question(subject, "asked whether it is known", ask)
 
@@ -80,6 +84,7 @@ def _all(environment: ServiceEnvironment) -> Iterator[Asking]:
         yield from _each(subject, _setting(subject, getattr(registry, table), setting.name, setting.options))
     yield from _each(Subject("target", environment.target.name), _delivery(environment))
     yield from _each(Subject("artifact", environment.artifact.name), _artifacts(environment))
+    yield from _rules(environment)
     for signal in environment.calendar.signals:
         subject = Subject("calendar", signal.name)
         yield from _each(subject, _setting(subject, registry.SIGNALS, signal.name, signal.options))
@@ -87,6 +92,7 @@ def _all(environment: ServiceEnvironment) -> Iterator[Asking]:
         for check in getattr(environment.checks, checkpoint):
             subject = Subject("checks", f"{checkpoint} {check.name}")
             yield from _each(subject, _setting(subject, registry.CHECKS, check.name, check.options))
+            yield from _each(subject, _basis(subject, check))
     if environment.migrations is not None:
         name = environment.migrations.connection
         yield Asking(Question(Subject("migrations", name), "asked for the database",
@@ -134,29 +140,6 @@ def _disk(subject: Subject, environment: ServiceEnvironment, place: str, *, plai
     return stores.disk(subject, place, last_backup(store_of(environment), environment, plain=plain))
 
 
-def store_of(environment: ServiceEnvironment) -> BackupStore:
-    """Return the backup store of *environment*, with its keys."""
-    from upath import UPath
-
-    policy = environment.backup
-    given = connection(policy.key_connection)
-    return BackupStore(UPath(policy.store), tuple(given.extra_dejson.get("recipients", ())),
-                       (given.password,) if given.password else (),
-                       UPath(policy.replica) if policy.replica else None)  # fmt: skip
-
-
-def last_backup(store: BackupStore, environment: ServiceEnvironment, *, plain: bool) -> int | None:
-    """Return how many bytes the recovery points of the last release that took any have, *plain* or as they are
-    stored; ``None`` where there are none yet."""
-    begin = f"{environment.service}-{environment.environment}-"
-    points = [one for one in store.list_points() if one.startswith(begin)]
-    last = max((one.partition(".")[0] for one in points), default="")
-    sizes = [one.plain_bytes if plain else one.cipher_bytes
-             for point in points if point.partition(".")[0] == last
-             for one in getattr(store.load_point(point), "objects", ())]  # fmt: skip
-    return sum(sizes) if sizes else None
-
-
 def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resource) -> Iterator[Asking]:
     driver = registry.resolve(registry.DRIVERS, "driver", resource.driver)
     options = validated(driver.Options, resource.options, subject.where)
@@ -172,9 +155,16 @@ def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resou
             yield subject.fault("it is not there, or empty", "nobody is asked for a release that cannot be backed up",
                                 "correct its options, or bring it back")  # fmt: skip
 
+    if environment.production and not driver.capabilities.restore_proof:
+        yield Asking(Question(subject, "asked for its proof", partial(_unproved, name=resource.driver)))
     yield Asking(Question(subject, "looked at it", look, _LOOK_SECONDS, Gravity.NOTE), *names,
                  environment.backup.key_connection)  # fmt: skip
     yield from of_needs(subject, bound, options.model_dump(mode="json"))
+
+
+def _unproved(subject: Subject, name: str) -> Iterable[Finding]:
+    yield subject.fault(f"driver {name} cannot prove a restore", "a production environment may not use it",
+                        "choose a driver with a restore proof (airlock drivers)")  # fmt: skip
 
 
 def _delivery(environment: ServiceEnvironment) -> Iterator[Asking]:
@@ -232,6 +222,36 @@ def _setting(
     found = registry.resolve(table, subject.area, name)
     options = validated(found.Options, given, f"{subject.area} {name}")
     yield from of_needs(subject, found.needs.bound(options), options.model_dump(mode="json"))
+
+
+def _basis(subject: Subject, setting: CheckSetting) -> Iterator[Asking]:
+    check = registry.resolve(registry.CHECKS, "check", setting.name)(setting.options)
+
+    def look(subject: Subject) -> Iterable[Finding]:
+        check.basis()
+        yield subject.fine("what decides beside its options allows it")
+
+    yield Asking(Question(subject, "asked whether it is allowed", look))
+
+
+def _rules(environment: ServiceEnvironment) -> Iterator[Asking]:
+    """Yield the questions for what every assessment of a request reads."""
+
+    def risk(subject: Subject) -> Iterable[Finding]:
+        load_risk_policy()
+        yield subject.fine("it can be read")
+
+    def file(subject: Subject, number: int) -> Iterable[Finding]:
+        one = environment.calendar.model_copy(update={"files": environment.calendar.files[number : number + 1]})
+        for fault in open_calendar(one).faults:
+            yield subject.fault(fault.unreadable, "the calendar counts as closed without it",
+                                "correct the path, or bring the file back")  # fmt: skip
+            return
+        yield subject.fine("it can be read")
+
+    yield Asking(Question(Subject("policies", "risk"), "read the risk policy", risk))
+    for number, one in enumerate(environment.calendar.files):
+        yield Asking(Question(Subject("calendar", one.name), "read the calendar file", partial(file, number=number)))
 
 
 def _tickets(environment: ServiceEnvironment) -> Iterator[Asking]:

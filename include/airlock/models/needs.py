@@ -100,10 +100,12 @@ class Address(Need):
     """An address that must answer; of one without a scheme (``host:port``), that it can be connected to.
 
     ``idle``: nobody need answer there now, as where the next version will run; its host must be reached all the same.
+    ``authority``: a file of the certificates that alone are trusted there; empty: those of this machine.
     """
 
     url: str
     idle: bool = False
+    authority: str = ""
 
 
 class Needs(Frozen):

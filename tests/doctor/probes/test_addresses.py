@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +19,13 @@ from airlock.doctor.probes import addresses
 from airlock.models import utc_now
 from airlock.models.needs import Address, Stage
 from sandbox import reach
+from tests.certificates import Authority
 
 
 @contextmanager
-def server(status: int = 200, off: float = 0, **headers: str) -> Iterator[str]:
+def server(
+    status: int = 200, off: float = 0, tls: ssl.SSLContext | None = None, **headers: str
+) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(status)
@@ -33,9 +38,11 @@ def server(status: int = 200, off: float = 0, **headers: str) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        if tls is not None:
+            running.socket = tls.wrap_socket(running.socket, server_side=True)
         thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
         running.shutdown()
         thread.join()
 
@@ -102,3 +109,30 @@ def test_where_nobody_need_answer_only_a_host_that_is_not_reached_is_a_fault(mon
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         (found,) = asked(f"http://127.0.0.1:{silent.getsockname()[1]}", idle=True)
     assert found.gravity is Gravity.FAULT
+
+
+def test_a_log_in_is_never_shown_whatever_the_scheme() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        for found in asked(f"redis://robot:hunter2@127.0.0.1:{running.getsockname()[1]}/0"):
+            assert found.gravity is Gravity.FINE
+            assert "hunter2" not in found.what
+
+
+@pytest.mark.parametrize("url", ["host", "host:", "host:99999", "host:ten", "http://host:99999/", "[::1:80", ":80"])
+def test_what_is_no_address_is_a_fault_and_no_failure_of_the_question(url: str) -> None:
+    for idle in (False, True):
+        (found,) = asked(url, idle)
+        assert found.gravity is Gravity.FAULT
+        assert "is no address" in found.what
+
+
+def test_a_server_is_judged_by_the_authority_that_the_service_file_names(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    for days, trusted, gravity in ((1, authority.path, Gravity.FINE), (1, other.path, Gravity.FAULT),
+                                   (-1, authority.path, Gravity.FAULT), (1, "", Gravity.FAULT),
+                                   (1, tmp_path / "gone.pem", Gravity.FAULT)):  # fmt: skip
+        with server(tls=authority.server("version.internal", days=days)) as url:
+            address = Address(url=url, stages=(Stage.CHECK,), authority=str(trusted))
+            found = list(addresses.ask(Subject("checks", "smoke http"), address))
+        assert found[0].gravity is gravity, found
+        assert len(found) == (2 if gravity is Gravity.FINE else 1)

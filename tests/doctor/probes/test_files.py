@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,12 @@ def test_a_folder_that_hides_what_is_in_it_is_not_mistaken(open_folder: Path) ->
     hidden.chmod(0o700)
     said = as_another_user(lambda: asked(hidden / "file", "read")[0].what, open_folder)
     assert "is not there, or hidden from user" in said
+
+
+def test_a_socket_that_is_an_address_of_a_network_is_connected_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        address = f"127.0.0.1:{running.getsockname()[1]}"
+        assert [one.gravity for one in asked(address, "read", "write")] == [Gravity.FINE]
+    (found,) = asked(address, "read", "write")
+    assert found.gravity is Gravity.FAULT
+    assert "does not answer" in found.what

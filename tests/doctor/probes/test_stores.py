@@ -120,3 +120,12 @@ def test_room_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> Non
     assert found.gravity is Gravity.FAULT
     (found,) = stores.disk(SUBJECT, "memory://somewhere", 1)
     assert found.gravity is Gravity.NOT_ASKED
+
+
+def test_a_link_to_nothing_is_no_place_that_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "ledger").symlink_to(tmp_path / "gone")
+    (found,) = asked(tmp_path / "ledger")
+    assert found.gravity is Gravity.FAULT
+    assert "link" in found.what
+    with pytest.raises(PermanentError):
+        objects.create(UPath(tmp_path / "ledger") / "one", b"x")

@@ -109,7 +109,7 @@ class HttpCheck(Check):
     Options = HttpOptions
     Found = HttpFound
     needs = Needs(
-        addresses=(Reached(url="{address}", stages=(Stage.CHECK,), when="address"),),
+        addresses=(Reached(url="{address}", stages=(Stage.CHECK,), when="address", authority="{ca}"),),
         permissions=(Permission(system=System.FILES, actions=("read",), on="{ca}", stages=(Stage.CHECK,), when="ca",
                                 why="its certificates alone are trusted"),),
         also=("workers reach the address of the version itself, which the target names",),

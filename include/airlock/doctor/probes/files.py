@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from airlock.doctor.finding import Finding, Subject
-from airlock.models.needs import Permission
+from airlock.doctor.probes import addresses
+from airlock.models.needs import Address, Permission
 
+_NETWORK = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
+"""A socket that is no file, but ``host:port``."""
 _MODES = {"read": os.R_OK, "search": os.X_OK, "write": os.W_OK}
 
 
@@ -18,6 +22,9 @@ def ask(subject: Subject, permissions: Sequence[Permission]) -> Iterator[Finding
     Of a path with a place for a name in it (``.../shop-{version}.pyz``) the folder is asked for.
     """
     on = permissions[0].on
+    if _NETWORK.fullmatch(on):
+        yield from addresses.ask(subject, Address(url=on, stages=permissions[0].stages, why=permissions[0].why))
+        return
     if "://" in on:
         yield subject.not_asked("rights in an object storage", "they show when the resource is looked at")
         return

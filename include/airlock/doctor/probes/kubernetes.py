@@ -31,7 +31,8 @@ def ask(subject: Subject, connection: str, namespace: str, permissions: Sequence
         yield clock(subject, cluster.answered_at, before, utc_now())
     wanted = [(permission, right) for permission in permissions for right in _at_once(permission)]
     lacking = rights.missing(cluster, [right for _, right in wanted])
-    seldom = {right for permission, right in wanted if permission.seldom}
+    always = {right for permission, right in wanted if not permission.seldom}
+    seldom = {right for _, right in wanted} - always
     everywhere = [right for right in lacking if right.resource == _UNHEARD_OF[0]]
     if everywhere:
         verbs = {right.verb for right in everywhere}

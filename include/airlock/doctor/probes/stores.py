@@ -29,6 +29,10 @@ def ask(subject: Subject, place: str, *, kept_for_good: bool) -> Iterator[Findin
     """
     root = paths.root_path(place)
     here = paths.local(root)
+    if here is not None and here.is_symlink() and not here.exists():
+        yield subject.fault(f"{here} is a link that leads nowhere", "a release keeps what it does there",
+                            "mount or make what it leads to, or correct the path")  # fmt: skip
+        return
     if here is not None and not here.exists():
         yield _to_be_made(subject, here)
         return
