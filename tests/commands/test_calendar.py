@@ -39,6 +39,26 @@ def test_days_that_adjoin_are_one_time(tmp_path, capsys):
         ("2026-12-11T23:00:00+00:00", "2026-12-12T23:00:00+00:00")]
 
 
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_a_calendar_that_never_closes_is_open_without_an_end(tmp_path, capsys, number):
+    text = WHOLE.replace('[mon, tue], from: "09:00", to: "17:00"',
+                         '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"')
+    folder = write(tmp_path, text).parent
+    assert run(folder, "--next", number, "--at", "2026-12-06T10:00", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["slots"] == [
+        {"from": "2026-12-06T09:00:00+00:00", "to": None, "before": []}]
+    assert run(folder, "--next", number, "--at", "2026-12-06T10:00") == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "cafe live: open Sun" in out and "without an end within 800 days" in out
+
+
+def test_a_time_ends_where_the_calendar_closes_however_many_windows_it_has(tmp_path, capsys):
+    text = FROZEN.replace('[mon, tue], from: "09:00", to: "17:00"',
+                          '[mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"')
+    assert run(write(tmp_path, text).parent, "--next", "1", "--at", "2026-03-01T10:00", "--json") == 0
+    assert [one["to"] for one in json.loads(capsys.readouterr().out)["slots"]] == ["2026-12-20T23:00:00+00:00"]
+
+
 def test_json_has_every_time_and_its_reasons(folder, capsys):
     assert run(folder, "--next", "3", "--at", "2026-12-15T18:00:00+01:00", "--json") == 0
     found = json.loads(capsys.readouterr().out)

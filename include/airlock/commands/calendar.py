@@ -15,17 +15,15 @@ from rich.table import Table
 
 from airlock.errors import InvalidInput
 from airlock.models import utc_now
-from airlock.schedule.asking import Asked, ask, open_calendar, slots
-from airlock.schedule.calendar import Slot, joined
+from airlock.schedule.asking import Asked, ask, open_calendar, open_times
+from airlock.schedule.calendar import OpenTime
 from airlock.schedule.cycle import described, due_times
 from airlock.schedule.local_time import shown
-from airlock.schedule.words import between, reason
+from airlock.schedule.words import reason, span
 from airlock.service.deep_check import check_deep
 from airlock.service.find import ServiceEnvironment, find, services_folder
 
 _MOST = 100
-_DAYS_JOINED = 32
-"""So many windows are looked at for each time that is printed, as those that adjoin are one."""
 _YEARS = range(2000, 2200)
 
 
@@ -58,7 +56,7 @@ def run_calendar(arguments: argparse.Namespace, console: Console) -> int:
     calendar = environment.calendar
     at = utc_now() if arguments.at is None else _moment(arguments.at, ZoneInfo(calendar.timezone))
     asked = ask(calendar, environment.service, environment.environment, at)
-    found = joined(slots(calendar, at, _DAYS_JOINED * arguments.next))[: arguments.next]
+    found = open_times(calendar, at, arguments.next)
     due = due_times(environment.cycle, calendar, at, arguments.next, open_calendar(calendar).spelled)
     if arguments.json:
         console.out(json.dumps(_plain(environment, asked, found, due), indent=2), highlight=False)
@@ -80,7 +78,7 @@ def _moment(text: str, zone: ZoneInfo) -> datetime:
 
 
 def _plain(
-    environment: ServiceEnvironment, asked: Asked, found: tuple[Slot, ...], due: tuple[datetime, ...]
+    environment: ServiceEnvironment, asked: Asked, found: tuple[OpenTime, ...], due: tuple[datetime, ...]
 ) -> dict[str, Any]:
     said = asked.decision
     return {
@@ -88,23 +86,23 @@ def _plain(
         "timezone": environment.calendar.timezone, "at": asked.at.isoformat(), "open": said.open, "code": said.code,
         "sentence": said.sentence, "next_open": said.next_open.isoformat() if said.next_open else None,
         "closures": [{"code": one.code, "name": one.name, "words": one.words} for one in said.closures],
-        "slots": [{"from": slot.start.isoformat(), "to": slot.end.isoformat(),
-                   "before": [entry.model_dump(mode="json") for entry in slot.before]} for slot in found],
+        "slots": [{"from": time.start.isoformat(), "to": time.end.isoformat() if time.end else None,
+                   "before": [entry.model_dump(mode="json") for entry in time.before]} for time in found],
         "cycle": described(environment.cycle, environment.calendar), "runs": [moment.isoformat() for moment in due],
     }
 
 
 def _show(
-    environment: ServiceEnvironment, asked: Asked, found: tuple[Slot, ...], due: tuple[datetime, ...], console: Console
+    environment: ServiceEnvironment, asked: Asked, found: tuple[OpenTime, ...], due: tuple[datetime, ...], console: Console
 ) -> None:
     timezone = environment.calendar.timezone
-    console.print(f"{environment.service} {environment.environment}: {'open' if asked.decision.open else 'CLOSED'}, "
-                  f"{asked.decision.code}", markup=False, highlight=False)
+    state = "open" if asked.decision.open else f"CLOSED, {asked.decision.code}"
+    console.print(f"{environment.service} {environment.environment}: {state}", markup=False, highlight=False)
     console.print(escape(asked.decision.sentence), soft_wrap=True, highlight=False)
     table = Table("", f"open ({timezone})", "closed before it by")
-    for number, slot in enumerate(found, start=1):
-        causes = "\n".join(reason(entry, timezone) for entry in slot.before)
-        table.add_row(str(number), between(slot.start, slot.end, timezone), escape(causes) or "-")
+    for number, time in enumerate(found, start=1):
+        causes = "\n".join(reason(entry, timezone) for entry in time.before)
+        table.add_row(str(number), span(time, timezone), escape(causes) or "-")
     if found:
         console.print(table)
         console.print("Times that are neither listed nor named are outside every window. An incident or a spent error "

@@ -13,7 +13,8 @@ from typing import Any
 from airlock import registry
 from airlock.errors import AirlockError
 from airlock.models import Frozen
-from airlock.schedule.calendar import HORIZON_DAYS, Decision, Slot, decide, next_slots
+from airlock.schedule.calendar import HORIZON_DAYS, Decision, OpenTime, Slot, decide, next_slots
+from airlock.schedule.calendar import open_times as times_of
 from airlock.schedule.entries import Entry, holiday_entries, holidays_version
 from airlock.schedule.icalendar import file as icalendar_file
 from airlock.schedule.icalendar.file import ReadFile
@@ -150,6 +151,14 @@ def slots(calendar: Calendar, now: datetime, count: int) -> tuple[Slot, ...]:
     if opened.faults:
         return ()
     return next_slots(calendar, now, count, opened.spelled, overridden_in(calendar))
+
+
+def open_times(calendar: Calendar, now: datetime, count: int) -> tuple[OpenTime, ...]:
+    """As ``slots``, for people: windows that follow each other are one time, which ends when the calendar closes."""
+    opened = open_calendar(calendar)
+    if opened.faults:
+        return ()
+    return times_of(calendar, now, count, opened.spelled, overridden_in(calendar))
 
 
 def overridden_in(calendar: Calendar) -> tuple[ClosureName, ...]:

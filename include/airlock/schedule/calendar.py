@@ -84,6 +84,17 @@ def joined(slots: Iterable[Slot]) -> tuple[Slot, ...]:
     return tuple(found)
 
 
+class OpenTime(NamedTuple):
+    """A time in which a release may act, in UTC, and what closes the time before it.
+
+    ``end`` is when the calendar closes, ``None`` if not within 800 days.
+    """
+
+    start: datetime
+    end: datetime | None
+    before: tuple[Entry, ...]
+
+
 def nothing_else(since: datetime, until: datetime) -> Iterable[Entry]:  # noqa: ARG001 - fulfils ``Spelled``
     """Return no entry: of a calendar without files and holidays."""
     return ()
@@ -150,6 +161,25 @@ def next_slots(
             return tuple(Slot(start, end, _between(entries, since, start))
                          for since, (start, end) in zip(starts, spans[:count], strict=False))
     return ()
+
+
+def open_times(
+    calendar: Calendar,
+    now: datetime,
+    count: int,
+    spelled: Spelled = nothing_else,
+    overridden: Collection[ClosureName] = (),
+) -> tuple[OpenTime, ...]:
+    """Return what ``next_slots`` does, with windows that follow each other without a pause as one time."""
+    asked, beyond = 8 * count, _later(now.astimezone(UTC), HORIZON_DAYS)
+    while True:
+        slots = next_slots(calendar, now, asked, spelled, overridden)
+        found = joined(slots)
+        # The last one may go on in slots that were not asked for; fewer slots than asked for are all there are.
+        if len(found) > count or len(slots) < asked:
+            return tuple(OpenTime(one.start, one.end if one.end < beyond else None, one.before)
+                         for one in found[:count])
+        asked *= 8
 
 
 def _standing(

@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from airlock.schedule.calendar import Slot
+from airlock.schedule.calendar import HORIZON_DAYS, OpenTime
 from airlock.schedule.entries import Entry
 from airlock.schedule.local_time import shown
 
 
-def slot_lines(slot: Slot, timezone: str) -> Iterator[str]:
-    """Yield the line of *slot* and, after it, one for each reason why it does not begin earlier."""
-    yield f"open {between(slot.start, slot.end, timezone)}"
-    for entry in slot.before:
+def open_lines(time: OpenTime, timezone: str) -> Iterator[str]:
+    """Yield the line of *time* and, after it, one for each reason why it does not begin earlier."""
+    yield f"open {span(time, timezone)}"
+    for entry in time.before:
         yield f"not earlier because of {reason(entry, timezone)}"
+
+
+def span(time: OpenTime, timezone: str) -> str:
+    """Return from when to when it is open, in local words."""
+    if time.end is not None:
+        return between(time.start, time.end, timezone)
+    return f"from {shown(time.start, ZoneInfo(timezone))} ({timezone}) on, without an end within {HORIZON_DAYS} days"
 
 
 def between(start: datetime, end: datetime, timezone: str) -> str:

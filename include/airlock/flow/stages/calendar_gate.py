@@ -12,13 +12,13 @@ from airlock.change.override import mended_incident
 from airlock.errors import CalendarClosed, GateRefused
 from airlock.flow.stages.release import Release, calendar_of
 from airlock.models import utc_now
-from airlock.schedule.asking import Asked, slots
+from airlock.schedule.asking import Asked, open_times
 from airlock.schedule.asking import ask as ask_calendar
-from airlock.schedule.words import slot_lines
+from airlock.schedule.words import open_lines
 
 log = logging.getLogger(__name__)
 UNREADABLE = "unreadable"
-_SLOTS = 3
+_TIMES = 3
 
 
 def ask(release: Release, now: datetime) -> Asked:
@@ -31,7 +31,7 @@ def calendar_section(release: Release, now: datetime) -> tuple[str, tuple[str, .
     """Return what approvers read of the calendar: what it says now, or of the time asked for, and the next times."""
     calendar = calendar_of(release.plan)
     at = max(now, release.rfc.start_after or now)
-    lines = tuple(line for slot in slots(calendar, at, _SLOTS) for line in slot_lines(slot, calendar.timezone))
+    lines = tuple(line for time in open_times(calendar, at, _TIMES) for line in open_lines(time, calendar.timezone))
     return "Calendar", (ask(release, at).decision.sentence, *lines)
 
 
