@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,8 +102,13 @@ def test_nothing_is_left_behind(services: Path, tmp_path: Path) -> None:
 def test_a_service_or_environment_that_is_none_is_wrong_input(services: Path) -> None:
     with pytest.raises(InvalidInput):
         doctor(services, environment="lvie")
-    with pytest.raises(InvalidInput, match="no service file that declares 'nosuch'"):
-        run_doctor(argparse.Namespace(folder=services, service="nosuch", environment=None, json=False, all=False),
+    for service, said in (("nosuch", "no service 'nosuch': declared are cafe"), ("caffe", "did you mean 'cafe'?")):
+        with pytest.raises(InvalidInput, match=re.escape(said)):
+            run_doctor(argparse.Namespace(folder=services, service=service, environment=None, json=False, all=False),
+                       Console(file=io.StringIO()))  # fmt: skip
+    (services / "none").mkdir()
+    with pytest.raises(InvalidInput, match="there is no service file"):
+        run_doctor(argparse.Namespace(folder=services / "none", service=None, environment=None, json=False, all=False),
                    Console(file=io.StringIO()))  # fmt: skip
 
 

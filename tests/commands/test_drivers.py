@@ -36,12 +36,23 @@ def test_a_name_that_two_tables_have_shows_both() -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is None:
         pytest.skip("no two tables have a name in common")
-    assert drivers(name=twice).count(f"### `{twice}`") == names.count(twice)
+    assert drivers(name=twice).count(f"### `{twice}` (") == names.count(twice)
 
 
 def test_an_unknown_name_is_wrong_input() -> None:
-    with pytest.raises(UnknownName, match="airlock drivers"):
+    with pytest.raises(UnknownName, match=r"did you mean 'vault_kv'\? known are .*haproxy"):
         drivers(name="vault_vk")
+
+
+def test_two_of_one_name_are_told_apart() -> None:
+    said = drivers(name="haproxy")
+    assert "### `haproxy` (router)" in said and "### `haproxy` (metric source)" in said
+
+
+def test_the_list_names_all_that_is_registered() -> None:
+    said = drivers()
+    assert "databases: postgres" in said and "program pg_dump" in said
+    assert "  routers: envoy, haproxy\n" in said and "  strategies: all_at_once, blue_green, canary\n" in said
 
 
 def test_json_has_what_each_driver_declares() -> None:

@@ -32,6 +32,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write(tmp_path, SERVICE).parent
 
 
+def test_a_text_that_could_not_be_seen_is_quoted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder.parent, SERVICE.replace("defaults:\n", "defaults:\n  checks: {smoke: [{name: http, options: {paths: "
+                                         "[/health], json_body: [{at: \"\"}]}}]}\n"))
+    assert main(["services", "show", "cafe", "live"]) == 0
+    assert 'checks.smoke.0.options.json_body.0.at: ""  [cafe.yaml:9 (defaults)]' in capsys.readouterr().out
+
+
 def test_show_prints_every_value_with_its_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["services", "show", "cafe", "live"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -219,7 +219,7 @@ def test_a_fault_is_named_where_the_wrong_value_is_written_and_with_whom_it_reac
     line = line_of(text, "percent: 10")
     assert str(caught.value) == (
         f"{path}:{line}: defaults.rollout.steps.0.percent: input should be less than or equal to 100, found '1000'; "
-        "correct the value (as it is in live, test)")
+        "correct the value (it reaches live, test)")
     path = write(tmp_path, text.replace("high: {service_owner: 1, board: 2}", "high: {service_owner: 1, bord: 2}"))
     with pytest.raises(InvalidInput) as caught:
         load_file(path)
@@ -231,7 +231,7 @@ def test_another_strategy_says_that_it_has_no_steps_of_the_defaults(tmp_path: Pa
     rollout = "rollout: {strategy: all_at_once, observe_seconds: 5"
     latency = "    analysis: {max_latency_ms: 900}\n"
     text = f"{TOP}{DEFAULTS}environments:\n  live:\n  test:\n    {rollout}}}\n{latency}"
-    with pytest.raises(InvalidInput, match=r"yaml:[0-9]+: defaults\.rollout\.steps: .*\(as it is in test\)$"):
+    with pytest.raises(InvalidInput, match=r"yaml:[0-9]+: defaults\.rollout\.steps: .*\(it reaches test\)$"):
         load_file(write(tmp_path, text))
     live, test = load_file(write(tmp_path, text.replace(rollout, f"{rollout}, steps: null")))
     assert len(live.rollout.steps) == 1 and test.rollout.steps == () and test.rollout.strategy == "all_at_once"
@@ -242,7 +242,7 @@ def test_what_no_environment_takes_must_be_right_all_the_same(tmp_path: Path) ->
     text = f"{TOP}{wrong}environments:\n  live: {{rollout: {{steps: [{{percent: 5, observe_seconds: 1}}]}}}}\n"
     with pytest.raises(InvalidInput, match=r"defaults\.rollout\.steps\.0\.percent: input should be less") as caught:
         load_file(write(tmp_path, text))
-    assert "as it is in" not in str(caught.value)
+    assert "it reaches" not in str(caught.value)
     with pytest.raises(InvalidInput, match=r"yaml:8: defaults\.bakup: unknown field; did you mean 'backup'") as caught:
         load_file(write(tmp_path, TEXT.replace("environments:", "defaults: {bakup: {}}\nenvironments:")))
 
@@ -254,7 +254,7 @@ def test_faults_of_a_value_of_the_company_name_file_line_service_and_environment
     with pytest.raises(InvalidInput) as caught:
         load_services(path.parent)
     assert str(caught.value) == (f"{path}:3: defaults.approvals.high.auditors: unknown group 'auditors'; declared are "
-                                 "service_owner, board (as it is in cafe live)")
+                                 "service_owner, board (it reaches cafe live)")
 
 
 def test_the_company_shares_groups_too_and_a_service_sets_its_own_beside_them(tmp_path: Path) -> None:

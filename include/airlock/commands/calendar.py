@@ -93,7 +93,8 @@ def _plain(
 
 
 def _show(
-    environment: ServiceEnvironment, asked: Asked, found: tuple[OpenTime, ...], due: tuple[datetime, ...], console: Console
+    environment: ServiceEnvironment, asked: Asked, found: tuple[OpenTime, ...], due: tuple[datetime, ...],
+    console: Console,
 ) -> None:
     timezone = environment.calendar.timezone
     state = "open" if asked.decision.open else f"CLOSED, {asked.decision.code}"

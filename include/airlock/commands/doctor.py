@@ -15,8 +15,7 @@ from rich.markup import escape
 from airlock.doctor.asking import ask_all
 from airlock.doctor.finding import FAULTY, WARNED, Finding, Gravity, Report, by_area
 from airlock.doctor.questions import of_wrong_files, questions
-from airlock.errors import InvalidInput
-from airlock.service.find import find, read_services, services_folder
+from airlock.service.find import find, find_all, services_folder
 from airlock.service.model import ServiceEnvironment
 
 _SIGNS = {Gravity.FINE: ("ok", "green"), Gravity.NOTE: ("note", "cyan"), Gravity.NOT_ASKED: ("not asked", "cyan"),
@@ -84,10 +83,7 @@ def _meant(arguments: argparse.Namespace) -> tuple[list[ServiceEnvironment], tup
     folder = arguments.folder or services_folder()
     if arguments.environment is not None:
         return [find(folder, arguments.service, arguments.environment)], ()
-    reading = read_services(folder, arguments.service)
-    if not reading.declared and not reading.faults:
-        name = f"that declares {arguments.service!r}" if arguments.service else "(*.yaml)"
-        raise InvalidInput(f"{folder}: there is no service file {name}; check the name and the path")
+    reading = find_all(folder, arguments.service)
     return list(reading.declared), reading.faults
 
 

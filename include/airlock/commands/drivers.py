@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+from difflib import get_close_matches
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from airlock.commands.needs_text import page, section, tables
+from airlock.commands.needs_text import page, plural, section, tables
 from airlock.errors import AirlockError, UnknownName
 from airlock.registry import DRIVERS, resolve
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this group to the command line."""
-    parser = subparsers.add_parser("drivers", help="list the backup drivers, what they can do and what they need")
+    parser = subparsers.add_parser("drivers", help="list what is registered: drivers, targets, routers ..., and what each needs")
     parser.add_argument("name", metavar="NAME", nargs="?", default=None,
-                        help="of a driver, target, metric source...: all that it needs, with every permission")
+                        help="of a driver, target, router ...: all that it needs, with every permission")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     parser.add_argument("--markdown", action="store_true", help="print all that everything needs, as a page")
     parser.set_defaults(run=run_drivers)
@@ -38,28 +38,49 @@ def run_drivers(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         console.out(json.dumps(rows, indent=2), highlight=False)
     else:
-        table = Table(box=SIMPLE, pad_edge=False)
-        for heading in ("kind", "driver", "proof", "origin"):
-            # Names stay whole on a narrow terminal, so that they can be copied.
-            table.add_column(heading, no_wrap=True)
-        table.add_column("consistent with, needs, and leaves out", overflow="fold")
         for row in rows:
-            texts = [_text(row[column]) for column in ("kind", "driver", "restore_proof", "restores_origin")]
-            needs = f"; needs {_text(row['needs'])}" if row["needs"] else ""
-            leaves_out = f"; leaves out: {'; '.join(row['leaves_out'])}" if row["leaves_out"] else ""
-            table.add_row(*map(escape, texts), escape(f"{_text(row['consistent'])}{needs}{leaves_out}"))
-        console.print(table)
-        console.print("proof: it can prove a restore; origin: it can restore into the origin", highlight=False)
-        for row in rows:
-            if row["fault"]:
-                console.print(f"[red]{escape(row['driver'])}[/]: {escape(row['fault'])}", soft_wrap=True)
+            _show(row, console)
+        _show_others(console)
     return 1 if any(row["fault"] for row in rows) else 0
 
 
+def _show(row: dict[str, Any], console: Console) -> None:
+    """Print one driver: its kind and name in a line that is never broken, below it what it can do, needs and leaves."""
+    console.print(f"{escape(row['kind'])}: [bold]{escape(row['driver'])}[/]", soft_wrap=True, highlight=False)
+    if row["fault"]:
+        console.print(f"  [red]fault[/] {escape(row['fault'])}", soft_wrap=True, highlight=False)
+        return
+    cannot = [what for what, able in (("prove a restore", row["restore_proof"]),
+                                      ("restore into the origin", row["restores_origin"])) if not able]
+    said = [("consistent", [row["consistent"]]), ("needs", row["needs"]), ("leaves out", row["leaves_out"]),
+            ("cannot", cannot)]
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, words in said:
+        if words:
+            table.add_row(f"  {label}:", escape("; ".join(words)))
+    console.print(table)
+
+
+def _show_others(console: Console) -> None:
+    console.print("Each proves its restore, and restores into the origin, where nothing else is said.\n",
+                  highlight=False)
+    console.print("Beside drivers are registered:", highlight=False)
+    for what, table in tables():
+        if table is not DRIVERS:
+            console.print(f"  {plural(what)}: {', '.join(sorted(table))}", soft_wrap=True, highlight=False)
+    console.print("airlock drivers NAME prints every permission that one of all these needs. {...} stands for an option "
+                  "of the service file.", markup=False, highlight=False)
+
+
 def _sections(name: str) -> str:
-    found = [section(name, resolve(table, what, name).needs) for what, table in tables() if name in table]
+    found = [section(name, resolve(table, what, name).needs, what) for what, table in tables() if name in table]
     if not found:
-        raise UnknownName(f"nothing is registered as {name!r}; next: see airlock drivers")
+        known = sorted({one for _, table in tables() for one in table})
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"nothing is registered as {name[:80]!r}: {hint}known are {', '.join(known)}")
     return "\n".join(found)
 
 
@@ -78,10 +99,3 @@ def _row(name: str) -> dict[str, Any]:
                   "needs": [*needs, *(f"program {one.name}" for one in driver.needs.programs),
                             *(f"connection of {one.sort}" for one in driver.needs.connections if not one.when)]}
 
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "?"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -27,7 +27,13 @@ def tables() -> Iterator[tuple[str, Mapping[str, Entry]]]:
     """Yield every table of the registry with what it holds in words, drivers and targets first."""
     found = {name: table for name, table in vars(registry).items() if name.isupper() and isinstance(table, Mapping)}
     for name in (*_FIRST, *sorted(set(found) - set(_FIRST))):
-        yield name.lower().replace("_", " ").removesuffix("s"), found[name]
+        words = name.lower().replace("_", " ")
+        yield f"{words[:-3]}y" if words.endswith("ies") else words.removesuffix("s"), found[name]
+
+
+def plural(what: str) -> str:
+    """Return the name of a table that holds *what*."""
+    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
 
 
 def page() -> str:
@@ -37,14 +43,14 @@ def page() -> str:
     """
     parts = [_HEAD]
     for what, table in tables():
-        parts.append(f"## {what.capitalize()}s\n")
+        parts.append(f"## {plural(what).capitalize()}\n")
         parts += [section(name, resolve(table, what, name).needs) for name in sorted(table)]
     return "\n".join(parts)
 
 
-def section(name: str, needs: Needs) -> str:
-    """Return what one implementation needs."""
-    lines = [f"### `{name}`", ""]
+def section(name: str, needs: Needs, what: str = "") -> str:
+    """Return what one implementation needs, below its name and, where it stands alone, *what* it is."""
+    lines = [f"### `{name}`{f' ({what})' if what else ''}", ""]
     lines += [f"- program `{one.name}`{f' from version {one.least} on' if one.least else ''}{_rest(one)}"
               for one in needs.programs]  # fmt: skip
     lines += [f"- connection `{one.id}`: {one.sort}{_rest(one)}" for one in needs.connections]

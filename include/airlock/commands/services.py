@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -63,7 +64,8 @@ def run_show(arguments: argparse.Namespace, console: Console) -> int:
         console.out(json.dumps(rows, indent=1, ensure_ascii=False), highlight=False)
         return 0
     for one in settings:
-        shown = one.value if isinstance(one.value, str) else json.dumps(one.value, ensure_ascii=False)
+        plain = isinstance(one.value, str) and one.value.strip() == one.value != ""
+        shown = one.value if plain else json.dumps(one.value, ensure_ascii=False)
         line = f"{'.'.join(map(str, one.place))}: {shown}  [{one.where}]"
         console.print(escape(line), soft_wrap=True, highlight=False)
     return 0
@@ -178,12 +180,14 @@ def _newcomer(found: Overlap, known: tuple[ServiceEnvironment, ...]) -> ServiceE
 
 
 def _table(environments: list[ServiceEnvironment]) -> Table:
-    table = Table("service", "environment", "tier", "production", "cycle", "target", "resources", "kinds")
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("service", "environment", "tier", "production", "cycle", "resources"):
+        table.add_column(heading, overflow="fold")
     for one in environments:
         kinds = len({resource.kind for resource in one.resources})
         cycle = escape(described(one.cycle, one.calendar))
         table.add_row(one.service, one.environment, str(one.tier), "yes" if one.production else "no",
-                      cycle, one.target.name, str(len(one.resources)), f"{kinds} of 10")
+                      cycle, f"{len(one.resources)} of {kinds} kinds")
     return table
 
 

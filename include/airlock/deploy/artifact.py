@@ -127,6 +127,9 @@ def missing(what: str, version: str, source: ArtifactSource) -> InvalidInput:
         found = source.versions()
     except AirlockError:
         return InvalidInput(f"there is no artifact {what} for version {version}; build it, or ask for another one")
+    if not found:
+        return InvalidInput(f"there is no artifact {what} for version {version}, nor any other version; publish it, or "
+                            "correct the options of the artifact source")
     shown = ", ".join(found[:_SHOWN_VERSIONS]) + (" ..." if len(found) > _SHOWN_VERSIONS else "")
-    return InvalidInput(f"there is no artifact {what} for version {version}: versions found are {shown or 'none'}; "
+    return InvalidInput(f"there is no artifact {what} for version {version}: versions found are {shown}; "
                         "build it, or ask for one of these")

@@ -194,7 +194,8 @@ def _artifacts(environment: ServiceEnvironment) -> Iterator[Asking]:
         if found:
             yield subject.fine(f"{len(found)} version(s) are there, the newest is {found[0]}")
         else:
-            yield subject.found(Gravity.WARNING, "there is no version", "nothing can be released",
+            asked = ", ".join(f"{key}: {value}" for key, value in setting.options.items() if isinstance(value, str))
+            yield subject.found(Gravity.WARNING, f"there is no version ({asked})", "nothing can be released",
                                 "publish one, or correct the options")  # fmt: skip
 
     yield Asking(Question(Subject("artifact", setting.name), "asked for versions", look, _LOOK_SECONDS),

@@ -93,6 +93,6 @@ class Document:
         lines = []
         for fault in sorted(found, key=lambda one: (one.path != self.path, str(one.path), one.line, one.text)):
             reached = ", ".join(sorted(found[fault] - {""}))
-            text = f"{fault.text} (as it is in {reached})" if reached else fault.text
+            text = f"{fault.text} (it reaches {reached})" if reached else fault.text
             lines.append(f"{fault.path}:{fault.line}: {' '.join(harmless(text).split())}")
         return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import load_file, read_company
 from airlock.service.validated import Reading
 
-__all__ = ["ServiceEnvironment", "find", "load_services", "read_services", "service_files", "services_folder"]
+__all__ = ["ServiceEnvironment", "find", "find_all", "load_services", "read_services", "service_files", "services_folder"]
 
 _VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
 """A service whose name is not written out: it has a variable or an escape."""
@@ -125,7 +126,26 @@ def find(folder: Path | str, service: str, environment: str) -> ServiceEnvironme
         if found.environment == environment:
             return found
     known = [f"{one.service} {one.environment}" for one in load_services(folder)]
-    near = get_close_matches(f"{service} {environment}", known, n=1)
+    raise _unknown(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}",
+                   f"{service} {environment}", known)
+
+
+def find_all(folder: Path | str, service: str | None = None) -> Reading[ServiceEnvironment]:
+    """Return every environment of *service*, or of all services, and the faults of files that may declare more.
+
+    :raises UnknownName: no file declares such a service
+    :raises InvalidInput: there is no service file, or the folder cannot be read
+    """
+    reading = read_services(folder, service)
+    if reading.declared or reading.faults:
+        return reading
+    if service is None:
+        raise InvalidInput(f"{folder}: there is no service file (*.yaml) in this folder; check the path")
+    known = list(dict.fromkeys(one.service for one in load_services(folder)))
+    raise _unknown(f"{folder}: no service {service[:80]!r}", service, known)
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownName:
+    near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UnknownName(f"{folder}: no service {service[:80]!r} with environment {environment[:80]!r}: {hint}"
-                      f"declared are {', '.join(known) or 'none'}")
+    return UnknownName(f"{what}: {hint}declared are {', '.join(known) or 'none'}")
