@@ -61,7 +61,8 @@ def test_json_has_the_same_exit_code_and_nothing_but_json(services: Path) -> Non
     code, said = doctor(services, as_json=True)
     assert code == FAULTY
     found = json.loads(said)["findings"]
-    assert {"area", "where", "what", "why", "mend", "gravity"} == set(found[0])
+    assert {"service", "environment", "area", "where", "what", "why", "mend", "gravity"} == set(found[0])
+    assert {(one["service"], one["environment"]) for one in found} == {("cafe", "live")}
     assert all(one["why"] and one["mend"] for one in found if one["gravity"] in ("fault", "warning"))
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from airlock.doctor.asking import ask_all
 from airlock.doctor.finding import FAULTY, WARNED, Finding, Gravity, Report, by_area
-from airlock.doctor.questions import of_wrong_files, questions
+from airlock.doctor.questions import diagnose, of_wrong_files
 from airlock.service.find import find, find_all, services_folder
 from airlock.service.model import ServiceEnvironment
 
@@ -51,19 +50,14 @@ def run_doctor(arguments: argparse.Namespace, console: Console) -> int:
         show(console, "service files", Report(findings=tuple(found)), everything=False)
     for environment in meant:
         with _quiet():
-            report = diagnose(environment)
+            report = Report(findings=tuple(diagnose(environment)))
         found += report.findings
         if not arguments.json:
             show(console, f"{environment.service} {environment.environment}", report, everything=arguments.all)
     whole = Report(findings=tuple(found))
     if arguments.json:
-        console.out(whole.model_dump_json(indent=2), highlight=False)
+        console.out(whole.model_dump_json(indent=2, exclude={"untold"}), highlight=False)
     return whole.exit_code
-
-
-def diagnose(environment: ServiceEnvironment) -> Report:
-    """Ask every question for *environment*."""
-    return Report(findings=tuple(ask_all(questions(environment))))
 
 
 @contextmanager

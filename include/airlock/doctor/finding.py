@@ -35,8 +35,12 @@ _GRAVEST_LAST = list(Gravity)
 class Finding(Frozen):
     """One answer. ``mend`` says how to put it right; what is fine or a note needs none.
 
-    area: which part of the report it belongs to (``resources``, ``keys``...); where: of what, as people call it
+    area: which part of the report it belongs to (``resources``, ``keys``...); where: of what, as people call it;
+    service, environment: whose it is, empty where it is nobody's alone
     """
+
+    service: str = ""
+    environment: str = ""
 
     gravity: Gravity
     area: str
@@ -81,11 +85,14 @@ class Report(Frozen):
     """All findings of one run, in the order of the questions."""
 
     findings: tuple[Finding, ...] = Field(default_factory=tuple)
+    untold: dict[Gravity, int] = Field(default_factory=dict)
+    """How many more there were of each gravity, where only the findings that matter are handed on."""
 
     @property
     def gravest(self) -> Gravity:
         """The worst that was found."""
-        return max((one.gravity for one in self.findings), key=_GRAVEST_LAST.index, default=Gravity.FINE)
+        there = [*(one.gravity for one in self.findings), *(gravity for gravity, count in self.untold.items() if count)]
+        return max(there, key=_GRAVEST_LAST.index, default=Gravity.FINE)
 
     @property
     def exit_code(self) -> int:
@@ -95,9 +102,10 @@ class Report(Frozen):
     @property
     def sentence(self) -> str:
         """What was found, in one line."""
-        if not self.findings:
+        if not self.findings and not self.untold:
             return "nothing was asked"
-        counts = {gravity: sum(one.gravity is gravity for one in self.findings) for gravity in _GRAVEST_LAST}
+        counts = {gravity: sum(one.gravity is gravity for one in self.findings) + self.untold.get(gravity, 0)
+                  for gravity in _GRAVEST_LAST}
         said = ", ".join(f"{counts[gravity]} {_NAMES[gravity]}" for gravity in reversed(_GRAVEST_LAST))
         asked = " that could be asked" if counts[Gravity.NOT_ASKED] else ""
         verdict = {

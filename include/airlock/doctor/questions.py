@@ -17,7 +17,7 @@ from airlock.connections import connection, named, visible
 from airlock.deploy.artifact import CannotList
 from airlock.deploy.delivery import delivery_of
 from airlock.deploy.resolution import keys_of
-from airlock.doctor.asking import Question, failing
+from airlock.doctor.asking import Question, ask_all, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.kept_backups import last_backup, store_of
@@ -35,6 +35,12 @@ _SETTINGS = (("target", "TARGETS"), ("router", "ROUTERS"), ("artifact", "ARTIFAC
 _DELIVERING = _SETTINGS[:2]
 _SLACK = "airlock_slack"
 _KNOWN_BY_AIRFLOW = "on a command line, connections in Airflow's own database cannot be seen; ask by the DAG 'doctor'"
+
+
+def diagnose(environment: ServiceEnvironment) -> Iterator[Finding]:
+    """Ask every question for *environment*, and yield what was found, each with whose it is."""
+    whose = {"service": environment.service, "environment": environment.environment}
+    yield from (one.model_copy(update=whose) for one in ask_all(questions(environment)))
 
 
 def questions(environment: ServiceEnvironment) -> Iterator[Question]:

@@ -9,7 +9,7 @@ import pytest
 
 from airlock.doctor.components import TRIGGERER, WORKER, Component
 from airlock.doctor.finding import Gravity, Report, Subject
-from airlock.errors import InvalidInput
+from airlock.errors import InvalidInput, UnknownName
 from airlock.flow.stages import doctor
 from tests.service_data import environment, write
 
@@ -20,7 +20,13 @@ def test_the_form_says_which_environments_and_nothing_says_all(tmp_path: Path) -
     folder = write(tmp_path).parent
     assert doctor.meant(folder, "", "") == ["cafe live"]
     assert doctor.meant(folder, "cafe", "") == doctor.meant(folder, "", "live") == ["cafe live"]
-    assert doctor.meant(folder, "shop", "") == []
+    with pytest.raises(UnknownName, match="no service 'caff': did you mean 'cafe'"):
+        doctor.meant(folder, "caff", "")
+    for service in ("cafe", ""):
+        with pytest.raises(UnknownName, match="no environment 'dead': declared are live"):
+            doctor.meant(folder, service, "dead")
+    (folder / "shop.yaml").write_text("service: shop\nwrong: [")
+    assert doctor.meant(folder, "shop", "") == [], "the wrong file is a fault of the outcome"
     assert doctor.named(folder, "cafe live").environment == "live"
     with pytest.raises(InvalidInput):
         doctor.named(folder, "cafe dead")
@@ -42,6 +48,8 @@ def test_what_is_handed_on_is_bounded_and_has_every_fault_first() -> None:
     assert found[0].gravity is Gravity.FAULT
     assert len(found) == 100
     assert Gravity.FINE not in {one.gravity for one in found}
+    assert doctor.short(report).sentence == report.sentence, "what is not handed on is counted all the same"
+    assert doctor.short(report).exit_code == report.exit_code
     assert len(report.model_dump_json()) > len(doctor.short(report).model_dump_json())
 
 

@@ -6,6 +6,7 @@ Hold no rules.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -100,7 +101,9 @@ class OutcomeOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         task = context["ti"]
-        names = task.xcom_pull(task_ids=ENVIRONMENTS) or []
+        names = task.xcom_pull(task_ids=ENVIRONMENTS)
+        if names is None:
+            raise Stopped(f"stopped: nobody knows what to ask for; see the task {ENVIRONMENTS}")
         environments = [doctor.named(self.folder, name) for name in names]
         # with an index, for a look at all of them asks otherwise, and the API server's part answers this one
         said = task.xcom_pull(key=key_for(doctor.people_of(environments)), map_indexes=-1)
@@ -113,11 +116,15 @@ class OutcomeOperator(BaseOperator):
                  *doctor.components(own(WORKER), others, server, environments).findings]  # fmt: skip
         for one in found:
             if one.gravity is Gravity.FAULT:
-                log.error("%s: %s, %s: %s; next: %s", one.gravity, one.area, one.where, one.what, one.mend)
+                log.error("%s: %s %s: %s, %s: %s; next: %s", one.gravity, one.service, one.environment, one.area,
+                          one.where, one.what, one.mend)
         if silent:
             raise Stopped(f"stopped: {silent} of {len(names)} service environments gave no answer; see their task "
                           f"{ASK}")  # fmt: skip
-        _end("all", Report(findings=tuple(whole)))
+        untold: Counter[Gravity] = Counter()
+        for report in reports:
+            untold.update(report.untold)
+        _end("all", Report(findings=tuple(whole), untold=dict(untold)))
 
     @staticmethod
     def _pulled(task: Any, tasks: tuple[str, ...], key: str = "return_value") -> list[str]:

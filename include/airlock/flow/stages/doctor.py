@@ -6,14 +6,15 @@ Knows no Airflow; the rules are those of ``airlock.doctor``.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from airlock.doctor.asking import ask_all
 from airlock.doctor.components import Component, ServerView, judge, judge_people
 from airlock.doctor.finding import Finding, Gravity, Report
-from airlock.doctor.questions import of_wrong_files, questions
-from airlock.service.find import find, read_services
+from airlock.doctor.questions import diagnose, of_wrong_files
+from airlock.errors import UnknownName
+from airlock.service.find import find, find_all, read_services
 from airlock.service.model import ServiceEnvironment
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,15 @@ _KEPT = 100
 
 
 def meant(folder: Path, service: str, environment: str) -> list[str]:
-    """Return ``service environment`` of all that are declared, or of those that are asked for."""
-    found = [f"{one.service} {one.environment}" for one in read_services(folder).declared
-             if service in ("", one.service) and environment in ("", one.environment)]  # fmt: skip
+    """Return ``service environment`` of all that are declared, or of those that are asked for.
+
+    :raises UnknownName: no file declares what is asked for, and none is wrong that might
+    """
+    reading = find_all(folder, service or None)
+    found = [f"{one.service} {one.environment}" for one in reading.declared if environment in ("", one.environment)]
+    if not found and not reading.faults:
+        raise UnknownName(f"{folder}: no environment {environment[:80]!r}: declared are "
+                          f"{', '.join(sorted({one.environment for one in reading.declared}))}")
     log.info("asks for %s", ", ".join(found) or "no service")
     return found
 
@@ -43,7 +50,7 @@ def named(folder: Path, name: str) -> ServiceEnvironment:
 
 def ask(environment: ServiceEnvironment) -> Report:
     """Ask every question for *environment*, write down what was found, and return it."""
-    return told(ask_all(questions(environment)))
+    return told(diagnose(environment))
 
 
 def people_of(environments: Iterable[ServiceEnvironment]) -> list[str]:
@@ -75,6 +82,9 @@ def told(findings: Iterable[Finding]) -> Report:
 
 
 def short(report: Report) -> Report:
-    """Return *report* as it is handed on: without what is fine, and bounded."""
+    """Return *report* as it is handed on: what is fine, and what is beyond a bound, is only counted."""
     rest = [one for one in report.findings if one.gravity is not Gravity.FINE]
-    return Report(findings=tuple(sorted(rest, key=lambda one: one.gravity is not Gravity.FAULT)[:_KEPT]))
+    told_on = tuple(sorted(rest, key=lambda one: one.gravity is not Gravity.FAULT)[:_KEPT])
+    counts = Counter(one.gravity for one in report.findings)
+    counts.subtract(one.gravity for one in told_on)
+    return Report(findings=told_on, untold={gravity: count for gravity, count in counts.items() if count})
