@@ -77,6 +77,18 @@ def test_what_the_company_says_is_left_out(folder: Path) -> None:
     assert made.signing_connection == "airlock_signing" and made.backup.store == f"{os.environ['AIRLOCK_HOME']}/backups"
 
 
+def test_an_environment_that_sounds_like_production_says_that_it_is_none_yet(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "cafe", "--approvers", "ann, board-1", "--environment", "prod"]) == 0
+    assert "prod is no production yet" in capsys.readouterr().out
+    assert "[ann, board-1]" in (folder / "cafe.yaml").read_text()
+    (made,) = load_file(folder / "cafe.yaml")
+    assert not made.production and made.resources[0].options == {"path": "/srv/cafe/prod/files"}
+    assert main(["new", "bakery", "--approvers", "ann"]) == 0
+    assert "production" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
     (["Cafe", "--approvers", "ann"], "SERVICE: 'Cafe' is no name; use lower case letters"),
     (["../x", "--approvers", "ann"], "SERVICE: '../x' is no name"),
@@ -187,7 +199,7 @@ def test_questions_at_a_terminal_make_the_same_file(folder: Path, terminals: lis
     terminal.until("is written and right")
     assert terminal.code() == 0 and "How critical" not in terminal.seen, "what was given is not asked"
     answers = FirstAnswers("cafe", "Coffee.", "cafe-team", 2, ("ann", "bob"), "test", "/builds/cafe-{version}.bin",
-                           "/srv/cafe/files")
+                           "/srv/cafe/${environment}/files")
     assert (folder / "cafe.yaml").read_text() == text_of(answers, None)
     assert main(["services", "check"]) == 0 and built("releases.py") == {"release.cafe.test"}
 

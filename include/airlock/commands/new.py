@@ -22,6 +22,7 @@ from airlock.service.first_file import FirstAnswers, refuse_known, write_first
 from airlock.service.values import Person
 
 _NAME, _PERSON = TypeAdapter(Name), TypeAdapter(Person)
+_PRODUCTION = ("prod", "production", "live", "prd")
 _NAME_RULE = "lower case letters, digits, - and _, a letter first, at most 63"
 
 
@@ -80,7 +81,7 @@ _QUESTIONS = {
     "artifact": _Question("--artifact", "Where are its versions? A path with {version} in it:",
                           lambda name: f"/srv/artifacts/{name}-{{version}}.tar.gz", _artifact),
     "folder": _Question("--backup-folder", "Which folder of it is backed up before each release?",
-                        lambda name: f"/srv/{name}/files", _text),
+                        lambda name: f"/srv/{name}/${{environment}}/files", _text),
 }  # fmt: skip
 
 
@@ -119,6 +120,9 @@ def run_new(arguments: argparse.Namespace, console: Console) -> int:
     said = (f"{path} is written and right; next: replace its addresses of .example, add its connections to Airflow, "
             f"./airlock services check, then ./airlock plan {service} {answers.environment} --version VERSION")
     console.print(escape(said), soft_wrap=True, highlight=False)
+    if answers.environment in _PRODUCTION:
+        console.print(f"{answers.environment} is no production yet: say 'production: true' there when it has resources "
+                      "of all ten kinds, or reasons", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -136,7 +136,8 @@ def _lines(answers: FirstAnswers, shared: dict[str, Any]) -> Iterator[str]:
     yield f"      options: {{path: {_quoted(answers.folder)}}}"
     yield "environments:"
     yield f"  {_quoted(environment)}:"
-    yield "    # Production asks for resources of all ten kinds, or for the reason why there is none (without_kinds)."
+    yield "    # true where customers depend on it: then resources of all ten kinds are asked for, or for each kind"
+    yield "    # that there is not, the reason (without_kinds)."
     yield "    production: false"
 
 
@@ -188,7 +189,8 @@ def _part(shared: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _quoted(text: str) -> str:
     """Return *text* as YAML writes it in any place."""
-    return text if text.isidentifier() and text.lower() not in _WORDS else json.dumps(text, ensure_ascii=False)
+    plain = text.replace("-", "_").isidentifier() and text[0] != "-" and text.lower() not in _WORDS
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
