@@ -267,7 +267,7 @@ def seats_text(plan: Plan) -> list[str]:
         + (f"these are asked for {terms.escalation_hours:g} h instead:" if terms.escalation else "it is refused."),
         *(("", *map(_seat, terms.escalation)) if terms.escalation else ()),
         "",
-        f"By the rule {escape(terms.rule)} of the approval policy {escape(terms.policy)}, `{terms.policy_digest}`. "
+        f"Approval policy: {escape(terms.policy)}, rule {escape(terms.rule)}, `{terms.policy_digest}`. "
         f"An approval is good for {terms.valid_hours:g} h.",
         "",
         f"A rejection needs a reason and ends the request. The requester cannot approve. {known}",

@@ -110,8 +110,8 @@ class ApproveOperator(ParkedOperator):
         if shown == self._shown():
             # Not asked again: an answer that comes in this moment would be lost.
             return
-        log.info("asking %s to approve plan %s until %s", ", ".join(people), plan.digest,
-                 f"{standing.asking.ends_at:%d %b %H:%M} UTC")
+        log.info("asking %s to approve plan %s until %s: %s", ", ".join(people), plan.digest,
+                 f"{standing.asking.ends_at:%d %b %H:%M} UTC", standing.sentence)
         link = self.generate_link_to_ui_from_context(context=context, base_url=None) if _has_base_url() else ""
         # With the plan, because people are told once for each title, and a plan that changed is another question.
         title = f"Approval wanted: {self.subject}, plan {plan.digest[7:19]}"

@@ -154,9 +154,10 @@ def _record(
         _following(decision, subject, look.verdict.sentence),
     )
     if decision.move is Move.HOLD:
-        log.warning("%s of %s is held: %s; repair what is missing", subject, plan.artifact.version, decision.why)
+        log.warning("%s of %s: %s; next: find out why; whoever marks the task as failed sends it back at once", subject,
+                    plan.artifact.version, decision.why)
         notify(
             release, "held",
             f"{plan.artifact.version} held in {subject} at {percent} %",
-            f"{decision.why} It goes on by itself when data flow again. To go back at once, mark the task as failed.",
+            f"{decision.why} It goes on by itself when it passes. To go back at once, mark the task as failed.",
         )
