@@ -18,7 +18,8 @@ from airlock.registry import DRIVERS, resolve
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this group to the command line."""
-    parser = subparsers.add_parser("drivers", help="list what is registered: drivers, targets, routers ..., and what each needs")
+    parser = subparsers.add_parser(
+        "drivers", help="list what is registered: drivers, targets, routers ..., and what each needs")
     parser.add_argument("name", metavar="NAME", nargs="?", default=None,
                         help="of a driver, target, router ...: all that it needs, with every permission")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
@@ -70,8 +71,8 @@ def _show_others(console: Console) -> None:
     for what, table in tables():
         if table is not DRIVERS:
             console.print(f"  {plural(what)}: {', '.join(sorted(table))}", soft_wrap=True, highlight=False)
-    console.print("airlock drivers NAME prints every permission that one of all these needs. {...} stands for an option "
-                  "of the service file.", markup=False, highlight=False)
+    console.print("airlock drivers NAME prints every permission that one of all these needs. {...} stands for an "
+                  "option of the service file.", markup=False, highlight=False)
 
 
 def _sections(name: str) -> str:

@@ -16,7 +16,9 @@ from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import load_file, read_company
 from airlock.service.validated import Reading
 
-__all__ = ["ServiceEnvironment", "find", "find_all", "load_services", "read_services", "service_files", "services_folder"]
+__all__ = [
+    "ServiceEnvironment", "find", "find_all", "load_services", "read_services", "service_files", "services_folder",
+]
 
 _VEILED = re.compile(r"""service["']?\s*:\s*["']?[^\s,}]*[$\\]""")
 """A service whose name is not written out: it has a variable or an escape."""
