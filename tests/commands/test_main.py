@@ -322,6 +322,13 @@ def test_a_private_key_is_not_taken_for_a_public_one_nor_shown(pack, tmp_path):
     assert private.read_text().splitlines()[1] not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("arguments", "listed"), [((), "ask for everything"), (("services",), "print every setting")])
+def test_without_a_command_all_are_listed(arguments, listed):
+    done = airlock(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert listed in done.stderr and "error: the following arguments are required" in done.stderr
+
+
 def test_drivers_lists_every_registered_driver():
     done = airlock("drivers", "--json")
     rows = json.loads(done.stdout)

@@ -253,6 +253,19 @@ def test_check_names_faults_of_train_files_too(folder, tmp_path, monkeypatch, ca
     assert "'cafe'" not in said
 
 
+def test_a_train_is_not_blamed_for_a_service_file_that_is_wrong(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "trains").mkdir()
+    (tmp_path / "trains" / "weekly.yaml").write_text(
+        "train: weekly\ndescription: All.\nowner: team\nenvironment: live\nservices: [{name: cafe}]\n"
+    )
+    monkeypatch.setenv("AIRLOCK_TRAINS", str(tmp_path / "trains"))
+    monkeypatch.setenv("AIRLOCK_SERVICES", str(folder))
+    (folder / "cafe.yaml").write_text((folder / "cafe.yaml").read_text().replace("percent: 10", "percent: 1000"))
+    assert main(["services", "check"]) == 2
+    said = capsys.readouterr().out
+    assert "cafe.yaml" in said and "1 fault(s)" in said and "weekly.yaml" not in said
+
+
 def test_a_plan_whose_database_cannot_be_asked_counts_as_the_worst(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_OWNER", json.dumps({"conn_type": "postgres", "host": "127.0.0.1", "port": 1}))
     with zipfile.ZipFile(tmp_path / "cafe-1.1.bin", "w") as archive:

@@ -23,6 +23,7 @@ from airlock.plain_text import harmless
 
 _COMMANDS = ("new", "services", "plan", "calendar", "standard_change", "risk", "drivers", "doctor", "evidence")
 _STOPPED = 130
+_NONE_GIVEN = ("required: COMMAND", "required: ACTION")
 _LONG_WORD = re.compile(r"(\S{200})\S{20,}")
 
 
@@ -30,8 +31,12 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments without repeating control characters to the terminal."""
 
     def error(self, message: str) -> NoReturn:
-        """As ``argparse.ArgumentParser.error``."""
-        super().error(_LONG_WORD.sub(r"\1...", " ".join(harmless(message).split())))
+        """As ``argparse.ArgumentParser.error``, with all commands where none is given."""
+        said = _LONG_WORD.sub(r"\1...", " ".join(harmless(message).split()))
+        if said.endswith(_NONE_GIVEN):
+            self.print_help(sys.stderr)
+            self.exit(2, f"\n{self.prog}: error: {said}\n")
+        super().error(said)
 
 
 def build_parser() -> argparse.ArgumentParser:

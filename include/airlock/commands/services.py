@@ -157,7 +157,9 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
             what = one.one.label
             faults.extend(faults_at(where, [((what,), f"{one.sentence}; give each a {what} of its own")]))
     if arguments.folder is None:
-        faults.extend(_train_faults({(one.service, one.environment) for one in checked}))
+        # A file that is wrong may declare what a train is said to miss: that is told when nothing else is wrong.
+        known = None if faults else {(one.service, one.environment) for one in checked}
+        faults.extend(_train_faults(known))
     for fault in faults:
         console.print(escape(fault), soft_wrap=True, highlight=False)
     if faults:
@@ -191,8 +193,9 @@ def _table(environments: list[ServiceEnvironment]) -> Table:
     return table
 
 
-def _train_faults(known: set[tuple[str, str]]) -> list[str]:
-    """Return what is wrong with the train files: by themselves, and with services that are not *known*."""
+def _train_faults(known: set[tuple[str, str]] | None) -> list[str]:
+    """Return what is wrong with the train files: by themselves, and with services that are not *known*, unless it is
+    not said what is."""
     faults: list[str] = []
     for path in train_files(trains_folder()):
         try:
@@ -202,5 +205,5 @@ def _train_faults(known: set[tuple[str, str]]) -> list[str]:
             continue
         faults += [f"{path}:1: services: {one.name!r} is declared in no right service file with the environment "
                    f"{train.environment!r}; correct it" for one in train.services
-                   if (one.name, train.environment) not in known]
+                   if known is not None and (one.name, train.environment) not in known]
     return faults
