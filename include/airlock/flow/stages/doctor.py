@@ -28,9 +28,9 @@ def meant(folder: Path, service: str, environment: str) -> list[str]:
 
     :raises UnknownName: no file declares what is asked for, and none is wrong that might
     """
-    reading = find_all(folder, service or None)
+    reading = find_all(folder, service) if service else read_services(folder)
     found = [f"{one.service} {one.environment}" for one in reading.declared if environment in ("", one.environment)]
-    if not found and not reading.faults:
+    if environment and not found and not reading.faults:
         raise UnknownName(f"{folder}: no environment {environment[:80]!r}: declared are "
                           f"{', '.join(sorted({one.environment for one in reading.declared}))}")
     log.info("asks for %s", ", ".join(found) or "no service")
