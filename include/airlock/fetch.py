@@ -102,10 +102,14 @@ def ask(address: str, path: str, terms: Terms, method: str = "GET") -> Reply:
     alarm.start()
     try:
         held.append(socket.create_connection((connection.host, connection.port), terms.silence_seconds))
+        if late.is_set():  # names are looked up in a time of their own, during which nothing can be given up
+            raise TooLate
         if secured:
             trusted = terms.trusted or ssl.create_default_context()
             name = terms.host or connection.host
             held.append(wrapped := trusted.wrap_socket(held[0], server_hostname=name, do_handshake_on_connect=False))
+            if late.is_set():
+                raise TooLate
             wrapped.do_handshake()
         connection.sock = held[-1]
         headers = {"Connection": "close", "User-Agent": "airlock", **({"Host": terms.host} if terms.host else {})}

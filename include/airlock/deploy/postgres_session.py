@@ -38,6 +38,11 @@ class Work:
     limit: str
 
 
+def milliseconds(seconds: float) -> str:
+    """Return a time limit as PostgreSQL takes it, to which 0 means that there is none."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
 @contextmanager
 def open_session(
     connection: str, name: str, settings: Mapping[str, str], work: Work, most_seconds: float = 0

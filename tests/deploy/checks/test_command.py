@@ -193,6 +193,7 @@ def test_output_without_end_fills_nothing(programs: Programs) -> None:
         ("exit 0", [0], "pass"), ("exit 1", [0], "fail"), ("exit 1", [0, 1], "pass"), ("exit 0", [1], "fail"),
         ("exit 127", [0], "error"), ("exec /no/such/program", [0], "error"), ("kill -9 $$", [0], "error"),
         ("kill -15 $$", [0], "error"), ("exit 200", [200], "pass"),
+        ("exit 200", [0], "fail"), ("exit 192", [0], "error"), ("exit 193", [0], "fail"),
     ],
 )  # fmt: skip
 def test_only_the_declared_exit_codes_pass(programs: Programs, script: str, codes: list[int], answer: str) -> None:
@@ -261,7 +262,8 @@ def await_pids(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"run": []}, {"run": ["/bin/true\0"]}, {"exit_codes": []}, {"exit_codes": [256]}, {"within_seconds": 0}]
+    "wrong", [{"run": []}, {"run": ["/bin/true\0"]}, {"exit_codes": []}, {"exit_codes": [256]},
+              {"exit_codes": [0, 127]}, {"exit_codes": [126]}, {"exit_codes": [137]}, {"within_seconds": 0}]
 )
 def test_wrong_options_stop(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -270,3 +275,51 @@ def test_no_certificates_stop_before_anybody_is_asked(tmp_path: Path) -> None:
 def test_wrong_options_stop(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         open_check(PlannedCheck(name="http", options={"paths": ["/"], **wrong}))
+
+
+@pytest.mark.parametrize("location", [
+    "/caf\u00e9", "/a b", "/a\tb", "/%zz", "/a?b=\u00fc", "//[", "http://", "/\x7f", "?x", "http://127.0.0.1:99999/",
+    "\u00e9",
+])  # fmt: skip
+def test_wherever_a_redirect_leads_there_is_a_verdict(shop: FaultyProxy, location: str) -> None:
+    """A stack trace would be no verdict, and would not be kept."""
+    there = quote(location, safe="/%?=:[]!~", encoding="latin-1") if location.startswith("/") else ""
+    shop.decide = lambda method, path: Fault(status=200) if path == there else (
+        Fault(status=302, headers={"Location": location}) if path == "/old" else Fault(status=404))
+    result = looked(shop.url, "/old", redirects=3)
+    assert result.found is not None
+    assert result.verdict.answer in (Answer.PASS, Answer.FAIL, Answer.ERROR)
+    if location in ("/caf\u00e9", "/a?b=\u00fc", "/a b"):
+        assert result.verdict.answer is Answer.PASS
+
+
+class _Slow(StreamRequestHandler):
+    """Sends its answer byte by byte, and knows how much of it was taken."""
+
+    sent = 0
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+            for number in range(60):
+                self.wfile.write(b"x")
+                type(self).sent = number
+                time.sleep(0.1)
+
+
+def test_a_name_that_is_found_late_counts_in_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks up names cannot be interrupted; what comes after it can."""
+    known = socket.getaddrinfo
+
+    def slowly(*asked: Any, **more: Any) -> Any:
+        time.sleep(0.6)
+        return known(*asked, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    with ThreadingTCPServer(("127.0.0.1", 0), _Slow) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        result = looked(f"http://127.0.0.1:{server.server_address[1]}", "/x", within_seconds=0.3)
+        server.shutdown()
+    assert (result.verdict.answer, _Slow.sent < 59) == (Answer.FAIL, True), "it was not read to its end"

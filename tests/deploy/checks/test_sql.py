@@ -216,3 +216,9 @@ def test_wrong_options_stop(wrong: dict[str, Any]) -> None:
     options = {"connection": "shop", "query": COUNT, "value": {"equals": 2}, **wrong}
     with pytest.raises(InvalidInput):
         open_check(PlannedCheck(name="sql", options=options))
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.0004, 0.001])
+def test_the_smallest_time_limit_is_one(seconds: float) -> None:
+    """For PostgreSQL, a limit of 0 ms is none."""
+    assert asked("SELECT pg_sleep(3)::text", rows={"equals": 1}, within_seconds=seconds).verdict.answer is Answer.ERROR

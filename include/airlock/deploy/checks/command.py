@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from airlock.child_program import lifeline, tied_to_this_process
 from airlock.deploy.allowed_commands import AllowedCommand, rule_for
@@ -38,8 +38,16 @@ _SURROUNDINGS = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _FIRST_LINE = 200
 _CHUNK = 1 << 16
 _CANNOT_START = (126, 127)
-_SIGNALLED = 128
+_SIGNALLED = range(129, 193)
+"""128 and the number of the signal."""
 _END_SECONDS = 15.0
+
+
+def _exit_code(code: int) -> int:
+    if code in (*_CANNOT_START, *_SIGNALLED):
+        raise ValueError(f"{code} says that a program could not be started, or was ended by a signal: nobody knows "
+                         "then, which is no pass; name another code")
+    return code
 
 
 class CommandOptions(Options):
@@ -49,8 +57,8 @@ class CommandOptions(Options):
         min_length=1, max_length=100)
     """The program by its whole path, and its arguments; in these ``{version}``, ``{address}``, ``{host}`` and
     ``{port}`` stand for what is checked."""
-    exit_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field((0,), min_length=1)
-    """The exit codes that pass."""
+    exit_codes: tuple[Annotated[int, Field(ge=0, le=255), AfterValidator(_exit_code)], ...] = Field((0,), min_length=1)
+    """The exit codes that pass; those that stand for a program that could not be started, or was ended, never do."""
     within_seconds: float = Field(30, gt=0, le=3600)
     """When it is ended with all that it started."""
 
@@ -108,9 +116,8 @@ class CommandCheck(Check):
             return Verdict(answer=Answer.PASS, sentence=f"{self.label} ended with {code}{said}")
         if code in _CANNOT_START:
             return Verdict(answer=Answer.ERROR, sentence=f"{self.label} could not be started ({code}){said}")
-        if code > _SIGNALLED:
-            return Verdict(answer=Answer.ERROR,
-                           sentence=f"{self.label} was ended by signal {code - _SIGNALLED}{said}")
+        if code in _SIGNALLED:
+            return Verdict(answer=Answer.ERROR, sentence=f"{self.label} was ended by signal {code - 128}{said}")
         return Verdict(answer=Answer.FAIL, sentence=f"{self.label} ended with {code}{said}")
 
     def _rule(self) -> AllowedCommand:

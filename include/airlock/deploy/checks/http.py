@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -32,6 +32,7 @@ from airlock.options import Options
 
 _LARGEST_CA = 4 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def _status(given: int | str) -> int | str:
@@ -192,7 +193,7 @@ class HttpCheck(Check):
             if not goes_on or followed == self.options.redirects:
                 break
             onwards = urlsplit(urljoin(f"{address}{path}", reply.location))
-            path = f"{onwards.path or '/'}{'?' if onwards.query else ''}{onwards.query}"
+            path = _written(f"{onwards.path or '/'}{'?' if onwards.query else ''}{onwards.query}")
         return reply, followed
 
     def _relations(self, body: bytes) -> tuple[dict[str, Relation], ...] | None:
@@ -244,6 +245,11 @@ def _same(address: str, path: str, location: str) -> bool:
             here.scheme, here.hostname, _port(here)) and there.username is None
     except ValueError:
         return False
+
+
+def _written(path: str) -> str:
+    """Return the path of a redirect as it goes over the wire, whatever bytes it was sent in."""
+    return quote(path, safe=_PRINTABLE, encoding="latin-1", errors="replace")
 
 
 def _port(parts: Any) -> int | None:

@@ -16,7 +16,7 @@ from pydantic import Field, StrictInt, StringConstraints, model_validator
 from airlock.connections import ConnectionId, connection
 from airlock.deploy.check import Check, Subject
 from airlock.deploy.comparison import Comparison, Relation
-from airlock.deploy.postgres_session import Work, open_session
+from airlock.deploy.postgres_session import Work, milliseconds, open_session
 from airlock.errors import PermanentError
 from airlock.models import Answer, Frozen, Verdict
 from airlock.models.needs import CONNECTION, ConnectionNeed, Needs, Permission, Stage, System
@@ -112,7 +112,7 @@ class SqlCheck(Check):
             session.read_only = True
             with session.transaction(force_rollback=True):
                 # Of the transaction alone, because pools lend a session to others and know no start-up options.
-                for name, value in (("statement_timeout", f"{options.within_seconds * 1000:.0f}ms"),
+                for name, value in (("statement_timeout", milliseconds(options.within_seconds)),
                                     ("client_encoding", "UTF8")):
                     session.execute("SELECT set_config(%s, %s, true)", [name, value])
                 # In the extended protocol, which takes one statement: what follows a semicolon is refused.

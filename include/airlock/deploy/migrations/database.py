@@ -21,7 +21,7 @@ from airlock.deploy.migrations import records as migration_records
 from airlock.deploy.migrations import schema_inventory as held
 from airlock.deploy.migrations.records import Applied, Before
 from airlock.deploy.migrations.schema_inventory import Traces
-from airlock.deploy.postgres_session import Work, open_session
+from airlock.deploy.postgres_session import Work, milliseconds, open_session
 from airlock.errors import PermanentError, TemporaryError
 from airlock.models import ConcurrentIndex, Migration, Resource
 from airlock.service.model import Migrations
@@ -46,8 +46,8 @@ class MigrationDatabase:
         self.connection = connection
         self.name = name
         self._settings = {
-            "lock_timeout": f"{lock_timeout_seconds * 1000:.0f}ms",
-            "statement_timeout": f"{statement_timeout_seconds * 1000:.0f}ms",
+            "lock_timeout": milliseconds(lock_timeout_seconds),
+            "statement_timeout": milliseconds(statement_timeout_seconds),
             "standard_conforming_strings": "on",
             "client_encoding": "UTF8",
         }
