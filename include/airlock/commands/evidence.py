@@ -108,7 +108,8 @@ def run_recompute(arguments: argparse.Namespace, console: Console) -> int:
         else:
             _show_decisions(found, path, console)
     if several and not arguments.json:
-        console.print(f"{good} of {len(paths)} are all the same")
+        console.print(f"{good} of {len(paths)} are intact, signed by whom you trust, and decided as on record",
+                      soft_wrap=True, highlight=False)
     return 0 if good == len(paths) else 1
 
 

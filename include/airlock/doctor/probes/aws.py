@@ -47,8 +47,8 @@ def _rights(subject: Subject, connection: str, arn: str, permissions: Sequence[P
             denied += [(permission, action, how) for action, how in _denied(iam, principal, arn, permission)]
     except AirlockError as error:
         yield subject.not_asked(f"{count} permissions of AWS",
-                                f"IAM's simulator does not answer this identity ({error}); grant it "
-                                "iam:SimulatePrincipalPolicy, and iam:GetRole, to have them asked")  # fmt: skip
+                                f"IAM's simulator does not answer this identity ({error}); AWS answers who has "
+                                "iam:SimulatePrincipalPolicy and iam:GetRole")  # fmt: skip
         return
     for permission, action, how in denied:
         doubtful = "*" in permission.on and how == "implicitDeny"
