@@ -247,5 +247,6 @@ def run(layout: Layout) -> int:
     ok = write_summary(summary, results)
     view.table([vars(result) for result in results])
     view.check_with(layout.home / "evidence", layout.trusted_keys, layout.home / "anchor")
-    console.print(f"summary: {summary}; logs: {layout.log}; {'all as it should be' if ok else 'NOT as it should be'}")
+    console.print(f"summary: {summary}; logs: {layout.log}; {'all as it should be' if ok else 'NOT as it should be'}",
+                  soft_wrap=True)
     return 0 if ok else 1

@@ -132,19 +132,22 @@ class DemoView:
             self._live = None
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print the closing table; the path of each evidence pack stands on a line of its own, whole, to be copied."""
+        """Print the closing table; below it the path of each evidence pack on its own line, whole, to be copied."""
         table = Table(title="Releases", show_lines=True)
         for head in ("release", "outcome", "duration"):
             table.add_column(head, no_wrap=True)
-        table.add_column("why, and the evidence pack", overflow="fold")
+        table.add_column("why", overflow="fold")
         for row in rows:
             table.add_row(
                 Text(f"{row['service']} {row['version']} to {row['environment']}"),
                 Text(str(row["outcome"]).replace("_", " "), style="green" if row["as_expected"] else "bold red"),
                 Text(f"{row['duration_s']:.0f} s", justify="right"),
-                Text.assemble(str(row["reason"]), "\n", (_near(row["evidence"]), "dim")),
+                Text(str(row["reason"])),
             )
         self._console.print(table)
+        for row in rows:
+            self._console.print(f"evidence of {row['version']}, {str(row['outcome']).replace('_', ' ')}: "
+                                f"{_near(row['evidence'])}", soft_wrap=True, highlight=False)
 
     def check_with(self, packs: Path, keys: Path, anchor: Path) -> None:
         """Print the command that checks all packs, as it can be typed."""

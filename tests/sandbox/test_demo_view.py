@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from airlock.models import Record, utc_now
 from sandbox import credentials, environment
-from sandbox.demo_view import _weight
+from sandbox.demo_view import DemoView, _weight
 from sandbox.layout import Layout
 
 
@@ -29,6 +31,15 @@ def act(subject: str, **data: Any) -> Record:
 )
 def test_the_share_of_the_new_version_is_called_what_it_is(record: Record, said: str) -> None:
     assert _weight(record) == said
+
+
+def test_paths_of_evidence_packs_are_whole_on_a_narrow_terminal() -> None:
+    said = io.StringIO()
+    pack = f"/{'a-long-folder/' * 10}shop-prod-1.zip"
+    row = {"service": "shop", "version": "1.1", "environment": "prod", "outcome": "rolled_back", "as_expected": True,
+           "duration_s": 12.3, "reason": "it was slow " * 20, "evidence": pack}
+    DemoView(Console(file=said, width=80), "http://127.0.0.1").table([row])
+    assert f"evidence of 1.1, rolled back: {pack}" in said.getvalue().splitlines()
 
 
 def test_no_password_is_a_word_of_a_path_which_airflow_would_mask(tmp_path: Path) -> None:

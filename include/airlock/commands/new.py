@@ -118,7 +118,8 @@ def run_new(arguments: argparse.Namespace, console: Console) -> int:
     path = write_first(folder, answers)
     schema.write(folder, missing=True)  # which the first line of the file leads editors to
     said = (f"{path} is written and right; next: replace its addresses of .example, add its connections to Airflow, "
-            f"./airlock services check, then ./airlock plan {service} {answers.environment} --version VERSION")
+            f"./airlock services check, ./airlock doctor {service} {answers.environment}, then "
+            f"./airlock plan {service} {answers.environment} --version VERSION")
     console.print(escape(said), soft_wrap=True, highlight=False)
     if answers.environment in _PRODUCTION:
         console.print(f"{answers.environment} is no production yet: say 'production: true' there when it has resources "
