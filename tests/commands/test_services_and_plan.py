@@ -88,6 +88,34 @@ def test_check_names_wrong_options_of_drivers_targets_and_sources_by_line(tmp_pa
     assert "target.options.supervisor_connexion: unknown field; did you mean 'supervisor_connection'?" in out
 
 
+def test_check_takes_no_truth_for_a_number(tmp_path, capsys):
+    check = "checks: {smoke: [{name: http, options: {paths: [/], within_seconds: true}}]}\n    resources:"
+    write(tmp_path, WHOLE.replace("resources:", check))
+    assert main(["services", "check", str(tmp_path / "services")]) == 2
+    assert "checks.smoke.0.options.within_seconds: must be a number, found true or false" in capsys.readouterr().out
+
+
+def test_a_service_is_not_retired_while_a_file_that_may_declare_it_is_wrong(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRLOCK_SERVICES", str(folder))
+    cafe = find(folder, "cafe", "live")
+    last_good.keep(folder, [cafe])
+    (folder / "cafe.yaml").write_text((folder / "cafe.yaml").read_text().replace("tier: 2", "tier: two"))
+    assert main(["services", "retire", "cafe"]) == 2
+    said = capsys.readouterr().err
+    assert "mend this first" in said
+    assert "cafe.yaml:4: tier: " in said
+    assert last_good.kept(folder) == (cafe,)
+
+
+@pytest.mark.parametrize("command", [["risk", "reliability"], ["standard-change", "list"]])
+def test_looking_back_at_a_service_that_nobody_declares_is_wrong_input(folder, capsys, command):
+    for name in (["nosuch"], ["nosuch", "live"], ["caf", "live"], ["cafe", "dev"]):
+        assert main([*command, *name, "--folder", str(folder)]) == 2
+        assert "nosuch" in (said := capsys.readouterr().err) or "cafe live" in said
+    assert main([*command, "cafe", "--folder", str(folder)]) == 0
+
+
 def test_check_of_an_empty_or_missing_folder_is_refused(tmp_path, capsys):
     assert main(["services", "check", str(tmp_path)]) == 2
     assert main(["services", "check", str(tmp_path / "none")]) == 2

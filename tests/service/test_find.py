@@ -150,6 +150,23 @@ WRONG = [
         "migrations: {",
         "should match pattern",
     ),
+    *(
+        ("timezone: Europe/Berlin", f"freezes: [{{name: a, from: {one}, to: 2026-12-24}}]", "freezes",
+         "calendar.freezes.0.from: is no day or moment; write such as 2026-12-20 or 2026-12-20T06:00")
+        for one in ("20261220", '"20261220"', "-1", "1.5", "true", "[a]", "December", '"1766188800"')
+    ),
+    *(
+        ("timezone: Europe/Berlin", f"blackout_dates: [{{date: {one}, name: a}}]", "blackout",
+         "calendar.blackout_dates.0.date: is no day; write such as 2026-12-20")
+        for one in ("20261220", "86400", '"86400"', "true", "2026-12-24T06:00")
+    ),
+    ("  live:\n", "  live:\n    cycle: {bi-weekly: {day: tue, time: '06:00', anchor: 86400}}\n", "bi-weekly",
+     "cycle.bi-weekly.anchor: is no day; write such as 2026-12-20"),
+    ("maximum_risk: 60", "maximum_risk: 60\n        valid_until: 86400", "valid_until",
+     "standard_changes.regular.valid_until: is no day; write such as 2026-12-20"),
+    ("maximum_risk: 60", "maximum_risk: true", "maximum_risk", "maximum_risk: must be a number, found true or false"),
+    ("low: {service_owner: 1}", "low: {service_owner: true}", "true}", "low.service_owner: must be a number, found"),
+    ("observe_seconds: 1", "observe_seconds: true", "observe_", "steps.0.observe_seconds: must be a number, found"),
     ("timezone: Europe/Berlin", "override_by: {service_owner: 5}", "override_by",
      "calendar.override_by.service_owner: wants 5 of 1 member(s)"),
     ("timezone: Europe/Berlin", "override_by: {bord: 1}", "override_by",

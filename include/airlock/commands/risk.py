@@ -11,7 +11,7 @@ from rich.table import Table
 from airlock.change.history import PastChange
 from airlock.change.reliability import Reliability, reliability
 from airlock.past import changes, debts, ledgers
-from airlock.service.find import find, load_services, services_folder
+from airlock.service.find import chosen, services_folder
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,13 +34,8 @@ def run_reliability(arguments: argparse.Namespace, console: Console) -> int:
     :raises InvalidInput: a service file is wrong
     :raises EvidenceInvalid: a record was altered
     """
-    folder = arguments.folder or services_folder()
-    if arguments.service and arguments.environment:
-        wanted = [find(folder, arguments.service, arguments.environment)]
-    else:
-        wanted = [one for one in load_services(folder) if arguments.service in (None, one.service)]
     past: list[PastChange] = []
-    for environment in wanted:
+    for environment in chosen(arguments.folder or services_folder(), arguments.service, arguments.environment):
         blamed = debts.blamed(ledgers.stream(environment, ledgers.FOLLOW_UP, signed=False))
         past += changes.past_changes(ledgers.releases(environment, signed=False), blamed)
     found = reliability(past)

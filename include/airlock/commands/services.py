@@ -97,7 +97,7 @@ def run_schema(arguments: argparse.Namespace, console: Console) -> int:
 def _add_retire(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     retire = actions.add_parser(
         "retire", help="let the DAGs go of a service that no file declares any more",
-        description="Exit code 0: its last good version is removed; 2: a file declares it, or a release of it is open.",
+        description="Exit code 0: its last good version is removed; 2: a file declares it, or is wrong and may; or a release of it is open.",
     )
     retire.add_argument("service", metavar="SERVICE")
     retire.add_argument("environment", metavar="ENVIRONMENT", nargs="?", default=None, help="one only (default: all)")
@@ -115,11 +115,11 @@ def run_retire(arguments: argparse.Namespace, console: Console) -> int:
     def meant(one: ServiceEnvironment) -> bool:
         return one.service == arguments.service and arguments.environment in (None, one.environment)
 
-    if shared := reading.shared(folder):
-        raise InvalidInput("\n".join((f"it is not known what declares {name}, so mend this first:", *shared)))
     wanted = tuple(filter(meant, stand_ins))
     if declared := [one for one in reading.declared if meant(one)]:
         raise InvalidInput(f"{declared[0].source} declares {name}; remove it from the file first")
+    if reading.faults:  # of files that mention the service
+        raise InvalidInput("\n".join((f"it is not known what declares {name}, so mend this first:", *reading.faults)))
     if not wanted:
         raise InvalidInput(f"nothing is kept of {name}, so there is nothing to retire")
     if left := [release for one in wanted for release in releases(one).unsettled()]:

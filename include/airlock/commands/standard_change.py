@@ -15,7 +15,7 @@ from airlock.errors import GateRefused, InvalidInput
 from airlock.models import Record, utc_now
 from airlock.past import changes, ledgers
 from airlock.plain_text import fault_in, visible_length
-from airlock.service.find import ServiceEnvironment, find, load_services, services_folder
+from airlock.service.find import chosen, find, services_folder
 
 _SHORTEST_REASON = 10
 
@@ -46,14 +46,9 @@ def run_list(arguments: argparse.Namespace, console: Console) -> int:
     :raises InvalidInput: a service file is wrong
     :raises EvidenceInvalid: a record was altered
     """
-    folder = arguments.folder or services_folder()
-    if arguments.service and arguments.environment:
-        wanted: tuple[ServiceEnvironment, ...] = (find(folder, arguments.service, arguments.environment),)
-    else:
-        wanted = tuple(one for one in load_services(folder) if arguments.service in (None, one.service))
     table = Table("service", "environment", "template", "most risk", "uses", "failed", "state")
     said = []
-    for environment in wanted:
+    for environment in chosen(arguments.folder or services_folder(), arguments.service, arguments.environment):
         for name, template in environment.standard_changes.items():
             uses = changes.uses_of(ledgers.releases(environment, signed=False), name)
             restored = changes.restored(ledgers.stream(environment, ledgers.STANDARD_CHANGES, signed=False), name)

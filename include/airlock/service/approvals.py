@@ -3,10 +3,9 @@ no vote and no file."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from airlock.models import Category, Frozen, Name
 from airlock.service.values import (
@@ -14,11 +13,11 @@ from airlock.service.values import (
     LEVELS,
     Between,
     Folder,
+    Moment,
     Person,
     Seats,
     TimeZone,
     known,
-    moment,
 )
 
 Hours = Annotated[float, Field(gt=0, le=24 * 31)]
@@ -112,8 +111,8 @@ class DeclaredAbsence(Between):
     """A person is away; ``delegate`` decides meanwhile. Times without an offset are local; ``end`` is exclusive."""
 
     person: Person
-    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
-    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
     delegate: Person | None = None
 
 

@@ -5,7 +5,6 @@ Knows no YAML, no rule of a decision and no Airflow.
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
@@ -17,14 +16,15 @@ from airlock.service.values import (
     Between,
     Clock,
     Cron,
+    Date,
     Day,
     Folder,
+    Moment,
     Seats,
     Text,
     TimeOfDay,
     TimeZone,
     known,
-    moment,
 )
 
 Meaning = Literal["window", "freeze", "blackout", "maintenance", "ignore"]
@@ -56,26 +56,26 @@ class Freeze(Between):
 
     name: Text
     """What it is, for people."""
-    start: Annotated[datetime, BeforeValidator(moment)] = Field(alias="from")
+    start: Moment = Field(alias="from")
     """When it begins; without an offset in local time of the calendar."""
-    end: Annotated[datetime, BeforeValidator(moment)] = Field(alias="to")
+    end: Moment = Field(alias="to")
     """When it is over."""
 
 
 class Blackout(Frozen):
     """A whole local day without releases; in a file also just its date."""
 
-    date: date
+    date: Date
     """The day, such as 2026-12-24."""
     name: Text = "blackout date"
     """What day it is, for people."""
 
 
 def _blackout(value: Any) -> Any:
-    return {"date": value} if isinstance(value, str) else value
+    return value if isinstance(value, dict | Blackout) else {"date": value}
 
 
-BlackoutDate = Annotated[Blackout, BeforeValidator(_blackout, json_schema_input_type=date | Blackout)]
+BlackoutDate = Annotated[Blackout, BeforeValidator(_blackout, json_schema_input_type=Date | Blackout)]
 
 
 @lru_cache(maxsize=256)
@@ -194,7 +194,7 @@ class Weekly(Frozen):
 class BiWeekly(Weekly):
     """A weekday and a local time in every second week."""
 
-    anchor: date
+    anchor: Date
     """A day of one of these weeks (Monday to Sunday)."""
 
 

@@ -17,7 +17,7 @@ from airlock.service.checks import CheckSetting
 from airlock.service.document import Place
 from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import document_of
-from airlock.service.validated import given_at, sentence_of, unknown_field
+from airlock.service.validated import given_at, sentence_of, truths, unknown_field
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
@@ -133,7 +133,7 @@ def _resolved(
 
 def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faults: list[tuple[Place, str]]) -> None:
     try:
-        model.model_validate(options)
+        faults.extend(truths(options, model.model_validate(options), place))
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             where = tuple(fault["loc"])

@@ -55,6 +55,22 @@ def load_services(folder: Path | str) -> tuple[ServiceEnvironment, ...]:
     return read_services(folder).complete()
 
 
+def chosen(folder: Path | str, service: str | None, environment: str | None) -> tuple[ServiceEnvironment, ...]:
+    """Return the environment that is named, all of the service that is named, or all that there are.
+
+    :raises UnknownName: no file declares such
+    :raises InvalidInput: a service file is wrong
+    """
+    if service is not None and environment is not None:
+        return (find(folder, service, environment),)
+    declared = load_services(folder)
+    found = tuple(one for one in declared if service in (None, one.service))
+    if not found:
+        known = ", ".join(dict.fromkeys(one.service for one in declared)) or "none"
+        raise UnknownName(f"{folder}: no service {(service or '')[:80]!r}: declared are {known}")
+    return found
+
+
 def read_services(folder: Path | str, service: str | None = None) -> Reading[ServiceEnvironment]:
     """Return what ``load_services`` returns, and the faults beside it. A service that two files declare is that of the
     file that declared it when it was known as good last, else of the one that is named like it: the other is refused.

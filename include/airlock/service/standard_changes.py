@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
 from airlock.models import Category, Frozen, Name
-from airlock.service.values import Text
+from airlock.service.values import Date, Text
 
 Varying = Literal["version", "title", "reason", "start_after"]
 Step = Literal["patch", "minor", "major"]
@@ -51,7 +50,7 @@ class StandardChange(Frozen):
     """The categories of change that it is for."""
     may_vary: dict[Varying, Variation] = Field(default_factory=lambda: dict.fromkeys(get_args(Varying), Variation()))
     """Field -> how it may differ from use to use; fields that are not named must stay."""
-    valid_until: date | None = None
+    valid_until: Date | None = None
     """The last day of it, in UTC; left out: it does not end."""
     promoted_in: Name | None = None
     """An environment in which the content must stand as promoted, beside the one that this one is ``after``."""

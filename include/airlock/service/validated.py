@@ -77,7 +77,7 @@ def validated(
     ``None`` when something else is wrong. *also* are further fields at the top of *model*, which others read. What is
     missing is no fault of data that are *partly* given."""
     try:
-        return model.model_validate(data)
+        return _without_truths(model.model_validate(data), data, place, document)
     except ValidationError as error:
         unknown = []
         found = error.errors(include_url=False)
@@ -96,7 +96,36 @@ def validated(
                 document.fault((*place, *where), sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
         if len(unknown) < error.error_count():
             return None
-    return model.model_validate(_without(data, unknown))
+    return _without_truths(model.model_validate(_without(data, unknown)), data, place, document)
+
+
+def _without_truths(made: Model, data: Any, place: Place, document: Document) -> Model | None:
+    """Return *made* of *data*, unless true or false was taken for a number in it."""
+    wrong = list(truths(data, made))
+    for where, text in wrong:
+        document.fault((*place, *where), text)
+    return None if wrong else made
+
+
+def truths(given: Any, made: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Yield each place where *given* says true or false, and a number was *made* of it, which nobody meant."""
+    if isinstance(given, bool):
+        if isinstance(made, int | float) and not isinstance(made, bool):
+            yield place, "must be a number, found true or false; correct the value"
+    elif isinstance(given, dict):
+        for name, value in given.items():
+            yield from truths(value, _entry(made, name), (*place, name))
+    elif isinstance(given, list) and isinstance(made, tuple):
+        for index, (value, entry) in enumerate(zip(given, made, strict=False)):
+            yield from truths(value, entry, (*place, index))
+
+
+def _entry(made: Any, name: str) -> Any:
+    """Return what *made*, a model or a map, has for *name*."""
+    if isinstance(made, BaseModel):
+        fields = type(made).model_fields
+        return next((getattr(made, field) for field, info in fields.items() if name in (field, info.alias)), None)
+    return made.get(name) if isinstance(made, dict) else None
 
 
 def _without(data: Any, places: list[Place]) -> Any:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
 from pydantic_core import CoreSchema
 
 from airlock.models import Name
@@ -21,6 +30,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEVELS = ("low", "medium", "high")
 CHANGE_TYPES = ("normal", "standard", "emergency")
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OF_A_MACHINE = ("localtime", "Factory", "posixrules")
 
 
@@ -148,11 +158,19 @@ def _person(name: str) -> str:
     return name
 
 
-def moment(text: Any) -> Any:
-    """Return *text*, with midnight added to a day."""
-    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return f"{text}T00:00:00"
-    return text
+def moment(given: Any) -> Any:
+    """Return *given*, with midnight added to a day. A number is refused, which would count seconds since 1970."""
+    if isinstance(given, datetime):
+        return given
+    if not isinstance(given, str) or not _DAY.match(given):
+        raise ValueError("is no day or moment; write such as 2026-12-20 or 2026-12-20T06:00")
+    return f"{given}T00:00:00" if _DAY.fullmatch(given) else given
+
+
+def _day(given: Any) -> Any:
+    if not isinstance(given, date) and not (isinstance(given, str) and _DAY.fullmatch(given)):
+        raise ValueError("is no day; write such as 2026-12-20")
+    return given
 
 
 def _clock(text: str) -> str:
@@ -175,6 +193,8 @@ PlainCron = Annotated[str, AfterValidator(_plain_cron)]
 Clock = Annotated[str, AfterValidator(_clock)]
 TimeOfDay = Annotated[str, AfterValidator(_time)]
 Day = Annotated[str, known(DAYS, "day")]
+Date = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[datetime, BeforeValidator(moment)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Seats = Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(min_length=1)]
