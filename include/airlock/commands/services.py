@@ -97,7 +97,8 @@ def run_schema(arguments: argparse.Namespace, console: Console) -> int:
 def _add_retire(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     retire = actions.add_parser(
         "retire", help="let the DAGs go of a service that no file declares any more",
-        description="Exit code 0: its last good version is removed; 2: a file declares it, or is wrong and may; or a release of it is open.",
+        description="Exit code 0: its last good version is removed; 2: a file declares it, or is wrong and may; or a "
+                    "release of it is open.",
     )
     retire.add_argument("service", metavar="SERVICE")
     retire.add_argument("environment", metavar="ENVIRONMENT", nargs="?", default=None, help="one only (default: all)")
