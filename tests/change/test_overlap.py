@@ -20,7 +20,7 @@ KEYS = (
 )
 SLOTS = (
     ('a: {address: "http://127.0.0.1:1"', 'a: {address: "http://127.0.0.1:3"'),
-    ('b: {address: "http://127.0.0.1:1"', 'b: {address: "http://127.0.0.1:4"'),
+    ('b: {address: "http://127.0.0.1:2"', 'b: {address: "http://127.0.0.1:4"'),
 )
 OWN_SLOTS = (
     ("admin: http://127.0.0.1:1", "admin: http://127.0.0.1:5"),

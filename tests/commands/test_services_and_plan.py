@@ -31,7 +31,7 @@ ENVOY = """target:
         supervisor_connection: none
         slots:
           a: {address: "http://127.0.0.1:1", program: a}
-          b: {address: "http://127.0.0.1:1", program: b}
+          b: {address: "http://127.0.0.1:2", program: b}
     router:
       name: envoy
       options:

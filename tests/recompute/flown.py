@@ -42,7 +42,7 @@ KEY = generate_pem()
 POLICIES = Path(__file__).resolve().parents[2] / "include/policies"
 TARGET = (
     "{name: supervisord, options: {folder: FOLDER, supervisor_connection: s, "
-    "slots: {a: {address: 'http://127.0.0.1:1', program: p}, b: {address: 'http://127.0.0.1:2', program: p}}}}"
+    "slots: {a: {address: 'http://127.0.0.1:1', program: pa}, b: {address: 'http://127.0.0.1:2', program: pb}}}}"
 )
 ROUTER = (
     "{name: envoy, options: {admin: 'http://127.0.0.1:1', listener: 'http://127.0.0.1:1', fallback_folder: FOLDER, "

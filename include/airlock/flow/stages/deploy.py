@@ -95,10 +95,11 @@ def validate(release: Release) -> None:
     if canary is None or canary["move"] != Move.PASS:
         raise GateRefused(f"{release.id}: {plan.trial} has not passed, whatever state its task shows")
     state = release.delivery.inspect()
-    running = next((v for v in state.versions if v.version == plan.artifact.version), None)
-    if running is None or running.digest != plan.artifact.installed_digest:
-        found = "nothing" if running is None else running.digest
-        raise EffectMissing(f"the target runs {found} where {plan.artifact.installed_digest} was approved")
+    running = {v.digest for v in state.versions if v.version == plan.artifact.version and (v.running or v.weight)}
+    if running != {plan.artifact.installed_digest}:
+        found = " and ".join(sorted(one or "content without a digest" for one in running)) or "nothing"
+        raise EffectMissing(f"the target runs {found} where {plan.artifact.installed_digest} was approved as "
+                            f"{plan.artifact.version}: somebody replaced or stopped it; next: roll back")
     checks.require(release, Checkpoint.VALIDATION)
     release.record("validated", state=state.model_dump(mode="json"))
     log.info("validated: %s with the approved digest; next: decide", show(state))
