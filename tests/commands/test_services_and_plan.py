@@ -128,7 +128,7 @@ def test_plan_prints_the_plan_and_its_digest_and_changes_nothing(folder, tmp_pat
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "unknown (the target cannot be asked" in " ".join(out.split()) and "env_file" in out
-    assert "is not taken" in out and "file flags" in " ".join(out.replace("│", " ").split())
+    assert "not taken by env_file:" in out and "file flags" in " ".join(out.replace("│", " ").split())
     assert main([*arguments, "--json"]) == 0
     raw = capsys.readouterr().out.strip()
     plan = Plan.model_validate(json.loads(raw))

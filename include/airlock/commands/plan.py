@@ -201,13 +201,16 @@ def _show(plan: Plan, environment: ServiceEnvironment, note: str, console: Conso
     for factor in plan.risk.factors:
         risk.add_row(factor.name, str(factor.points), escape(factor.reason))
     backups = Table("backup", "resource", "driver")
-    backups.add_column("is not taken", overflow="fold")
     for resource in plan.resources:
-        backups.add_row(resource.kind.value, resource.name, resource.driver, escape(_not_taken(resource.driver)))
+        backups.add_row(resource.kind.value, resource.name, resource.driver)
     origins = Table("setting", "written in")
     for field, where in summary(settings_of(environment)).items():
         origins.add_row(field, escape(where))
-    console.print(facts, risk, backups, origins)
+    console.print(facts, risk, backups)
+    for driver in dict.fromkeys(resource.driver for resource in plan.resources):
+        if left := _not_taken(driver):
+            console.print(f"[bold]not taken by {driver}[/]: {escape(left)}", highlight=False)
+    console.print(origins)
     console.print(f"digest of this preview: {plan.digest}", soft_wrap=True, highlight=False)
     console.print("a release has a digest of its own, because its name, requester and texts are part of it; "
                   "nothing was changed", soft_wrap=True, highlight=False)

@@ -190,7 +190,7 @@ def _table(environments: list[ServiceEnvironment]) -> Table:
         kinds = len({resource.kind for resource in one.resources})
         cycle = escape(described(one.cycle, one.calendar))
         table.add_row(one.service, one.environment, str(one.tier), "yes" if one.production else "no",
-                      cycle, f"{len(one.resources)} of {kinds} kinds")
+                      cycle, f"{len(one.resources)} in {kinds} of 10 kinds")
     return table
 
 
