@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,10 @@ from airlock.deploy.delivery import Delivery, open_delivery
 from airlock.deploy.targets.supervisord_rpc import Supervisor
 from airlock.errors import InvalidInput, PermanentError, TemporaryError
 from airlock.fetch import fetch
-from airlock.models import Artifact
+from airlock.models import Artifact, digest_of
 from sandbox import envoy
 from tests.contracts.delivery_contract import DeliveryContract, running, weights
+from tests.memory_delivery import Host, MemoryRouter, MemoryTarget, in_memory
 from tests.real_servers import set_connection
 from tests.shop_front import Front, front, running_front, wait_for
 
@@ -136,3 +139,45 @@ class TestSupervisordBehindEnvoy(DeliveryContract):
         settings["router"]["options"]["backends"]["c"] = settings["router"]["options"]["backends"].pop("b")
         with pytest.raises(InvalidInput, match="backends a, b and the router a, c: name them alike"):
             open_delivery(**settings)
+
+
+class _Crashing(MemoryRouter):
+    """The process ends in an act of this name, before or after its effect."""
+
+    def __init__(self, host: Host, act: str, *, after: bool) -> None:
+        super().__init__(host)
+        self.act, self.after = act, after
+
+    def set_shares(self, shares: Mapping[str, int]) -> dict[str, int]:
+        return self._crash("set_shares", lambda: super(_Crashing, self).set_shares(shares))
+
+    def set_fallback(self, backend: str) -> None:
+        self._crash("set_fallback", lambda: super(_Crashing, self).set_fallback(backend))
+
+    def _crash(self, name: str, do: Callable[[], Any]) -> Any:
+        if name != self.act:
+            return do()
+        if self.after:
+            do()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("act", ["set_shares", "set_fallback"])
+def test_wherever_a_promotion_is_killed_the_mark_is_still_on_the_way_back(act: str, after: bool) -> None:
+    """Whatever is marked as stable is what a release goes back to by itself, and what an Envoy that restarts serves."""
+    old, new = (Artifact(version=one, path=one, digest=digest_of(one)) for one in ("1.0", "1.1"))
+    delivery = in_memory(old)
+    delivery.stage(new)
+    delivery.shift("1.1", 50)
+    host = delivery.target.host  # type: ignore[attr-defined]  # of the one in memory
+    with pytest.raises(KeyboardInterrupt):
+        Delivery(MemoryTarget(host), _Crashing(host, act, after=after)).promote("1.1")
+    assert host.stable == "a"
+    again = Delivery(MemoryTarget(host), MemoryRouter(host))
+    assert weights(again.inspect()) == ({"1.0": 50, "1.1": 50} if (act, after) == ("set_shares", False)
+                                        else {"1.0": 0, "1.1": 100})
+    assert again.promote("1.1").stable == "1.1", "the next try goes on"
+    assert (host.stable, host.fallback) == ("b", "b")
+    assert weights(again.abort("1.0")) == {"1.0": 100}
+    assert (host.stable, host.fallback) == ("a", "a")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from airlock.errors import TemporaryError
 from airlock.fetch import fetch
-from airlock.models import Frozen
+from airlock.models import Frozen, Version
 
 
 class Health(Frozen):
     """The version, the digest of the artifact that it was started from, and whether it calls itself healthy."""
 
-    version: str
-    digest: str
+    version: Version
+    digest: Annotated[str, StringConstraints(max_length=200)]
     healthy: bool
 
 
@@ -25,6 +28,9 @@ def ask_health(address: str, path: str) -> Health | None:
         reply = fetch(address, path)
         told = json.loads(reply.body)
         ok = reply.status == HTTPStatus.OK and told.get("ok") is True
-        return Health(version=str(told["version"]), digest=str(told["digest"]), healthy=ok)
+        version = told["version"]
+        if type(version) in (int, float):
+            version = str(version)
+        return Health(version=version, digest=told["digest"], healthy=ok)
     except (TemporaryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

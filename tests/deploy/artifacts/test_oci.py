@@ -93,6 +93,14 @@ def test_authors_of_an_image_are_those_of_its_labels_its_annotations_and_its_fil
     assert (artifact.authors, artifact.commit) == (("bert", "cleo", "olga"), "c0ffee")
 
 
+def test_another_file_of_the_very_same_image_is_not_what_was_approved(repository: Repository, tmp_path: Path) -> None:
+    repository.push_image("1.1", [{"a.bin": b"a", "b.bin": b"b"}])
+    artifact = source_of(repository, file="a.bin").resolve("1.1")
+    assert source_of(repository, file="a.bin").fetch(artifact, tmp_path).read_bytes() == b"a"
+    with pytest.raises(PermanentError, match=f"{sha256(b'b')}, but {sha256(b'a')} was approved"):
+        source_of(repository, file="b.bin").fetch(artifact, tmp_path)
+
+
 def test_of_several_files_one_must_be_named(repository: Repository) -> None:
     repository.push_artifact("1.1", {"a.bin": b"a", "b.bin": b"b"})
     with pytest.raises(InvalidInput, match="has 2 files, not one: 'a.bin', 'b.bin'; name one"):
