@@ -148,6 +148,7 @@ def test_a_promoted_release_has_every_decision_of_the_flow(flights):
     }
     assert not found.ok and found.verdict == "all the same, unverified signer"
     assert "--public-key" in found.notes[0]
+    assert {one.answer for one in found.decisions if one.decision.startswith("proof ")} == {"proven"}
 
 
 def forged(folder: Path, kind: str, change, subject: str | None = None, last: bool = False) -> Recomputation:

@@ -34,7 +34,7 @@ def decisions(history: History) -> Iterator[Recomputed]:
     for kind in ("proof", "restored"):
         for entry in history.of(kind):
             proof = entry.data.get("proof")
-            answer = f"ok: {proof.get('ok')}" if isinstance(proof, dict) else ""
+            answer = "" if not isinstance(proof, dict) else "proven" if proof.get("ok") is True else "not proven"
             yield again(history, entry, f"{kind} {entry.record.subject}", answer, _proof)
     for entry in history.of("restore_set"):
         skew = f"skew {entry.data.get('skew_seconds')} s"
