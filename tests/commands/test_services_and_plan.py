@@ -47,7 +47,7 @@ ENVOY = """target:
         admin: http://127.0.0.1:1
         slots:
           a: {address: "http://127.0.0.1:1", cluster: a}
-          b: {address: "http://127.0.0.1:1", cluster: b}"""
+          b: {address: "http://127.0.0.1:2", cluster: b}"""
 WHOLE = TEXT.replace(DELIVERY, ENVOY)
 WINDOW = '{days: [mon, tue], from: "09:00", to: "17:00"}'
 ALWAYS = WHOLE.replace(WINDOW, '{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}')
