@@ -89,6 +89,23 @@ def test_an_environment_that_sounds_like_production_says_that_it_is_none_yet(
     assert "production" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("shared", "steps"), [
+    ("{strategy: blue_green, observe_seconds: 60}", 0), ("{strategy: all_at_once}", 0), ("{bake_seconds: 5}", 3),
+    ("{steps: [{percent: 7, observe_seconds: 9}], bake_seconds: 5}", 1), ("{strategy: canary}", 3),
+])  # fmt: skip
+def test_a_company_may_roll_out_in_its_own_way(folder: Path, shared: str, steps: int) -> None:
+    (folder / DEFAULTS_FILE).write_text(f"defaults: {{rollout: {shared}}}\n")
+    assert main(["new", "cafe", "--approvers", "ann"]) == 0
+    (made,) = load_file(folder / "cafe.yaml")
+    assert len(made.rollout.steps) == steps
+    assert made.rollout.bake_seconds == (5 if "bake_seconds" in shared else 600)
+
+
+def test_the_longest_name_has_a_first_file_too(folder: Path) -> None:
+    assert main(["new", "x" * 63, "--approvers", "ann", "--environment", "e" * 27]) == 0
+    assert load_file(folder / f"{'x' * 63}.yaml")[0].service == "x" * 63
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
     (["Cafe", "--approvers", "ann"], "SERVICE: 'Cafe' is no name; use lower case letters"),
     (["../x", "--approvers", "ann"], "SERVICE: '../x' is no name"),

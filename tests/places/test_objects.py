@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -183,6 +184,40 @@ def test_a_disk_that_cannot_flush_a_folder_keeps_what_was_written(
     with streams.created(place / "three") as append:
         append(b"third")
     assert objects.names(place) == ("one", "three", "two")
+
+
+def test_nothing_is_seen_before_it_is_on_the_disk_and_its_folder_is_flushed_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed, flush = UPath(tmp_path) / "one", list[tuple[bool, bytes | None]](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        of_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        flushed.append((of_folder, (tmp_path / "one").read_bytes() if path.exists() else None))
+        flush(descriptor)
+
+    def stream() -> None:
+        with streams.created(path) as append:
+            append(b"thi")
+            append(b"rd")
+
+    monkeypatch.setattr(os, "fsync", noted)
+    acts = ((lambda: objects.create(path, b"first"), b"first"), (lambda: objects.replace(path, b"second"), b"second"),
+            (stream, b"third"))  # fmt: skip
+    before = None
+    for act, after in acts:
+        flushed.clear()
+        act()
+        assert flushed == [(False, before), (True, after)]
+        before = after
+
+
+def test_who_reads_while_an_object_is_replaced_has_the_old_one_whole(tmp_path: Path) -> None:
+    objects.create(UPath(tmp_path) / "one", b"first")
+    with (tmp_path / "one").open("rb") as reading:
+        objects.replace(UPath(tmp_path) / "one", b"2")
+        assert reading.read() == b"first"
+    assert (tmp_path / "one").read_bytes() == b"2"
 
 
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from airlock.service.find import read_services, service_files
 from airlock.service.reading import load_file, read_company
 from airlock.service.schema import SCHEMAS
 
+_LONGEST_LABEL = 60
+"""Of a name in an address, so that a slot fits behind it."""
 _SHARED = (
     ("ledger", "/var/lib/airlock/ledger", "Records of every decision; never changed, so keep them for long."),
     ("evidence", "/var/lib/airlock/evidence", "Sealed packs of these records, for auditors."),
@@ -126,7 +128,7 @@ def _lines(answers: FirstAnswers, shared: dict[str, Any]) -> Iterator[str]:
     if backup := [line for line in _BACKUP if line[0] not in _part(shared, "backup")]:
         yield "  backup:"
         yield from (f"    {key}: {value}  # {why}" for key, value, why in backup)
-    yield from _delivery(name)
+    yield from _delivery(name, shared)
     yield "  # What a release could destroy. It is backed up, and restored as a test, before anything is deployed."
     yield "  # ./airlock drivers shows what else can be."
     yield "  resources:"
@@ -141,7 +143,8 @@ def _lines(answers: FirstAnswers, shared: dict[str, Any]) -> Iterator[str]:
     yield "    production: false"
 
 
-def _delivery(name: str) -> Iterator[str]:
+def _delivery(name: str, shared: dict[str, Any]) -> Iterator[str]:
+    host = name[:_LONGEST_LABEL]
     yield "  # Where versions run. Addresses of .example are to be replaced."
     yield "  target:"
     yield "    name: supervisord"
@@ -151,14 +154,14 @@ def _delivery(name: str) -> Iterator[str]:
     yield "      slots:"
     for slot in "ab":
         yield f"        {slot}:"
-        yield f"          address: http://{name}-{slot}.${{environment}}.example:8080"
+        yield f"          address: http://{host}-{slot}.${{environment}}.example:8080"
         yield f"          program: {name}-${{environment}}-{slot}"
     yield "  # Who splits the traffic between them."
     yield "  router:"
     yield "    name: envoy"
     yield "    options:"
     yield "      admin: http://envoy.${environment}.example:9901"
-    yield f"      listener: http://{name}.${{environment}}.example"
+    yield f"      listener: http://{host}.${{environment}}.example"
     yield f"      fallback_folder: /srv/{name}/${{environment}}/router"
     yield "      backends:"
     for slot in "ab":
@@ -170,16 +173,35 @@ def _delivery(name: str) -> Iterator[str]:
     yield "      admin: http://envoy.${environment}.example:9901"
     yield "      slots:"
     for slot in "ab":
-        yield (f"        {slot}: {{address: \"http://{name}-{slot}.${{environment}}.example:8080\", "
+        yield (f"        {slot}: {{address: \"http://{host}-{slot}.${{environment}}.example:8080\", "
                f"cluster: \"{name}_${{environment}}_{slot}\"}}")
-    yield "  rollout:"
-    yield "    steps:"
-    yield from (f"      - {{percent: {percent}, observe_seconds: 300}}" for percent in (5, 25, 50))
-    yield "    bake_seconds: 600"
+    rollout = _part(shared, "rollout")
+    if lines := list(_rollout(rollout)):
+        yield "  rollout:"
+        yield from lines
+    if not _compares(rollout) and "max_latency_ms" not in _part(shared, "analysis"):
+        yield "  analysis:"
+        yield "    max_latency_ms: 500  # which p95 is too slow: no other version serves to compare with"
     yield "  # What a version must answer before it gets traffic (docs/checks.md)."
     yield "  checks:"
     yield "    smoke:"
     yield "      - {name: http, options: {paths: [/health]}}"
+
+
+def _compares(rollout: dict[str, Any]) -> bool:
+    """Return whether two versions serve at once, as they do but in a strategy that the company chose."""
+    return str(rollout.get("strategy", "canary")) == "canary"
+
+
+def _rollout(shared: dict[str, Any]) -> Iterator[str]:
+    if not _compares(shared):
+        if "observe_seconds" not in shared:
+            yield "    observe_seconds: 300"
+    elif "steps" not in shared:
+        yield "    steps:"
+        yield from (f"      - {{percent: {percent}, observe_seconds: 300}}" for percent in (5, 25, 50))
+    if "bake_seconds" not in shared:
+        yield "    bake_seconds: 600"
 
 
 def _part(shared: dict[str, Any], name: str) -> dict[str, Any]:
