@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 import re
+import socket
 import ssl
 import threading
 import time
@@ -138,7 +139,7 @@ def certified(name: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     import ipaddress
 
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     return key, built.add_extension(names, critical=False).sign(key, hashes.SHA256())
 
 
@@ -328,6 +329,30 @@ def test_tls_is_checked_by_the_authorities_that_are_named(
         assert source.resolve("1.1").version == "1.1"
         secure.always(Fault(status=307, headers={"Location": f"{closed.url}/v2/"}))
         with pytest.raises(PermanentError, match="which is not encrypted; this is not followed"):
+            source.resolve("1.1")
+
+
+@pytest.mark.parametrize("inside", [
+    "127.0.0.1", "127.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "0",
+    "169.254.169.254", "localhost", "LOCALHOST.", "app.localhost", "[fe80::1]", "[::]",
+])  # fmt: skip
+def test_a_registry_elsewhere_sends_nobody_to_this_machine(
+    closed: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """However the address is spelled that a name of this machine, or its cloud's metadata, has."""
+    key, certificate = certified("registry.test")
+    pem = certificate.public_bytes(Encoding.PEM)
+    (tmp_path / "own.pem").write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem")
+    known = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **options: known(
+        "127.0.0.1" if host == "registry.test" else host, *more, **options))
+    with faulty_proxy(closed.url, context) as secure:
+        port = secure.url.rpartition(":")[2]
+        source = of(f"https://registry.test:{port}", plain_http=False, certificates=str(tmp_path / "own.pem"))
+        secure.always(Fault(status=307, headers={"Location": f"https://{inside}:{port}/v2/"}))
+        with pytest.raises(PermanentError, match="an address of this machine or its network"):
             source.resolve("1.1")
 
 

@@ -8,6 +8,7 @@ of another host makes after a redirect), and uses a token that has expired for e
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -83,10 +84,16 @@ def _refuse_redirect(source: str, target: str) -> None:
 
 
 def _inside(host: str | None) -> bool:
+    """Return whether *host* names this machine, or what only it can ask, in any spelling that systems read."""
+    name = (host or "").rstrip(".").lower()
     try:
-        found = ip_address(host or "")
+        found = ip_address(name)
     except ValueError:
-        return host in ("localhost", None)
+        try:
+            found = ip_address(socket.inet_aton(name))  # 127.1, 0x7f.1, 2130706433
+        except OSError:
+            return name in ("", "localhost") or name.endswith(".localhost")
+    found = getattr(found, "ipv4_mapped", None) or found
     return found.is_loopback or found.is_link_local or found.is_unspecified
 
 
