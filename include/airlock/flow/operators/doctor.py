@@ -17,6 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airlock.doctor.components import TRIGGERER, WORKER, Component, ServerView
 from airlock.doctor.finding import Gravity, Report
+from airlock.errors import AirlockError
 from airlock.flow.api_server.components import key_for, own
 from airlock.flow.operators.stopping import Stopped
 from airlock.flow.stages import doctor
@@ -38,7 +39,10 @@ class EnvironmentsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         asked = context["params"]
-        return doctor.meant(self.folder, str(asked.get("service") or ""), str(asked.get("environment") or ""))
+        try:
+            return doctor.meant(self.folder, str(asked.get("service") or ""), str(asked.get("environment") or ""))
+        except AirlockError as error:
+            raise Stopped(f"stopped: {error}") from error
 
 
 class AskOperator(BaseOperator):
