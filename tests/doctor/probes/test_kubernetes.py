@@ -14,6 +14,7 @@ from airlock.backup.drivers.kubernetes.least_rights import cluster_role
 from airlock.backup.drivers.kubernetes.manifests import ManifestsDriver, ManifestsOptions
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.probes import kubernetes
+from airlock.models.needs import Permission, Stage, System
 from sandbox import kubernetes_api
 from tests.real_servers import kubernetes_server, set_connection
 
@@ -31,9 +32,10 @@ def call(server: kubernetes_api.Kubernetes, path: str, body: Any) -> Any:
 
 
 def asked(
-    server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, folder: Path, rules: list[dict[str, Any]]
-) -> list[Finding]:
-    """Ask as a new service account that may do what *rules* say, everywhere."""
+    server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, folder: Path, rules: list[dict[str, Any]],
+    permissions: tuple[Permission, ...] | None = None,
+) -> list[Finding]:  # fmt: skip
+    """Ask for *permissions*, else those of the driver, as a new service account that may do what *rules* say."""
     name = f"doctor-{uuid.uuid4().hex[:8]}"
     call(server, "/api/v1/namespaces", {"metadata": {"name": name}})
     call(server, f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": name}})
@@ -47,7 +49,8 @@ def asked(
     kubernetes_api.write_kubeconfig(folder / name, server.url, token)
     set_connection(monkeypatch, "k", conn_type="kubernetes", extra={"kube_config_path": str(folder / name)})
     bound = ManifestsDriver.needs.bound(ManifestsOptions(connection="k", namespace=name))
-    found = list(kubernetes.ask(Subject("resources", "kubernetes.manifests"), "k", name, bound.permissions))
+    subject = Subject("resources", "kubernetes.manifests")
+    found = list(kubernetes.ask(subject, "k", name, permissions or bound.permissions))
     assert token not in "".join(one.model_dump_json() for one in found)
     return found
 
@@ -119,3 +122,14 @@ def test_nothing_at_all_is_a_fault_that_names_every_verb(
     found = asked(kubernetes_server, monkeypatch, tmp_path, [])
     (fault,) = [one for one in found if one.gravity is Gravity.FAULT]
     assert "list" in fault.what
+
+
+def test_what_is_needed_always_is_no_note_because_something_seldom_needs_it_too(
+    kubernetes_server: kubernetes_api.Kubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    always = Permission(system=System.KUBERNETES, actions=("get",), on="secrets", stages=(Stage.BACKUP,))
+    seldom = always.model_copy(update={"seldom": "where a Role is restored"})
+    for wanted, gravity in (((always, seldom), Gravity.FAULT), ((seldom, always), Gravity.FAULT),
+                            ((seldom,), Gravity.NOTE)):  # fmt: skip
+        found = asked(kubernetes_server, monkeypatch, tmp_path, [], wanted)
+        assert [one.gravity for one in found if "secrets" in one.what] == [gravity]
