@@ -175,3 +175,13 @@ def test_the_services_of_a_train_and_the_environment_before_are_found_while_thei
     for service, environment in (("cafe", "later"), ("bar", "live")):
         with pytest.raises(AirlockError):
             find_standing(folder, service, environment)
+
+
+def test_a_last_good_version_that_goes_away_meanwhile_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRLOCK_HOME", str(tmp_path / "home"))
+    place = last_good.kept_folder(tmp_path)
+    place.mkdir(parents=True)
+    (place / "cafe.live.json").symlink_to("gone")
+    assert last_good.home_of(tmp_path, "cafe") is None
+    assert last_good.kept(tmp_path) == ()
+    assert last_good.ledgers(tmp_path) == frozenset()

@@ -81,8 +81,8 @@ def write(path: Path, content: bytes) -> None:
 
 def home_of(folder: Path | str, service: str) -> Path | None:
     """Return the file that declared *service* when it was known as good last, or ``None``."""
-    newest = max(_paths(folder, service), key=lambda path: path.stat().st_mtime_ns, default=None)
     try:
+        newest = max(_paths(folder, service), key=lambda path: path.stat().st_mtime_ns, default=None)
         return None if newest is None else Path(json.loads(newest.read_bytes())["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
