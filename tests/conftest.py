@@ -6,10 +6,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # Airflow writes into its home when it is first imported: never into the caller's, and no two processes into the same.
 _TOOLS = os.environ.get("AIRFLOW_HOME") or str(Path(__file__).parents[1] / ".airlock" / "tools")
@@ -17,6 +20,9 @@ os.environ["AIRFLOW_HOME"] = f"{_TOOLS}/{os.environ.get('PYTEST_XDIST_WORKER', '
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 # Some tests start Python processes that import Airlock: they find it as these do.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "include")
+
+ONE_SANDBOX = "tests/releases/as_shipped"
+"""The folder whose files share one running sandbox."""
 
 # Set where a server that is missing is a fault of the machine, see tests.real_servers.
 SERVERS_REQUIRED = "SERVERS_REQUIRED"
@@ -50,12 +56,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
 
 
-@pytest.fixture(scope="module")
-def open_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's user can reach when root runs the tests: pytest's own are closed to others."""
+class _FilesAndSandboxes(LoadFileScheduling):  # type: ignore[misc] - xdist exports it untyped
+    """Keeps the tests of a file in one process, and all files that share a running sandbox."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, _, _ = nodeid.partition("::")[0].rpartition("/")
+        return folder if folder == ONE_SANDBOX else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _FilesAndSandboxes(config, log)
+
+
+@contextmanager
+def folder_open_to_servers() -> Iterator[Path]:
+    """Make a folder that PostgreSQL's user can reach when root runs the tests: pytest's own are closed to others."""
     with tempfile.TemporaryDirectory(prefix="airlock-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
         Path(name).chmod(0o711)
         yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder of the module's own, see :func:`folder_open_to_servers`."""
+    with folder_open_to_servers() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

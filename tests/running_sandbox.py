@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.console import Console
 from airlock.errors import InvalidInput
 from sandbox import reach, stack
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.demo import Demo
+from sandbox.demo import EASY, Demo
 from sandbox.demo_view import DemoView
 from sandbox.layout import OFFSETS, Layout
 from sandbox.traffic import RATES
@@ -65,6 +66,14 @@ def running_sandbox(
     finally:
         patch.undo()
         stack.stop_all(layout)
+
+
+def form(version: str, **more: Any) -> dict[str, Any]:
+    """Return the answers of the release form for a normal change to *version* that is easy to approve."""
+    return {
+        "version": version, "change_type": "normal", "title": "A test release", "reason": "It is tested end to end.",
+        "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **EASY, **more,
+    }
 
 
 def answer(person: AirflowClient, run: Run, option: str, reason: str, recorded: Callable[[], int]) -> None:

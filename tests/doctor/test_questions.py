@@ -9,6 +9,7 @@ import pyrage
 import pytest
 from upath import UPath
 
+from airlock.backup.run import open_driver, take
 from airlock.backup.store import BackupStore
 from airlock.doctor.asking import ask_all
 from airlock.doctor.finding import Finding, Gravity
@@ -56,7 +57,7 @@ def test_the_last_backup_is_one_of_this_environment(tmp_path: Path) -> None:
         stored = store.write(f"{release}.configuration.settings", "data", [b"x" * size])
         store.save_point(RecoveryPoint(id=f"{release}.configuration.settings", resource=cafe.resources[0],
                                        taken_at=utc_now(), seconds=1, objects=(stored,)))  # fmt: skip
-    assert last_backup(store, cafe, plain=True) == 10
+    assert last_backup(store, cafe).plain_bytes == 10
 
 
 def test_a_production_whose_driver_proves_no_restore_is_refused_as_a_release_would_be(
@@ -97,3 +98,21 @@ def test_policies_and_calendar_files_are_read_as_a_release_reads_them(
     monkeypatch.delenv("AIRLOCK_POLICIES")
     for area in ("policies", "calendar"):
         assert {one.gravity for one in asked_for(cafe, area)} == {Gravity.FINE}
+
+
+def test_a_damaged_backup_of_before_is_named_once_and_stands_in_no_releases_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    set_connection(monkeypatch, "key", conn_type="generic", password=str(identity),
+                   extra={"recipients": [str(identity.to_public())]})
+    cafe = service_data.environment(tmp_path, *delivered(tmp_path), ("metrics: {name: envoy}", f"metrics: {COUNTED}"))
+    (tmp_path / ".env").write_text("COLOUR=blue\n")
+    store = BackupStore(UPath(cafe.backup.store), (str(identity.to_public()),), (str(identity),))
+    point = take(open_driver(cafe.resources[0], store), "cafe-live-20261124T110000-ab12cd.configuration.settings")
+    kept = next(Path(cafe.backup.store).rglob("point.json"))
+    kept.write_bytes(kept.read_bytes().replace(str(point.objects[0].plain_bytes).encode(), b"7"))
+    asked = [one for one in questions(cafe) if one.subject.area == "places"]
+    found = [one for one in ask_all(asked) if one.gravity not in (Gravity.FINE, Gravity.NOTE)]
+    assert [(one.gravity, one.where) for one in found] == [(Gravity.WARNING, "backup store")]
+    assert "1 point(s) are damaged" in found[0].what and "point.json" in found[0].what

@@ -19,8 +19,7 @@ from airlock.models import Record
 from airlock.recompute.release import recompute
 from airlock.service.find import find
 from sandbox.airflow_client import Run
-from tests.releases.test_end_to_end import form
-from tests.running_sandbox import Running, answer, running_sandbox
+from tests.running_sandbox import Running, answer, form, running_sandbox
 from tests.shipped_shop import shipped_shop
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]

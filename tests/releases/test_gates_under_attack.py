@@ -26,8 +26,7 @@ from airlock.service.find import ServiceEnvironment, find
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.demo import Demo
 from sandbox.layout import Layout
-from tests.releases.test_end_to_end import form
-from tests.running_sandbox import answer, running_sandbox
+from tests.running_sandbox import answer, form, running_sandbox
 from tests.shipped_shop import shipped_shop
 from tests.target_witness import Witness
 

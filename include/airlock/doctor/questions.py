@@ -143,7 +143,12 @@ def _places(environment: ServiceEnvironment) -> Iterator[Asking]:
 
 
 def _disk(subject: Subject, environment: ServiceEnvironment, place: str, *, plain: bool) -> Iterable[Finding]:
-    return stores.disk(subject, place, last_backup(store_of(environment), environment, plain=plain))
+    last = last_backup(store_of(environment), environment)
+    yield from stores.disk(subject, place, last.plain_bytes if plain else last.cipher_bytes)
+    if last.damaged and place == environment.backup.store:
+        yield subject.found(Gravity.WARNING, f"of the last backup {len(last.damaged)} point(s) are damaged: "
+                            + last.damaged[0], "nothing can be brought back from them; a release takes new ones",
+                            "look who wrote to the store")  # fmt: skip
 
 
 def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resource) -> Iterator[Asking]:

@@ -57,7 +57,7 @@ def test_counts_follow_the_split_and_a_good_version_passes(front: Front) -> None
     assert judge(POLICY, found).answer is Answer.PASS
 
 
-@pytest.mark.parametrize("percent", [5, 50])
+@pytest.mark.parametrize("percent", [pytest.param(5, marks=pytest.mark.campaign), 50])
 def test_a_failing_version_is_caught(front: Front, percent: int) -> None:
     found, _ = look_until(front, "1.2", percent, lambda look: judge(POLICY, look).answer is Answer.FAIL)
     verdict = judge(POLICY, found)
@@ -76,6 +76,7 @@ def test_a_slow_version_is_caught(front: Front) -> None:
     assert found.canary.latency_p50_ms >= found.stable.latency_p50_ms + 50
 
 
+@pytest.mark.campaign
 def test_what_the_slot_answered_before_is_not_counted(front: Front) -> None:
     """Envoy adds to its histogram late: the answers of 1.1 must not pass for fast answers of the slow 1.3."""
     source = front.source()
@@ -102,6 +103,7 @@ def test_a_version_that_dies_is_seen_as_failing(front: Front) -> None:
         wait_for(lambda: judge(POLICY, source.sample(mark, "1.0", "1.1", 0.5)).answer is Answer.FAIL, 120)
 
 
+@pytest.mark.campaign
 def test_a_version_that_mends_a_dead_one_is_watched_alone(front: Front) -> None:
     """As when on-call goes back from a version that does not answer any more."""
     source, stable = front.source(), front.delivery().target.stable()
@@ -118,6 +120,7 @@ def test_a_version_that_mends_a_dead_one_is_watched_alone(front: Front) -> None:
         source.begin("1.0", "1.2", alone=True)
 
 
+@pytest.mark.campaign
 def test_no_requests_are_no_pass(front: Front) -> None:
     source = front.source()
     front.delivery().stage(front.artifact("1.1"))
@@ -127,6 +130,7 @@ def test_no_requests_are_no_pass(front: Front) -> None:
     assert judge(POLICY, found).answer is Answer.INCONCLUSIVE
 
 
+@pytest.mark.campaign
 def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
     front.delivery().stage(front.artifact("1.1"))
     with pytest.raises(NoData, match=r"1\.2 answers in 0 slots"):
@@ -136,6 +140,7 @@ def test_a_version_that_runs_nowhere_is_no_data(front: Front) -> None:
         front.source().sample(mark, "1.0", "1.2", 0.05)
 
 
+@pytest.mark.campaign
 def test_another_version_in_the_slot_is_no_data(front: Front) -> None:
     front.delivery().stage(front.artifact("1.1"))
     mark = front.source().begin("1.0", "1.1")
@@ -144,6 +149,7 @@ def test_another_version_in_the_slot_is_no_data(front: Front) -> None:
         front.source().sample(mark, "1.0", "1.1", 0.05)
 
 
+@pytest.mark.campaign
 def test_an_envoy_that_restarted_lost_its_counts_however_many_it_has_now(front: Front) -> None:
     staged(front, "1.1", 50)
     source = front.source()

@@ -180,7 +180,7 @@ def falling_silent(port: int, after_bytes: int) -> Iterator[int]:
                 one.close()
 
 
-@pytest.mark.parametrize("after_bytes", [600, 700, 900, 1100])
+@pytest.mark.parametrize("after_bytes", [pytest.param(600, marks=pytest.mark.campaign), 700, 900, 1100])
 def test_a_server_that_falls_silent_does_not_hold_the_task(
     database: postgres.Postgres, monkeypatch: pytest.MonkeyPatch, after_bytes: int
 ) -> None:

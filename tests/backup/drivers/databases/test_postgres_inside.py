@@ -143,6 +143,7 @@ def test_who_empties_drops_or_rewrites_a_table_waits_until_it_is_read(
     assert prove(subject, point, SCRATCH).ok
 
 
+@pytest.mark.campaign
 def test_who_waits_for_a_table_before_it_is_dumped_does_not_hold_up_everybody(
     server: postgres.Postgres, store: BackupStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,13 +25,13 @@ from airlock.service.find import ServiceEnvironment, find
 from airlock.signing import Signer
 from sandbox import credentials
 from sandbox.airflow_client import AirflowClient, Run
-from sandbox.demo import EASY, SCENARIOS, Demo, Scenario
+from sandbox.demo import SCENARIOS, Demo, Scenario
 from sandbox.layout import Layout
-from tests.releases import planted
-from tests.running_sandbox import answer, running_sandbox
+from tests.releases.as_shipped import planted
+from tests.running_sandbox import Running, answer, form
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STAGING = "release.shop.staging"
 PUBLIC = ("ledger", "evidence", "anchor")
 """Folders below the sandbox's home whose content auditors and on-call read."""
@@ -47,6 +47,8 @@ class Sandbox:
     given: Mapping[str, str]
     planted: Mapping[str, str]
     command_lines: planted.CommandLines
+    earlier: int
+    """How many releases of production other modules made before."""
 
     def environment(self, name: str) -> ServiceEnvironment:
         return find(ROOT / "include" / "services", "shop", name)
@@ -81,22 +83,15 @@ class Sandbox:
         return record.data["outcome"], record.data["why"]
 
 
-def form(version: str, **more: Any) -> dict[str, Any]:
-    return {
-        "version": version, "change_type": "normal", "title": "A test release", "reason": "It is tested end to end.",
-        "impact": "low", "rollback_plan": "All traffic goes back to the version before.", **EASY, **more,
-    }
-
-
 @pytest.fixture(scope="module")
-def sandbox(open_folder: Path) -> Iterator[Sandbox]:
-    with running_sandbox(open_folder) as running:
-        layout, demo, given = running.layout, running.demo, running.given
-        requester = demo.client("release-manager")
-        requester.wait_for_dag(STAGING, 120)
-        # A standard change needs nobody: it goes its way while the releases of production are tested.
-        early = requester.trigger(STAGING, {"version": "1.1", "change_type": "standard"})
-        yield Sandbox(layout, demo, early, given, planted.plant(layout, given), planted.CommandLines())
+def sandbox(shipped_sandbox: Running) -> Sandbox:
+    layout, demo, given = shipped_sandbox.layout, shipped_sandbox.demo, shipped_sandbox.given
+    requester = demo.client("release-manager")
+    requester.wait_for_dag(STAGING, 120)
+    # A standard change needs nobody: it goes its way while the releases of production are tested.
+    early = requester.trigger(STAGING, {"version": "1.1", "change_type": "standard"})
+    earlier = len(demo.ledger.releases())
+    return Sandbox(layout, demo, early, given, planted.plant(layout, given), planted.CommandLines(), earlier)
 
 
 @pytest.mark.parametrize("scenario", [
@@ -124,7 +119,8 @@ def test_a_release_of_the_demo_ends_as_it_should(sandbox: Sandbox, scenario: Sce
 def test_every_kind_was_taken_and_proved(sandbox: Sandbox) -> None:
     environment = sandbox.environment("prod")
     ledger = Ledger(environment.ledger, "shop", "prod")
-    proofs = [record.data["proof"] for record in ledger.read(ledger.releases()[0]) if record.type == "proof"]
+    records = ledger.read(ledger.releases()[sandbox.earlier])
+    proofs = [record.data["proof"] for record in records if record.type == "proof"]
     assert {proof["kind"] for proof in proofs} == {kind.value for kind in Kind}
     assert len(proofs) == len(environment.resources)
     assert all(proof["ok"] and proof["checks"] for proof in proofs)
@@ -133,7 +129,7 @@ def test_every_kind_was_taken_and_proved(sandbox: Sandbox) -> None:
 def test_high_risk_needs_the_board_and_the_requester_never_votes(sandbox: Sandbox) -> None:
     environment = sandbox.environment("prod")
     ledger = Ledger(environment.ledger, "shop", "prod")
-    records = ledger.read(ledger.releases()[1])
+    records = ledger.read(ledger.releases()[sandbox.earlier + 1])
     votes = [record.data["vote"]["person"] for record in records if record.type == "vote"]
     assert "owner" in votes
     assert len({person for person in votes if person.startswith("board-")}) == 2

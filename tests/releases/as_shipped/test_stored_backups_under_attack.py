@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from sandbox import credentials, postgres, reach
 from sandbox.demo import EASY
 from tests.contracts import backup_attacks as attacks
 from tests.contracts.backup_attacks import Scene
-from tests.running_sandbox import Running, running_sandbox
+from tests.running_sandbox import Running
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 DAG = "release.shop.prod"
@@ -161,37 +161,37 @@ def left_over(running: Running, environment: ServiceEnvironment) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def attacked(open_folder: Path) -> Iterator[Attacked]:
-    with running_sandbox(open_folder, listeners=()) as running:
-        demo, environment = running.demo, running.demo.environment
-        store = store_of(environment)
-        resources = {f"{one.kind}.{one.name}": one for one in environment.resources}
-        older = {subject: take(open_driver(resources[subject], store), f"older.{subject}") for subject in OLDER}
-        saboteur = Saboteur(environment, store, older)
-        client = demo.client("release-manager")
-        client.wait_for_dag(DAG, 120)
-        before = target_state(running)
-        run = client.trigger(DAG, {
-            "version": "1.1", "change_type": "normal", "title": "Under attack", "impact": "low",
-            "reason": "Somebody writes to the backup store.", "rollback_plan": "Nothing is ever deployed.", **EASY,
-        })  # fmt: skip
-        name = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
-        saboteur.release = name
-        saboteur.start()
-        answered: dict[str, float] = {}
-        deadline = time.monotonic() + 600
-        while run.state in ("queued", "running"):
-            assert time.monotonic() < deadline, client.task_states(run)
-            time.sleep(0.5)
-            run = client.run(run)
-            if client.task_states(run).get("change.approve") == "awaiting_input":
-                demo._answer(run, demo.ledger.read(name), answered)
-        saboteur.over.set()
-        saboteur.join()
-        logs = running.layout.airflow_home / "logs" / f"dag_id={DAG}" / f"run_id={run.run_id}"
-        yield Attacked(
-            running, environment, name, saboteur.words, client.task_states(run), logs, before, target_state(running)
-        )
+def attacked(shipped_sandbox: Running) -> Attacked:
+    running = shipped_sandbox
+    demo, environment = running.demo, running.demo.environment
+    store = store_of(environment)
+    resources = {f"{one.kind}.{one.name}": one for one in environment.resources}
+    older = {subject: take(open_driver(resources[subject], store), f"older.{subject}") for subject in OLDER}
+    saboteur = Saboteur(environment, store, older)
+    client = demo.client("release-manager")
+    client.wait_for_dag(DAG, 120)
+    before = target_state(running)
+    run = client.trigger(DAG, {
+        "version": "1.2", "change_type": "normal", "title": "Under attack", "impact": "low",
+        "reason": "Somebody writes to the backup store.", "rollback_plan": "Nothing is ever deployed.", **EASY,
+    })  # fmt: skip
+    name = release_id(environment, run.run_id, datetime.fromisoformat(run.run_after))
+    saboteur.release = name
+    saboteur.start()
+    answered: dict[str, float] = {}
+    deadline = time.monotonic() + 600
+    while run.state in ("queued", "running"):
+        assert time.monotonic() < deadline, client.task_states(run)
+        time.sleep(0.5)
+        run = client.run(run)
+        if client.task_states(run).get("change.approve") == "awaiting_input":
+            demo._answer(run, demo.ledger.read(name), answered)
+    saboteur.over.set()
+    saboteur.join()
+    logs = running.layout.airflow_home / "logs" / f"dag_id={DAG}" / f"run_id={run.run_id}"
+    return Attacked(
+        running, environment, name, saboteur.words, client.task_states(run), logs, before, target_state(running)
+    )
 
 
 def test_every_kind_was_attacked_and_each_attack_is_another_one() -> None:

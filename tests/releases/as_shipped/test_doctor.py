@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,15 @@ import pytest
 from airlock.doctor.finding import FAULTY
 from sandbox import processes
 from sandbox.airflow_client import Run
-from tests.running_sandbox import ROOT, Running, running_sandbox
+from tests.running_sandbox import ROOT, Running
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def running(open_folder: Path) -> Iterator[Running]:
-    with running_sandbox(open_folder, listeners=()) as found:
-        found.demo.client("admin").wait_for_dag("doctor", 120)
-        yield found
+def running(shipped_sandbox: Running) -> Running:
+    shipped_sandbox.demo.client("admin").wait_for_dag("doctor", 120)
+    return shipped_sandbox
 
 
 def run(running: Running, **form: str) -> tuple[Run, str]:
