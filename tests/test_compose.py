@@ -94,6 +94,17 @@ def test_versions_are_those_of_the_requirements() -> None:
     assert "pip install --no-cache-dir -r /opt/airflow/requirements.txt -c /opt/airflow/constraints.txt" in DOCKERFILE
 
 
+def test_the_executor_of_the_stack_runs_with_what_is_pinned(tmp_path: Path) -> None:
+    name = STACK["x-airlock-environment"]["AIRFLOW__CORE__EXECUTOR"]
+    load = ("from airflow.executors.executor_loader import ExecutorLoader\n"
+            "ExecutorLoader.load_executor(ExecutorLoader.get_default_executor_name())")
+    given = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__EXECUTOR": name}
+    command = [sys.executable, "-c", load]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=given)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+
 def test_every_pin_is_in_the_lock() -> None:
     lock = pins("constraints.txt")
     assert {**pins("requirements.txt"), **pins("requirements-dev.txt")}.items() <= lock.items()
