@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def _locked(path: Path, *, shared: bool) -> int | None:
     now: who holds the lock of a file that was removed keeps nobody out."""
     import fcntl
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    descriptor = _opened(path)
     with ExitStack() as unless_held, suppress(BlockingIOError, FileNotFoundError):
         unless_held.callback(os.close, descriptor)
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -58,3 +59,14 @@ def _locked(path: Path, *, shared: bool) -> int | None:
             unless_held.pop_all()
             return descriptor
     return None
+
+
+def _opened(path: Path) -> int:
+    """Open the file of the lock. One that is there needs no right to write: a place that may only be read is locked."""
+    always = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | always, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return os.open(path, os.O_RDONLY | always)

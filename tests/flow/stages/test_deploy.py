@@ -11,6 +11,7 @@ from airlock.deploy.progress import CanaryProgress, Move
 from airlock.errors import EffectMissing, GateRefused
 from airlock.flow.stages import change, conflicts, deploy, migrate, rollback
 from airlock.models import Artifact, Backend, digest_of
+from tests.another_user import as_another_user
 from tests.memory_delivery import Host, MemoryRouter, MemoryTarget
 from tests.recompute import flown
 
@@ -110,3 +111,17 @@ def test_a_rollback_that_left_something_is_not_taken_for_one(flight: flown.Fligh
     host.shares = {"a": 100, "b": 0}
     rollback.verify(release)
     assert release.latest("rolled_back") is not None
+
+
+def test_a_ledger_that_may_only_be_read_keeps_no_traffic_on_a_failing_version(
+    flight: flown.Flight, tmp_path: Path
+) -> None:
+    release, host = flight.release, host_of(flight)
+    deploy.shift(release, CanaryProgress())
+    assert host.shares["b"] > 0
+
+    def go_back() -> str:
+        rollback.traffic(release, "a test")
+        return str(host.shares)
+
+    assert as_another_user(go_back, tmp_path) == "{'a': 100, 'b': 0}"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from airlock.deploy.landing import acted, goes_back, landed
-from airlock.errors import GateRefused, TemporaryError
+from airlock.errors import AirlockError, GateRefused, TemporaryError
 from airlock.flow.stages.calendar_gate import require_open
 from airlock.flow.stages.conflicts import check_held
 from airlock.flow.stages.release import Release
@@ -47,7 +47,7 @@ def forward(release: Release, act: str, *, ends: bool = False, **data: Any) -> I
 def backward(release: Release, act: str, **data: Any) -> Iterator[None]:
     """Hold the target of the service environment for one *act* of the way back, which needs no valid permit.
 
-    A ledger that cannot be written does not keep traffic on a failing version: the act is done all the same.
+    A ledger that cannot be written, now or ever, keeps no traffic on a failing version: the act is done all the same.
 
     :raises GateRefused: the release is sealed
     :raises TemporaryError: another task acts just now
@@ -55,8 +55,10 @@ def backward(release: Release, act: str, **data: Any) -> Iterator[None]:
     with release.ledger.acting(PATIENCE_SECONDS):
         try:
             release.announce(act, **data)
-        except TemporaryError as error:
-            log.error("%s: it is done although it cannot be recorded now: %s", act, error)
+        except GateRefused:
+            raise
+        except AirlockError as error:
+            log.error("%s: it is done although it cannot be recorded: %s", act, error)
         yield
 
 
