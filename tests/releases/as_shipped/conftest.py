@@ -13,7 +13,7 @@ from tests.conftest import folder_open_to_servers
 from tests.running_sandbox import Running, running_sandbox
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shipped_sandbox() -> Iterator[Running]:
     with folder_open_to_servers() as home, running_sandbox(home) as running:
         yield running
