@@ -44,6 +44,7 @@ def test_a_program_beside_the_path_of_users_is_found(tmp_path: Path, monkeypatch
     assert program_of_debian("zip") == str(program)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("options", "end"), [((), "skipped"), (("--servers-required",), "failed")])
 def test_the_option_decides_in_every_process(options: tuple[str, ...], end: str, tmp_path: Path) -> None:
     """As CI runs it: with workers, and on a machine on which nothing is installed."""

@@ -159,6 +159,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.campaign
 @given(rfc=REQUESTS, facts=CAUSES, data=st.data())
 def test_scores_are_bounded_explained_and_never_lowered_by_what_is_missing(cafe, rfc, facts, data):
     full = assess(rfc, cafe, facts, POLICY)

@@ -169,6 +169,7 @@ def test_what_no_rule_checked_is_harmless_too(plan):
     assert shown(hostile).headings == HEADINGS
 
 
+@pytest.mark.campaign
 @given(
     words=st.text(max_size=200) | st.lists(st.sampled_from([*MARKS, " ", "\n", "\t", "x", "`", "\\", "|"])).map("".join)
 )

@@ -210,6 +210,7 @@ RECORDS = st.builds(
 )
 
 
+@pytest.mark.campaign
 @settings(deadline=None, max_examples=60)
 @given(st.lists(RECORDS, max_size=5))
 def test_any_records_survive_the_ledger(records):

@@ -96,6 +96,7 @@ class Store:
         return set(self.stored) - found
 
 
+@pytest.mark.campaign
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(-500, 500), st.integers(1, 90), st.booleans()), min_size=1, max_size=8))
 def test_whatever_the_clocks_and_however_many_write_at_once_two_later_records_reach_all(moves) -> None:

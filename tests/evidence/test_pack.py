@@ -241,6 +241,7 @@ def test_a_seal_that_drops_a_record_and_keeps_the_signature_is_altered(pack, tmp
 # --- hostile input ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_flipped_bytes_anywhere_in_the_zip_never_raise_and_never_pass_with_other_content(pack, data):

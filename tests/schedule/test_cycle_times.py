@@ -123,6 +123,7 @@ def wall_times(settings):
     return rule["time"] if rule else "{1:0>2}:{0:0>2}".format(*settings["cron"].split())
 
 
+@pytest.mark.campaign
 @given(settings=cycles, zone=st.sampled_from(ZONES), after=moments)
 def test_runs_keep_their_wall_time_and_their_rhythm(settings, zone, after):
     runs = due_times(cycle(settings), always(zone), after, 6)
@@ -143,6 +144,7 @@ def test_runs_keep_their_wall_time_and_their_rhythm(settings, zone, after):
         assert moment.fold == 0
 
 
+@pytest.mark.campaign
 @given(settings=cycles, zone=st.sampled_from(ZONES), after=moments, freeze=st.tuples(moments, st.integers(1, 1200)),
        when_closed=st.sampled_from(["move", "skip"]))
 def test_runs_begin_only_when_the_calendar_is_open_and_do_not_depend_on_where_one_looks_from(

@@ -368,6 +368,7 @@ def leaves(value: Any, place: Place = ()) -> Any:
         yield place, value
 
 
+@pytest.mark.campaign
 @given(SETTINGS, SETTINGS, SETTINGS)
 def test_every_value_that_counts_is_written_where_it_is_said_to_be(
     shared: dict[str, Any], defaults: dict[str, Any], own: dict[str, Any]
@@ -388,6 +389,7 @@ def test_every_value_that_counts_is_written_where_it_is_said_to_be(
         assert document.origin(("environments", "prod", *place)).place == origin.place
 
 
+@pytest.mark.campaign
 @settings(max_examples=150, deadline=None)
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.sampled_from(
     ["", ":", "{", "[", "\t", "\x00", "&a", "*a", "- ", "9", "\n", "null", "${service}", "$${", "<<:"]))

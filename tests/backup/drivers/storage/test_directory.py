@@ -277,6 +277,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     assert peak < 60 << 20
 
 
+@pytest.mark.campaign
 def test_folders_may_lie_deeper_than_calls_of_python(tmp_path: Path) -> None:
     (tmp_path / "up").mkdir()
     deep(tmp_path / "up", 1300)
