@@ -16,7 +16,7 @@ from airflow.timetables.trigger import DeltaTriggerTimetable
 from airlock.errors import AirlockError, TemporaryError
 from airlock.flow.operators.follow_up import CloseOperator, RetroApproveOperator, ReviewOperator
 from airlock.flow.operators.run_state import state_of_run
-from airlock.flow.operators.stopping import Stopped, endings
+from airlock.flow.operators.stopping import Stopped, endings, endings_of_looks
 from airlock.flow.stages import follow_up
 from airlock.flow.stages.follow_up import Owed
 from airlock.flow.stages.outside_releases import StreamRun
@@ -130,7 +130,7 @@ def build(folder: Path) -> tuple[DAG, DAG]:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as look:
-        LookOperator(folder=folder, task_id="look", retries=0, **endings())
+        LookOperator(folder=folder, task_id="look", **endings_of_looks())
     with DAG(
         dag_id=RELEASE_DAG_ID,
         description="Approval afterwards, and review, of one release",

@@ -17,7 +17,7 @@ from airlock.errors import AirlockError, InvalidInput
 from airlock.evidence.ledger import Ledger
 from airlock.flow.api_server.run_notes import leave_note, note_text
 from airlock.flow.operators.run_state import state_of_run
-from airlock.flow.operators.stopping import Stopped, endings
+from airlock.flow.operators.stopping import Stopped, endings_of_looks
 from airlock.flow.operators.task import own_address
 from airlock.flow.stages import close
 from airlock.flow.stages.release import Release
@@ -117,5 +117,5 @@ def build(folder: Path) -> DAG:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as dag:
-        SettleOperator(folder=folder, task_id="settle", retries=0, **endings())
+        SettleOperator(folder=folder, task_id="settle", **endings_of_looks())
     return dag

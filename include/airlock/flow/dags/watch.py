@@ -14,7 +14,7 @@ from airflow.timetables.trigger import DeltaTriggerTimetable
 
 from airlock.errors import AirlockError
 from airlock.flow.operators.run_state import state_of_run
-from airlock.flow.operators.stopping import Stopped, endings
+from airlock.flow.operators.stopping import Stopped, endings_of_looks
 from airlock.flow.operators.task import own_address
 from airlock.flow.stages import offered_versions, watch
 from airlock.flow.stages.outside_releases import BACKUPS, DRILLS, RETENTION, TRAINS
@@ -124,6 +124,6 @@ def build(folder: Path, trains: Path) -> DAG:
         tags=["airlock"],
         is_paused_upon_creation=False,
     ) as dag:
-        WatchOperator(folder=folder, trains=trains, task_id="watch", retries=0, **endings())
-        OfferOperator(folder=folder, task_id="offer_versions", retries=0)
+        WatchOperator(folder=folder, trains=trains, task_id="watch", **endings_of_looks())
+        OfferOperator(folder=folder, task_id="offer_versions", **endings_of_looks())
     return dag

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -52,3 +53,9 @@ def last_word(context: Mapping[str, Any]) -> None:
 def endings() -> dict[str, Any]:
     """Return the default arguments of every DAG whose tasks end so."""
     return {"retry_policy": RETRY, "on_failure_callback": last_word, "on_retry_callback": last_word}
+
+
+def endings_of_looks() -> dict[str, Any]:
+    """Return the arguments of a task that only looks, and begins anew at its next run: it ends so, and is tried again
+    for a minute when its worker died, or when the broker was away, to whom a scheduler could not hand it."""
+    return {"retries": 6, "retry_delay": timedelta(seconds=10), **endings()}
