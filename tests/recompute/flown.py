@@ -125,7 +125,8 @@ class Flight:
             rollback.verify(self.release)
         return close.seal(self.release)
 
-    def _forward(self, form: dict[str, str]) -> None:
+    def until_staged(self, form: dict[str, str]) -> Plan:
+        """Take the release up to where its new version runs beside the stable one; return its plan."""
         release = self.release
         self.request(release, form)
         plan = change.assess(release)
@@ -139,6 +140,10 @@ class Flight:
             self.back_up()
             migrate.migrate(release)
         deploy.stage(release)
+        return plan
+
+    def _forward(self, form: dict[str, str]) -> None:
+        plan, release = self.until_staged(form), self.release
         self._canary()
         deploy.validate(release)
         if deploy.decide(release) == "promote":

@@ -38,8 +38,13 @@ QUESTIONS = (
 )
 
 
-def owed(outcome: Outcome, change_type: str) -> str:
-    """Return why a release that ended so must be reviewed; empty if it need not be."""
+def owed(outcome: Outcome, change_type: str, by_hand: bool = False) -> str:
+    """Return why a release that ended so must be reviewed; empty if it need not be.
+
+    :param by_hand: whether a person took it out of Airflow's hands
+    """
+    if by_hand:
+        return f"a person ended it by hand, outside Airflow: {outcome.replace('_', ' ')}"
     if outcome is Outcome.ROLLED_BACK:
         return "it was rolled back"
     if outcome is Outcome.PROMOTED and change_type in ("emergency", "rollback"):

@@ -21,7 +21,9 @@ from rich.console import Console
 from airlock.errors import AirlockError, InvalidInput
 from airlock.plain_text import harmless
 
-_COMMANDS = ("new", "services", "plan", "calendar", "standard_change", "risk", "drivers", "doctor", "evidence")
+_COMMANDS = (
+    "new", "services", "plan", "calendar", "standard_change", "risk", "drivers", "doctor", "land", "evidence",
+)
 _STOPPED = 130
 _NONE_GIVEN = ("required: COMMAND", "required: ACTION")
 _LONG_WORD = re.compile(r"(\S{200})\S{20,}")

@@ -15,6 +15,9 @@ from airlock.models import Outcome, Plan, Proof, Record, Reversal
 
 WAY_BACK = "roll_back"
 """The act after which a release only goes back."""
+BROKEN_GLASS = "broken_glass"
+"""Type of the record by which a person takes a release out of Airflow's hands, to bring it back: from then on it only
+goes back, too (see ``deploy.broken_glass``)."""
 
 
 class DataWayBack(StrEnum):
@@ -39,8 +42,8 @@ def acted(records: Sequence[Record]) -> bool:
 
 
 def goes_back(records: Sequence[Record]) -> bool:
-    """Return whether the way back was begun."""
-    return newest(records, "act", WAY_BACK) is not None
+    """Return whether the way back was begun, or a person has taken the release in hand to begin it."""
+    return newest(records, "act", WAY_BACK) is not None or newest(records, BROKEN_GLASS) is not None
 
 
 def landed(records: Sequence[Record]) -> bool:
@@ -76,12 +79,13 @@ def unproven_restores(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def reason_of(records: Sequence[Record]) -> str:
-    """Return why the release did not go on: the canary's reason, else the first fault, else what the last task that was
-    tried, and did not get on, ran into."""
+    """Return why the release did not go on: the canary's reason, else the first fault, or the word of the person who
+    brought it back by hand, else what the last task that was tried, and did not get on, ran into."""
     canary = newest(records, "canary")
     if canary is not None and canary.data["move"] == Move.ROLL_BACK:
         return str(canary.data["why"])
-    faults = [record for record in records if record.type == "fault" and not _only_backup(records, record)]
+    faults = [record for record in records
+              if record.type in ("fault", BROKEN_GLASS) and not _only_backup(records, record)]
     if faults:
         return str(faults[0].data["message"])
     forward = itertools.takewhile(lambda record: record.type != "decision" and record.subject != WAY_BACK, records)

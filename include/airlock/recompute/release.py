@@ -10,6 +10,7 @@ from upath import UPath
 from airlock.evidence.pack import open_release
 from airlock.models import Frozen
 from airlock.recompute import (
+    broken_glass,
     canary,
     change,
     checks,
@@ -27,7 +28,8 @@ from airlock.signing import Keyring
 
 _MOST = 500
 _FEW = ("decision", "rolled_back", "outcome", "start", "send_back", "vote", "vote_refused", "attendance", "reminder",
-        "escalation", "approval_over", "permit", "retro_vote", "retro_tally", "retro_approved", "retro_rejected")
+        "escalation", "approval_over", "permit", "retro_vote", "retro_tally", "retro_approved", "retro_rejected",
+        "broken_glass")
 """Records whose decisions each go through those before them: a release has few of each."""
 
 
@@ -77,7 +79,8 @@ def recompute(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
     report = evidence.report
     history = History(entries, report.outcome, Keyring(keys) if keys else None)
     position = {entry.name: entry.position for entry in entries}
-    parts = (change, signatures, conflicts, migrations, checks, canary, gates, cycles, follow_up, tickets, verdicts)
+    parts = (change, signatures, conflicts, migrations, checks, canary, gates, broken_glass, cycles, follow_up, tickets,
+             verdicts)
     many = [f"there are {len(history.of(kind))} records {kind!r}, more than any release has ({_MOST}): its decisions "
             "were not computed again" for kind in _FEW if len(history.of(kind)) > _MOST]
     found = [] if many else [decision for part in parts for decision in part.decisions(history)]

@@ -19,7 +19,7 @@ from airlock.flow.api_server.run_notes import leave_note, note_text
 from airlock.flow.operators.run_state import state_of_run
 from airlock.flow.operators.stopping import Stopped, endings_of_looks
 from airlock.flow.operators.task import own_address
-from airlock.flow.stages import close
+from airlock.flow.stages import broken_glass, close
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import settle, to_settle
 from airlock.models import utc_now
@@ -39,6 +39,7 @@ DOCUMENT = """
 Every {seconds} s: looks for releases whose DAG run is over or deleted, or cannot go on because its DAG has vanished,
 but which are not sealed, brings all their traffic back to the version before (unless they were promoted), removes what
 restore tests left, and seals the evidence. Where a service file is wrong, its last good version is used.
+What a person brought back by hand while Airflow was down (`airlock land`) is shown: on its run, in ticket and chat.
 
 **On call:** safe to trigger at any time. If it is red, the line with `not settled` in the log says which release, why,
 and what to do; it tries again at its next run.
@@ -75,18 +76,20 @@ class SettleOperator(BaseOperator):
                     log.info("%s", said)
                 if not ended and release.ledger.sealed(identity):
                     self._leave_word(release, task)
+                if ended and (glass := broken_glass.unshown(release)) is not None:
+                    self._leave_word(release, task, f"brought to its end by hand: {glass.message}")
+                    broken_glass.show_afterwards(release, glass)
             except AirlockError as error:
                 log.error("%s is not settled: %s; next: tried again at the next run", identity, error)
                 faults.append(f"{identity}: {error}")
         return faults
 
-
-    def _leave_word(self, release: Release, task: RuntimeTaskInstanceProtocol) -> None:
+    def _leave_word(self, release: Release, task: RuntimeTaskInstanceProtocol, said: str = "") -> None:
         """Say on the release's own run, whose tasks cannot any more, how it ended and where to read of it."""
         run = release.latest("run") or {}
         here = f"{own_address()}/dags/{DAG_ID}/runs/{quote(task.run_id)}/tasks/{self.task_id}"
         _, why = close.outcome(release)
-        text = f"brought to its end by [settle]({here}): {why}"
+        text = said or f"brought to its end by [settle]({here}): {why}"
         leave_note(task, str(run["dag_id"]), str(run["run_id"]), note_text(close.headline(release), text))
 
 

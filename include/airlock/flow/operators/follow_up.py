@@ -123,6 +123,8 @@ class ReviewOperator(ParkedOperator):
         lines = [f"### Review of {escape(run.id)}", "", f"Why: {escape(owed.review)}.", "",
                  f"How it ended: {escape(follow_up.ended(run), 2000)}", "",
                  "Title of the change, in the requester's words:", "", f"> {escape(plan.rfc.title)}", ""]
+        if by_hand := follow_up.brought_back_by(run):
+            lines += [f"**Brought back by hand:** {escape(by_hand, 2000)}", ""]
         if fault:
             lines += [f"**Not complete yet:** {escape(fault, 2000)}", ""]
         self.body = "\n".join(lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from airlock.deploy.landing import BROKEN_GLASS
 from airlock.errors import AirlockError, GateRefused
 from airlock.flow.stages.release import Release
 
@@ -23,7 +24,10 @@ def begin(release: Release, task_id: str, *, after_seal: bool) -> None:
     if release.ledger.sealed(release.id):
         if after_seal:
             return
-        raise GateRefused(f"{release.id} has ended and is sealed: nothing more is done in it; trigger a new run")
+        glass = release.latest(BROKEN_GLASS)
+        by_hand = f" ({glass['message']})" if glass is not None else ""
+        raise GateRefused(f"{release.id} has ended and is sealed{by_hand}: nothing more is done in it; trigger a new "
+                          "run")
     attempt = release.attempt
     if attempt is None:
         return

@@ -18,6 +18,7 @@ from airlock.change.answers import Given
 from airlock.change.approval import check_vote, eligible, stands_for, tally
 from airlock.change.debt import Debt
 from airlock.change.review import BLAMED
+from airlock.deploy.landing import BROKEN_GLASS
 from airlock.errors import InvalidInput, PermanentError
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.outside_releases import StreamRun
@@ -53,7 +54,8 @@ def owed(environment: ServiceEnvironment) -> tuple[Owed, ...]:
         ended, request = ledger.latest(release, "outcome"), ledger.latest(release, "rfc")
         if ended is None or request is None or not ledger.sealed(release):
             continue
-        why = review.owed(Outcome(ended.data["outcome"]), Rfc.model_validate(request.data["rfc"]).change_type)
+        by_hand = ledger.latest(release, BROKEN_GLASS) is not None
+        why = review.owed(Outcome(ended.data["outcome"]), Rfc.model_validate(request.data["rfc"]).change_type, by_hand)
         if why and answers.latest(release, "review") is None:
             found[release] = Owed(release=release, debt=unpaid.get(release), review=why)
     return tuple(sorted(found.values(), key=lambda one: one.release, reverse=True))
@@ -190,6 +192,12 @@ def ended(run: StreamRun) -> str:
     if found is None:
         return "nothing is on record"
     return f"{str(found.data['outcome']).replace('_', ' ')}: {found.data['why']}"
+
+
+def brought_back_by(run: StreamRun) -> str:
+    """Return who brought the release back by hand, from where and why; empty if nobody did."""
+    found = ledgers.releases(run.environment).latest(run.id, BROKEN_GLASS)
+    return "" if found is None else str(found.data["message"])
 
 
 def reviewers(run: StreamRun) -> tuple[str, ...]:

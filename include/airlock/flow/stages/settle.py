@@ -93,6 +93,14 @@ def _note_return(release: Release) -> None:
 
 def _land(release: Release, state: RunState, run_id: str) -> str:
     _record_why(release, state, run_id)
+    return carry_home(release)
+
+
+def carry_home(release: Release) -> str:
+    """Bring *release* back if that is needed, and seal it; return how it ended, in a sentence. May be repeated.
+
+    :raises AirlockError: it could not be brought back, or not be sealed, now
+    """
     why = rollback.needed(release)
     if why:
         notify(release, "fault", f"{release.id} is brought back", why)
@@ -103,11 +111,11 @@ def _land(release: Release, state: RunState, run_id: str) -> str:
     close.seal(release)
     outcome, reason = close.outcome(release)
     log.info("%s: settled: %s: %s", release.id, outcome.upper(), reason)
-    _close_ticket(release)
+    close_ticket(release)
     return f"{release.id}: settled as {outcome}"
 
 
-def _close_ticket(release: Release) -> None:
+def close_ticket(release: Release) -> None:
     """Bring the release's ticket to its end; a ticket system that is away keeps no release from being settled."""
     try:
         tickets.close_ticket(release)
