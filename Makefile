@@ -27,8 +27,8 @@ demo: install ## Start the sandbox, take three releases through every stage, sto
 chaos: install ## Strike N releases (default 20) with faults that SEED chooses, and see whether each lands
 	@$(PYTHON) -m sandbox chaos --number $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
-up: install ## Start the sandbox and leave it running
-	@$(PYTHON) -m sandbox up
+up: install ## Start the sandbox and leave it running (EXECUTOR=celery: with a broker and two workers)
+	@$(PYTHON) -m sandbox up $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 down: install ## Stop the sandbox
 	@$(PYTHON) -m sandbox down

@@ -44,19 +44,22 @@ def running_sandbox(
     home: Path,
     prepare: Callable[[Layout], Mapping[str, str]] = _as_it_is,
     listeners: Iterable[str] = tuple(RATES),
+    *,
+    workers: bool = False,
 ) -> Iterator[Running]:
     """Start everything below *home*, which PostgreSQL's user can reach; stop it at the end of the block.
 
     *prepare* is called before anything starts, and returns settings for Airflow beside the usual ones. Customers ask
-    through *listeners* only: requests that no test looks at take a processor's time from those that count.
+    through *listeners* only: requests that no test looks at take a processor's time from those that count. *workers*:
+    as in ``stack.start_all``.
     """
     layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
     settings, rates = prepare(layout), {name: RATES[name] for name in listeners}
     try:
-        given = stack.start_all(layout, settings=settings, rates=rates)
+        given = stack.start_all(layout, settings=settings, rates=rates, workers=workers)
     except InvalidInput:  # a port was taken between the look and the start: two of these may start at once
         layout = Layout(repository=ROOT, home=home, port_base=free_port_base())
-        given = stack.start_all(layout, settings=settings, rates=rates)
+        given = stack.start_all(layout, settings=settings, rates=rates, workers=workers)
     patch = pytest.MonkeyPatch()
     try:
         for name, value in given.items():

@@ -17,6 +17,7 @@ from sandbox.layout import Layout
 
 FAILED = 1
 INTERRUPTED = 130
+EXECUTORS = ("local", "celery")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,8 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is done to which process")
     commands = parser.add_subparsers(dest="command", required=True)
+    text = "start the sandbox and leave it running"
+    up_parser = commands.add_parser("up", help=text, description=text)
+    up_parser.add_argument("--executor", choices=EXECUTORS, default=EXECUTORS[0],
+                           help="who runs tasks: the scheduler (default), or two workers of the CeleryExecutor")
     for name, text in (
-        ("up", "start the sandbox and leave it running"),
         ("down", "stop the sandbox"),
         ("status", "say which servers run; exit code 0 if all do"),
         ("demo", "start the sandbox, take three releases through every stage, stop it again"),
@@ -51,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         layout = Layout.from_environment()
         if given.command == "chaos":
             return chaos(layout, given.seed, given.number, given.only)
+        if given.command == "up":
+            return up(layout, workers=given.executor == "celery")
         return _COMMANDS[given.command](layout) if given.command != "exec" else execute(layout, rest)
     except AirlockError as error:
         print(error, file=sys.stderr)
@@ -60,14 +66,16 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def up(layout: Layout) -> int:
+def up(layout: Layout, *, workers: bool = False) -> int:
     """Start everything and say where it is; on a running sandbox only say where."""
     if stack.running(layout):
+        if workers and not stack.has_workers(layout):
+            raise InvalidInput("the sandbox runs already, without workers: make down, then start it again")
         print("the sandbox runs already")
         _greet(layout)
         return 0
     began = time.monotonic()
-    stack.start_all(layout, _say)
+    stack.start_all(layout, _say, workers=workers)
     print(f"the sandbox is up after {time.monotonic() - began:.0f} s")
     _greet(layout)
     return 0
@@ -128,7 +136,7 @@ def _say(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
-_COMMANDS = {"up": up, "down": down, "status": status, "demo": demo}
+_COMMANDS = {"down": down, "status": status, "demo": demo}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
-"""Airflow itself: api-server, scheduler, dag-processor and triggerer, each a process of its own, from this venv.
+"""Airflow itself: api-server, scheduler, dag-processor and triggerer, each a process of its own, from this venv; and,
+for the CeleryExecutor, a second scheduler and triggerer, and two workers.
 
-The scheduler and the triggerer would serve task logs on every interface of the machine; they are started without
+Schedulers, triggerers and workers would serve task logs on every interface of the machine; they are started without
 (``--skip-serve-logs``), as the api-server reads the same log folder. Knows no DAG.
 """
 
@@ -23,7 +24,18 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+CELERY: Mapping[str, tuple[str, ...]] = {
+    "scheduler-2": COMPONENTS["scheduler"],
+    "triggerer-2": COMPONENTS["triggerer"],
+    # A worker is known by its name, and two of one machine by names and files of their own.
+    **{name: ("celery", "worker", "--skip-serve-logs", "--celery-hostname", f"{name}@127.0.0.1", "--pid",
+              f"{name}.pid") for name in ("worker-1", "worker-2")},
+}
+"""What there is beside ``COMPONENTS`` with the CeleryExecutor."""
 READY_SECONDS = 120.0
+
+
+_SERVES = b"@127.0.0.1 ready"
 
 
 def program() -> str:
@@ -77,7 +89,7 @@ def write_passwords(layout: Layout, held: Credentials) -> None:
 
 
 def start(layout: Layout, environment: Mapping[str, str], component: str) -> processes.Server:
-    """Start one of ``COMPONENTS`` and wait until it works; the tables must be there.
+    """Start one of ``COMPONENTS`` or ``CELERY`` and wait until it works; the tables must be there.
 
     :raises TemporaryError: it did not start; the message has the tail of its log
     """
@@ -86,17 +98,25 @@ def start(layout: Layout, environment: Mapping[str, str], component: str) -> pro
     return processes.start(
         processes.Program(
             name=name,
-            command=(program(), *COMPONENTS[component]),
+            command=(program(), *{**COMPONENTS, **CELERY}[component]),
             log=log,
             ready=_readiness(layout, component),
             environment=environment,
-            folder=layout.airflow_home,
+            folder=_folder(layout, component),
             deadline=READY_SECONDS,
             # The triggerer waits ten seconds for triggers, which all begin anew elsewhere.
-            grace=3 if component == "triggerer" else 15,
+            grace=3 if component.startswith("triggerer") else 15,
         ),
         layout.run,
     )
+
+
+def _folder(layout: Layout, component: str) -> Path:
+    """Return where *component* works: each of those that are there twice in a folder of its own."""
+    folder = layout.airflow_home / component if component in CELERY else layout.airflow_home
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{component}.pid").unlink(missing_ok=True)  # of one that was killed
+    return folder
 
 
 def healthy(layout: Layout) -> dict[str, str]:
@@ -111,5 +131,9 @@ def healthy(layout: Layout) -> dict[str, str]:
 def _readiness(layout: Layout, component: str) -> Callable[[], bool]:
     if component == "api-server":
         return lambda: bool(healthy(layout))
+    if component.startswith("worker"):
+        log = layout.log / f"airflow-{component}.log"
+        before = log.stat().st_size if log.exists() else 0
+        return lambda: log.exists() and _SERVES in log.read_bytes()[before:]
     # The others have no port: that they live is asked at once, that they work is asked of the api-server at the end.
     return lambda: True

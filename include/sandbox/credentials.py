@@ -31,6 +31,7 @@ class Credentials:
     shop_app: str
     shop_owner: str
     airflow_database: str
+    broker: str
     vault: str
     supervisor: str
     kubernetes: str
@@ -78,7 +79,11 @@ def load(folder: Path) -> Credentials:
     """
     path = private(folder, "credentials.json")
     try:
-        return Credentials(**json.loads(path.read_text()))
+        held = json.loads(path.read_text())
+        if "broker" not in held:  # made before there was one
+            held = {**held, "broker": secrets.token_urlsafe(24)}
+            write_private(path, held)
+        return Credentials(**held)
     except FileNotFoundError:
         pass
     except (ValueError, TypeError) as error:
@@ -104,6 +109,7 @@ def _make() -> Credentials:
         shop_app=token(),
         shop_owner=token(),
         airflow_database=token(),
+        broker=token(),
         vault=token(),
         supervisor=token(),
         kubernetes=token(),

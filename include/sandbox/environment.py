@@ -91,6 +91,22 @@ def airlock(layout: Layout, held: Credentials, seeded: Seeded) -> dict[str, str]
     }
 
 
+def celery(layout: Layout, held: Credentials) -> dict[str, str]:
+    """What Airflow needs beside ``airflow`` to hand its tasks to workers through the broker."""
+    database = f"airflow:{held.airflow_database}@127.0.0.1:{layout.port('postgres')}/airflow"
+    settings = {
+        "CORE__EXECUTOR": "CeleryExecutor",
+        "CELERY__BROKER_URL": f"redis://:{held.broker}@127.0.0.1:{layout.port('broker')}/0",
+        "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{database}",
+        "CELERY__WORKER_CONCURRENCY": "4",
+        # What a worker has fetched and not begun is lost with it, until the scheduler finds it queued for too long.
+        "CELERY__EXTRA_CELERY_CONFIG": json.dumps({"worker_disable_prefetch": True}),
+        "SCHEDULER__TASK_QUEUED_TIMEOUT": "120",
+        "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
+    }
+    return {"AIRLOCK_DOCTOR_WORKERS": "2", **{f"AIRFLOW__{key}": value for key, value in settings.items()}}
+
+
 def airflow(layout: Layout, held: Credentials) -> dict[str, str]:
     """Airflow's settings. Everything listens on 127.0.0.1; two cores are enough."""
     database = f"postgresql+psycopg2://airflow:{held.airflow_database}@127.0.0.1:{layout.port('postgres')}/airflow"

@@ -29,6 +29,7 @@ OFFSETS: Mapping[str, int] = MappingProxyType(
         "staging_a": 13,
         "staging_b": 14,
         "postgres": 32,
+        "broker": 33,
         "airflow": 80,
         "worker_log": 81,
         "trigger_log": 82,

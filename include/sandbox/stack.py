@@ -5,8 +5,7 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from airlock.errors import AirlockError, InvalidInput, TemporaryError
 from sandbox import (
     airflow,
+    broker,
     credentials,
     environment,
     environment_file,
@@ -31,27 +31,20 @@ from sandbox import (
     trusted_keys,
 )
 from sandbox.layout import ENVIRONMENTS, Layout
+from sandbox.steps import Progress, Step, carry_out
 
-Progress = Callable[[str], None]
 AIRFLOW = tuple(f"airflow-{component}" for component in airflow.COMPONENTS)
+CELERY = ("broker", *(f"airflow-{component}" for component in airflow.CELERY))
+"""What there is besides with the CeleryExecutor."""
 # Ended in this order; each row at the same time. What uses others goes first, the database last.
 STOP_ORDER = (
-    ("traffic", "airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-migrate"),
+    ("traffic", "airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-migrate", *CELERY[1:]),
     # The API server after the scheduler: a task that is just ending tells it.
-    ("airflow-api-server", "supervisor", "envoy", "kubernetes", "moto", "openbao"),
+    ("airflow-api-server", "supervisor", "envoy", "kubernetes", "moto", "openbao", "broker"),
     ("postgres",),
 )
-SERVERS = tuple(name for row in STOP_ORDER for name in row if name != "airflow-migrate")
+SERVERS = tuple(name for row in STOP_ORDER for name in row if name not in ("airflow-migrate", *CELERY))
 HEALTHY_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do, after the steps it needs."""
-
-    name: str
-    needs: Sequence[str]
-    act: Callable[[], None]
 
 
 @dataclass
@@ -64,10 +57,7 @@ class _Found:
     load_balancers: dict[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
-
-
-class Cancelled(TemporaryError):
-    """Another step failed, or the user interrupted: this step was not begun."""
+    workers: bool = False
 
 
 def start_all(
@@ -75,11 +65,14 @@ def start_all(
     progress: Progress = lambda _: None,
     settings: Mapping[str, str] = MappingProxyType({}),
     rates: Mapping[str, float] = traffic.RATES,
+    *,
+    workers: bool = False,
 ) -> dict[str, str]:
     """Start everything; return the environment by which Airflow and the command line find it.
 
     *settings* are environment variables for Airflow beside, or instead of, the usual ones; *rates* are the requests per
-    second that customers send, as in ``traffic.RATES``. An earlier run that is dead or half dead is cleaned up first.
+    second that customers send, as in ``traffic.RATES``; *workers*: whether tasks are run by two workers of the
+    CeleryExecutor, with two schedulers and triggerers. An earlier run that is dead or half dead is cleaned up first.
     If any step fails, all that was started is stopped.
 
     :raises InvalidInput: it runs already, a port is in use, or another command works on the same sandbox
@@ -95,9 +88,9 @@ def start_all(
             _stop(layout, progress)
         preflight.check_ports(layout)
         held = credentials.load(layout.sandbox)
-        found = _Found(settings=settings, rates=rates)
+        found = _Found(settings=settings, rates=rates, workers=workers)
         try:
-            _run(_steps(layout, held, found), progress)
+            carry_out(_steps(layout, held, found), progress)
         except BaseException:
             progress("stopping what was started")
             _stop(layout, lambda _: None)
@@ -123,13 +116,20 @@ def stop_all(layout: Layout, progress: Progress = lambda _: None) -> bool:
 
 
 def status(layout: Layout) -> dict[str, str]:
-    """Every server with ``running``, ``dead`` (it ended by itself), ``left over`` or ``stopped``."""
-    return {name: _status(layout, name) for name in SERVERS}
+    """Every server with ``running``, ``dead`` (it ended by itself), ``left over`` or ``stopped``; those of the
+    CeleryExecutor only where they were started."""
+    begun = processes.names(layout.run)
+    return {name: _status(layout, name) for name in (*SERVERS, *(one for one in CELERY if one in begun))}
 
 
 def running(layout: Layout) -> bool:
     """Whether every server of the sandbox runs."""
     return all(value == "running" for value in status(layout).values())
+
+
+def has_workers(layout: Layout) -> bool:
+    """Whether the sandbox was started with the workers of the CeleryExecutor."""
+    return set(CELERY) <= set(processes.names(layout.run))
 
 
 def _status(layout: Layout, name: str) -> str:
@@ -171,13 +171,9 @@ def _steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list
         airflow.write_passwords(layout, held)
         airflow.migrate(layout, _environment(layout, held, found))
 
-    def component(name: str) -> Callable[[], None]:
-        return lambda: void(airflow.start(layout, _environment(layout, held, found), name))
-
     def void(_: object) -> None:
         return None
 
-    ready = ("migrate", "openbao", "moto", "kubernetes", "files")
     return [
         Step("postgres", (), start_postgres),
         Step("moto", (), start_moto),
@@ -192,41 +188,31 @@ def _steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list
             ("files", "shop databases"),
             lambda: void(supervisor.start(layout, "airlock", held.supervisor)),
         ),
-        *(Step(f"airflow-{name}", ready, component(name)) for name in airflow.COMPONENTS),
-        Step("airflow", AIRFLOW, lambda: _healthy(layout)),
+        *_airflow_steps(layout, held, found),
         # Last: its requests would take the time that the others need to start.
         Step("traffic", ("airflow", "envoy", "supervisor"), lambda: void(traffic.start(layout, found.rates))),
     ]
 
 
-def _run(steps: Sequence[Step], progress: Progress) -> None:
-    """Run *steps*, each as soon as those it needs are done. The first fault stops those that have not begun."""
-    cancelled = threading.Event()
-    done = {step.name: threading.Event() for step in steps}
+def _airflow_steps(layout: Layout, held: credentials.Credentials, found: _Found) -> list[Step]:
+    """Return the steps that start Airflow, and, for the CeleryExecutor, its broker."""
 
-    def run(step: Step) -> None:
-        for name in step.needs:
-            while not done[name].wait(0.1):
-                if cancelled.is_set():
-                    raise Cancelled(step.name)
-        if cancelled.is_set():
-            raise Cancelled(step.name)
-        began = time.monotonic()
-        step.act()
-        progress(f"{step.name}: ready after {time.monotonic() - began:.1f} s")
-        done[step.name].set()
+    def component(name: str) -> Callable[[], None]:
+        def start() -> None:
+            airflow.start(layout, _environment(layout, held, found), name)
 
-    with ThreadPoolExecutor(max_workers=len(steps), thread_name_prefix="sandbox") as pool:
-        futures: list[Future[None]] = [pool.submit(run, step) for step in steps]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            cancelled.set()
-            if not all(event.is_set() for event in done.values()):
-                progress("waiting for what is starting just now")
-    faults = [fault for future in futures if (fault := future.exception()) is not None]
-    for fault in sorted(faults, key=lambda fault: isinstance(fault, Cancelled)):
-        raise fault
+        return start
+
+    def start_broker() -> None:
+        broker.start(layout.data / "broker", layout.port("broker"), held.broker, layout.run)
+
+    needs = ("migrate", "openbao", "moto", "kubernetes", "files", *(("broker",) if found.workers else ()))
+    components = (*airflow.COMPONENTS, *(airflow.CELERY if found.workers else ()))
+    return [
+        *((Step("broker", (), start_broker),) if found.workers else ()),
+        *(Step(f"airflow-{name}", needs, component(name)) for name in components),
+        Step("airflow", tuple(f"airflow-{name}" for name in components), lambda: _healthy(layout)),
+    ]
 
 
 def _healthy(layout: Layout) -> None:
@@ -278,7 +264,8 @@ def _stop_one(server: processes.Server, progress: Progress, faults: list[Airlock
 
 def _environment(layout: Layout, held: credentials.Credentials, found: _Found) -> dict[str, str]:
     seeded = environment.Seeded(found.vault_token, found.zone_id, found.load_balancers)
-    return {**environment.whole(layout, held, seeded), **found.settings}
+    queued = environment.celery(layout, held) if found.workers else {}
+    return {**environment.whole(layout, held, seeded), **queued, **found.settings}
 
 
 @contextmanager

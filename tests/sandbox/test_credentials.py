@@ -56,6 +56,16 @@ def test_what_is_not_the_sandboxes_own_is_refused(tmp_path: Path) -> None:
     assert mode(tmp_path / "elsewhere.json") != 0o600, "nothing is changed through a link"
 
 
+def test_what_was_made_before_there_was_a_broker_is_kept_and_completed(tmp_path: Path) -> None:
+    held = credentials.load(tmp_path)
+    path = credentials.private(tmp_path, "credentials.json")
+    credentials.write_private(path, {name: value for name, value in asdict(held).items() if name != "broker"})
+    completed = credentials.load(tmp_path)
+    assert {**asdict(completed), "broker": held.broker} == asdict(held)
+    assert completed.broker != held.broker
+    assert credentials.load(tmp_path) == completed
+
+
 def test_a_damaged_file_is_named_and_not_told(tmp_path: Path) -> None:
     path = credentials.private(tmp_path, "credentials.json")
     path.write_text('{"vault": "a secret"')

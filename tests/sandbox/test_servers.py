@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from airlock.errors import TemporaryError
-from sandbox import moto, openbao, postgres, reach, shop_database
+from sandbox import broker, moto, openbao, postgres, processes, reach, shop_database
 
 
 def test_postgres_keeps_its_data_and_takes_a_new_password(open_folder: Path) -> None:
@@ -104,3 +105,27 @@ def test_a_server_on_a_busy_port_is_refused_with_its_log(tmp_path: Path) -> None
         with pytest.raises(TemporaryError, match="address already in use"):
             openbao.start(tmp_path / "two", first.port)
         assert reach.listens(first.port)
+
+
+def test_the_broker_keeps_what_is_queued_and_its_password_is_on_no_command_line(tmp_path: Path) -> None:
+    import psutil
+    import redis
+
+    port = reach.free_port()
+    server = broker.start(tmp_path / "broker of tasks", port, "its-secret")
+    with redis.Redis("127.0.0.1", port, password="its-secret") as queue:
+        queue.lpush("tasks", "one", "two")
+    with pytest.raises(redis.AuthenticationError), redis.Redis("127.0.0.1", port) as stranger:
+        stranger.ping()
+    process = psutil.Process(server.pid)
+    assert "its-secret" not in " ".join(process.cmdline())
+    assert {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert stat.S_IMODE((tmp_path / "broker of tasks/redis.conf").stat().st_mode) == 0o600
+    time.sleep(1.5)  # it writes to disk once a second
+    os.kill(server.pid, 9)
+    os.waitpid(server.pid, 0)
+    server.stop()
+    with broker.start(tmp_path / "broker of tasks", port, "its-secret"), redis.Redis(
+            "127.0.0.1", port, password="its-secret") as queue:  # fmt: skip
+        assert queue.lrange("tasks", 0, -1) == [b"two", b"one"]
+    assert processes.names(tmp_path / "broker of tasks") == []

@@ -14,7 +14,7 @@ from contextlib import suppress
 import psutil
 
 from airlock.errors import TemporaryError
-from sandbox import airflow, credentials, environment_file, postgres, processes, stack
+from sandbox import airflow, broker, credentials, environment_file, postgres, processes, stack
 from sandbox.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,12 @@ def _start_airflow(layout: Layout, name: str) -> None:
     airflow.start(layout, {**given, "PATH": path}, name.removeprefix("airflow-"))
 
 
+def _start_broker(layout: Layout, name: str) -> None:
+    broker.start(layout.data / "broker", layout.port("broker"), credentials.load(layout.sandbox).broker, layout.run)
+
+
 def _start_postgres(layout: Layout, name: str) -> None:
     postgres.start(layout.data, layout.port("postgres"), credentials.load(layout.sandbox).postgres, layout.run)
 
 
-_STARTERS: dict[str, Callable[[Layout, str], None]] = {"postgres": _start_postgres}
+_STARTERS: dict[str, Callable[[Layout, str], None]] = {"postgres": _start_postgres, "broker": _start_broker}
