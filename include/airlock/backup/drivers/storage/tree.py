@@ -10,15 +10,18 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airlock.backup.archive import ROOT, Member
 from airlock.backup.attributes import Attributes, attributes_of
 from airlock.backup.files import fault, has_holes, read_exactly, shown
 from airlock.errors import InvalidInput
+from airlock.models import Inspection
 
 CHUNK = 1 << 20
 _MOUNTS = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+SORTS = ("file", "hard link", "folder", "link")
 FRESH, OLD = ".airlock-new", ".airlock-old"
 """Folders in which a restore works; none of them is part of what is walked over."""
 WORDS = ("name", "sort", "mode", "size", "hash or target", "owner", "time", "attributes", "holes")
@@ -59,26 +62,31 @@ class Entry:
         hard = self.sort == "hard link"
         return Member(self.name, self.seen, self.attributes, self.target, hard=hard, sparse=self.sparse)
 
-    def line(self, digest: str) -> bytes:
-        """Return the entry as one line of a manifest; a link has no mode of its own."""
+    def facts(self, digest: str) -> list[Any]:
+        """Return what ``WORDS`` name; a link has no mode of its own."""
         facts = self.attributes.facts()
         mode = "" if self.sort == "link" else facts["mode"]
         extended = {name: hashlib.sha256(value).hexdigest() for name, value in self.attributes.extended.items()}
         about = (facts["owner"], self.seen.st_mtime_ns, dict(sorted(extended.items())), self.sparse)
-        # ASCII, with lone surrogates escaped: a name may be any bytes
-        return json.dumps([self.name, self.sort, mode, self.size, self.target or digest, *about]).encode() + b"\n"
+        return [self.name, self.sort, mode, self.size, self.target or digest, *about]
+
+    def line(self, digest: str) -> bytes:
+        """Return the entry as one line of a manifest."""
+        return line_of(self.facts(digest))
 
 
 @dataclass
 class Walk:
     """A walk over all that is at and below *root*, each folder before what is in it.
 
+    holes: whether it matters which parts of a file take no place on the disk
     names: of each file that has several, the first one and how many were met
     """
 
     root: Path
     label: str
     owners: bool = True
+    holes: bool = True
     names: dict[tuple[int, int], tuple[str, int, int]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -120,7 +128,7 @@ class Walk:
                     "elsewhere"
                 )
             attributes = attributes_of(path, seen, owners=self.owners)
-            sparse = stat.S_ISREG(seen.st_mode) and has_holes(path, seen)
+            sparse = self.holes and stat.S_ISREG(seen.st_mode) and has_holes(path, seen)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -133,14 +141,30 @@ class Walk:
         return Entry(name, path, seen, attributes, target, sparse and not target)
 
 
-def manifest(walk: Walk) -> Iterator[tuple[Entry, bytes]]:
-    """Yield every entry of *walk* with its line of the manifest, hashing every file."""
+def line_of(facts: list[Any]) -> bytes:
+    """Return one line of a manifest: ASCII, with lone surrogates escaped, since a name may be any bytes."""
+    return json.dumps(facts).encode() + b"\n"
+
+
+def digest_of(entry: Entry, label: str) -> str:
+    """Return the digest of a file's bytes, and nothing for anything else."""
+    if entry.sort != "file":
+        return ""
+    digest = hashlib.sha256()
+    for chunk in read_exactly(entry.path, entry.seen, label):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(walk: Walk) -> Inspection:
+    """Return what can be said of a folder without reading its files."""
+    seen, count, size = hashlib.sha256(), 0, 0
     for entry in walk:
-        digest = hashlib.sha256()
-        if entry.sort == "file":
-            for chunk in read_exactly(entry.path, entry.seen, walk.label):
-                digest.update(chunk)
-        yield entry, entry.line(digest.hexdigest() if entry.sort == "file" else "")
+        seen.update(entry.line(""))
+        count, size = count + 1, size + entry.size
+    return Inspection(
+        present=True, size_bytes=size, fingerprint=f"sha256:{seen.hexdigest()}", detail={"entries": count - 1}
+    )
 
 
 def mounted_below(root: Path) -> list[str]:
