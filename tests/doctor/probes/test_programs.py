@@ -38,6 +38,8 @@ def test_a_file_that_nobody_may_run_is_no_program(tmp_path: Path) -> None:
     ("echo 'tool 2.39.2 (Vendor-143)'", Gravity.FINE),
     ("echo 'tool 1.9' >&2", Gravity.FAULT),
     ("echo hello", Gravity.WARNING),
+    ('[ "$1" = version ] && echo "tool 2.30.1 compiled with go1.19.8" || { echo "unknown flag: $1" >&2; exit 1; }',
+     Gravity.FINE),
     ("exit 3", Gravity.WARNING),
 ])  # fmt: skip
 def test_the_version_is_asked_for(tmp_path: Path, text: str, gravity: Gravity) -> None:

@@ -42,14 +42,19 @@ def ask(subject: Subject, program: Program) -> Iterator[Finding]:
 
 
 def said_version(program: str) -> str:
-    """Return what *program* says to ``--version``; empty if it says nothing in time."""
+    """Return what *program* says to ``--version``, or to ``version`` where it knows only that; empty if it says nothing
+    in time."""
     environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", ""), "HOME": os.devnull}
-    try:
-        done = subprocess.run([program, "--version"], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=_SECONDS, check=False)  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return (done.stdout or done.stderr)[:500].decode(errors="replace")
+    for word in ("--version", "version"):
+        try:
+            done = subprocess.run([program, word], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=_SECONDS, check=False)  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        said = (done.stdout or done.stderr)[:500].decode(errors="replace")
+        if done.returncode == 0 or version_in(said):
+            return said
+    return said
 
 
 def _why(program: Program) -> str:
