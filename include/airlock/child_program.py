@@ -15,9 +15,12 @@ from pathlib import Path
 _SCRIPT = str(Path(__file__).with_name("child_program_runner.py"))
 
 
-def tied_to_this_process(command: list[str]) -> list[str]:
-    """Return the command that runs *command* on a lifeline; its input must be a ``lifeline``."""
-    return [sys.executable, "-I", "-S", _SCRIPT, *command]
+def tied_to_this_process(command: list[str], *, interrupted: bool = False) -> list[str]:
+    """Return the command that runs *command* on a lifeline; its input must be a ``lifeline``.
+
+    :param interrupted: whether it is asked to end as by Ctrl-C, for programs that tidy up then and at no other signal
+    """
+    return [sys.executable, "-I", "-S", _SCRIPT, *(["--interrupt"] if interrupted else []), *command]
 
 
 def limited_in_time(command: list[str], seconds: float) -> list[str]:

@@ -1,5 +1,6 @@
 """Runs one program for as long as whoever asked for it lives: ``python child_program_runner.py PROGRAM ARGUMENT...``,
-or, where a library asks, which gives no lifeline, for so long: ``... --seconds 60 PROGRAM ARGUMENT...``.
+or, where a library asks, which gives no lifeline, for so long: ``... --seconds 60 PROGRAM ARGUMENT...``. A program that
+tidies up only when it is interrupted is ended so: ``... --interrupt PROGRAM ARGUMENT...``.
 
 A process that proves a backup or carries out a check may be killed at any moment, and what it started must not outlive
 it, on whatever worker it ran. The other end of this script's input is held by the asker alone: when it closes, the
@@ -27,7 +28,9 @@ _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBRE
 def main(command: list[str]) -> int:
     """Run *command*, without input, until it ends, or the lifeline is let go or the time is over; return its exit
     code, or 124 where it had to be ended for its time."""
-    limit = None
+    limit, first = None, signal.SIGTERM
+    if command[0] == "--interrupt":
+        first, command = signal.SIGINT, command[1:]
     if command[0] == "--seconds":
         limit, command = time.monotonic() + float(command[1]), command[2:]
         _die_with_parent()
@@ -45,7 +48,7 @@ def main(command: list[str]) -> int:
     while process.poll() is None and not _over(limit):
         pass
     late = limit is not None and process.poll() is None
-    _end(process)
+    _end(process, first)
     if late:
         return _LATE
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
@@ -59,9 +62,9 @@ def _over(limit: float | None) -> bool:
     return time.monotonic() > limit
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, first)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(END_SECONDS)
     with contextlib.suppress(ProcessLookupError):
