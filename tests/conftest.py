@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "include")
 
 ONE_SANDBOX = "tests/releases/as_shipped"
 """The folder whose files share one running sandbox."""
+
+# Where all this runs in the background of a shell, SIGINT is ignored, also by every program that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set where a server that is missing is a fault of the machine, see tests.real_servers.
 SERVERS_REQUIRED = "SERVERS_REQUIRED"

@@ -345,6 +345,24 @@ def test_spaces_comments_and_case_change_nothing(texts: list[str], between: str,
         ]
 
 
+@pytest.mark.parametrize("comment", ["/* x; */", "-- x;\n", "/* a /* b */ ; */", "/* é */ -- ü\n"])
+@pytest.mark.parametrize("words", [
+    "INSERT INTO kinds SELECT a FROM b WHERE a NOT {} IN (1)",
+    "INSERT INTO kinds SELECT a FROM b WHERE a NOT {} BETWEEN 1 AND 2",
+    "INSERT INTO kinds SELECT a FROM b ORDER BY a NULLS {} LAST",
+    "INSERT INTO kinds SELECT a FROM f() WITH {} ORDINALITY",
+    "CREATE TABLE t (a timestamp WITH {} TIME ZONE)",
+])
+def test_a_comment_between_two_words_that_belong_together_is_space(words: str, comment: str) -> None:
+    plain, commented = verdict(words.format("")), verdict(words.format(comment))
+    assert plain.statements[0].does != "cannot be read"
+    assert (commented.verdict, commented.statements) == (plain.verdict, plain.statements)
+
+
+def test_a_comment_between_two_texts_joins_them_no_more_than_postgresql_does() -> None:
+    assert verdict("INSERT INTO kinds VALUES ('a' /* x */\n'b')").statements[0].does == "cannot be read"
+
+
 @pytest.mark.parametrize(
     ("plain", "quoted"),
     [

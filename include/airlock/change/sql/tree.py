@@ -35,7 +35,11 @@ def parsed(sql: str) -> tuple[tuple[Any, ...], str]:
     try:
         if _chain(sql) > _LONGEST_CHAIN:
             return (), f"one of its statements has more than {_LONGEST_CHAIN} operators and keywords"
-        return tuple(raw.stmt for raw in parse(sql).stmts), ""
+        try:
+            made = parse(sql)
+        except PgQueryError:
+            made = parse(_without_comments(sql))
+        return tuple(raw.stmt for raw in made.stmts), ""
     except PgQueryError as error:
         return (), f"PostgreSQL's grammar says: {shown(error.message, 120)}"
     except (DecodeError, UnicodeError, RecursionError):
@@ -54,6 +58,25 @@ def _chain(sql: str) -> int:
         count = 0 if token.token == Token.ASCII_59 else count + (token.token not in leaves)
         longest = max(longest, count)
     return longest
+
+
+def _without_comments(sql: str) -> str:
+    """Return *sql* with spaces for its comments. To PostgreSQL they are space, but libpg_query does not look over one
+    for the second word of NOT IN, NULLS LAST or WITH TIME ZONE. Between two texts one stays: space would join them."""
+    from postgast import scan
+    from postgast.pg_query_pb2 import Token
+
+    blank, tokens = bytearray(sql.encode()), list(scan(sql).tokens)
+    comments, texts = (Token.SQL_COMMENT, Token.C_COMMENT), (Token.SCONST, Token.USCONST, Token.BCONST, Token.XCONST)
+    before = None
+    for at, token in enumerate(tokens):
+        if token.token not in comments:
+            before = token.token
+            continue
+        following = next((one.token for one in tokens[at:] if one.token not in comments), None)
+        if not (before in texts and following in texts):
+            blank[token.start:token.end] = b" " * (token.end - token.start)
+    return blank.decode()
 
 
 def made_table(statement: Any) -> Name | None:
