@@ -1,5 +1,5 @@
 """A real HTTP proxy that stands in front of a server and, when told, answers late, with an error, with rubbish, with
-half of an answer, byte by byte, or with another answer than the server's."""
+half of an answer, byte by byte, with another answer than the server's, or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Fault:
     """What happens to a request instead of, or before, being passed on; or to its answer.
 
     ``status``, ``body`` and ``headers`` answer instead of the server. ``alter`` changes the server's body; ``cut``
-    sends that many bytes of it; ``drip`` waits so many seconds after each byte.
+    sends that many bytes of it; ``drip`` waits so many seconds after each byte. ``lose`` lets the server do it, and
+    breaks the connection before its answer.
     """
 
     status: int = 0
@@ -33,6 +34,7 @@ class Fault:
     alter: Callable[[bytes], bytes] | None = None
     cut: int | None = None
     drip: float = 0
+    lose: bool = False
 
 
 @dataclass
@@ -46,6 +48,7 @@ class FaultyProxy:
     body: bytes = b""
     seen: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
 
     def always(self, fault: Fault) -> None:
         self.decide = lambda method, path: fault
@@ -61,10 +64,14 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
+            if self.headers.get("Expect", "").lower() == "100-continue":
+                self.send_response_only(100)
+                self.end_headers()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             proxy.body = body
             proxy.seen.append((self.command, self.path))
             proxy.authorizations.append(self.headers.get("Authorization", ""))
+            proxy.tokens.append(self.headers.get("X-Amz-Security-Token", ""))
             fault = proxy.decide(self.command, self.path)
             if fault is not None:
                 time.sleep(fault.delay)
@@ -76,12 +83,16 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                     self._answer(fault.status, given, fault.body, fault)
                     return
             upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            own = ("connection", "expect")
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in own}
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
-            hop = ("transfer-encoding", "content-length", "connection")
+            hop = ("transfer-encoding", "connection", *(() if self.command == "HEAD" else ("content-length",)))
             upstream.close()
+            if fault is not None and fault.lose:
+                self.close_connection = True
+                return
             if fault is not None and fault.alter is not None:
                 content = fault.alter(content)
             kept = [(n, v) for n, v in answer.getheaders() if n.lower() not in hop]
@@ -93,7 +104,8 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            if "content-length" not in {name.lower() for name, _ in headers}:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             sent = body[: fault.cut]
             step = 1 if fault.drip else max(1, len(sent))

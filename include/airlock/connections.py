@@ -44,6 +44,10 @@ def named(model: BaseModel, place: tuple[str | int, ...] = ()) -> Iterator[tuple
             yield where, value
         elif isinstance(value, BaseModel):
             yield from named(value, where)
+        elif isinstance(value, tuple):
+            for index, one in enumerate(value):
+                if isinstance(one, BaseModel):
+                    yield from named(one, (*where, index))
 
 
 def _is_id(annotation: Any, metadata: Any) -> bool:
@@ -77,6 +81,30 @@ def visible() -> bool:
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     return (hasattr(runner, "SUPERVISOR_COMMS") or any(name.startswith("AIRFLOW_CONN_") for name in os.environ)
             or bool(conf.get("secrets", "backend", fallback="")))
+
+
+def aws_client(connection_id: str, service: str, **settings: Any) -> Any:
+    """Return a boto3 client of *service*, made by the Amazon provider's hook as the Airflow connection says; without a
+    connection, by what the machine itself has.
+
+    :param settings: of botocore's ``Config``, over those of the connection
+    :raises UnknownConnection: Airflow has no such connection
+    """
+    from botocore.config import Config
+
+    # few quick tries: the caller's retries are the ones that people see
+    own = Config(**{"retries": {"mode": "standard", "max_attempts": 3}, "connect_timeout": 10, "read_timeout": 30,
+                    **settings})
+    if not connection_id:
+        import boto3
+
+        return boto3.session.Session().client(service, config=own)
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    connection(connection_id)  # the hook would go on with the machine's own credentials
+    hook: Any = AwsBaseHook(aws_conn_id=connection_id, client_type=service)
+    said = hook.conn_config.botocore_config
+    return hook.get_client_type(config=own if said is None else said.merge(own))
 
 
 def postgres_parameters(connection_id: str, database: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Name -> class, resolved on use. An unknown name stops; nothing is guessed. Imports no implementation by itself.
 
-Adding a driver, target, router, strategy, artifact source, check, metric source, signal, ticket system or notifier is
-one new file, its test, and one line here.
+Adding a driver, target, router, strategy, artifact source, check, metric source, signal, ticket system, object store or
+notifier is one new file, its test, and one line here.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ SIGNALS: Mapping[str, Entry] = {
     "file": Entry("airlock.schedule.signals.file:FileSignal"),
     "http_json": Entry("airlock.schedule.signals.http_json:HttpJsonSignal"),
 }
+STORES: Mapping[str, Entry] = {"s3": Entry("airlock.places.stores.s3:S3Store")}
+"""The first word of an address -> the object store that it leads to."""
 NOTIFIERS: Mapping[str, Entry] = {"slack": Entry("airlock.notify.slack:SlackNotifier")}
 
 

@@ -135,7 +135,7 @@ def recording(driver: type[Driver], into: Recording, patch: pytest.MonkeyPatch) 
     """Record *into* what every *driver* of this class asks for."""
     import urllib3
 
-    made, urlopen = aws.client, urllib3.HTTPConnectionPool.urlopen
+    made, urlopen = aws.aws_client, urllib3.HTTPConnectionPool.urlopen
 
     def client(connection: str, service: str) -> Any:
         found = made(connection, service)
@@ -147,7 +147,7 @@ def recording(driver: type[Driver], into: Recording, patch: pytest.MonkeyPatch) 
         _note("http", f"{method} {url}")
         return urlopen(self, method, url, *arguments, **more)
 
-    patch.setattr(aws, "client", client)
+    patch.setattr(aws, "aws_client", client)
     patch.setattr(urllib3.HTTPConnectionPool, "urlopen", opened)
     with listening(driver, _METHODS, into, patch):
         yield

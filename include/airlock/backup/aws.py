@@ -1,4 +1,4 @@
-"""What the AWS drivers share: one client from an Airflow connection, pages, and AWS errors in our words.
+"""What the AWS drivers share: clients, pages, and AWS errors in our words.
 
 Knows the Amazon provider's hook and botocore's errors; knows no service's resources.
 """
@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from airlock.backup.driver import DocumentDriver
-from airlock.connections import ConnectionId
-from airlock.connections import connection as airflow_connection
+from airlock.connections import ConnectionId, aws_client
 from airlock.errors import PermanentError, TemporaryError
 from airlock.options import Options
 
@@ -49,21 +48,6 @@ _MARK = "airlock:"
 """Prefix of the tags that a scratch object carries; they are never part of a document."""
 
 
-def client(connection: str, service: str) -> Any:
-    """Return a boto3 client of *service* made by the provider's hook from the Airflow connection *connection*.
-
-    :raises UnknownName: Airflow has no such connection
-    """
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-    from botocore.config import Config
-
-    airflow_connection(connection)  # the hook would go on with the machine's own credentials
-    # few quick tries: the caller's retries are the ones that people see
-    config = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=10, read_timeout=30)
-    hook: Any = AwsBaseHook(aws_conn_id=connection, client_type=service, config=config)
-    return hook.get_client_type()
-
-
 class AwsOptions(Options):
     """What every AWS driver is told."""
 
@@ -82,7 +66,7 @@ class AwsDriver(DocumentDriver):
 
         :raises UnknownName: Airflow has no such connection
         """
-        return client(self.options.connection, self.service)
+        return aws_client(self.options.connection, self.service)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
 import pyrage
 from upath import UPath
@@ -27,7 +26,7 @@ from airlock.backup.streams import Measured, SealFailed, Undecipherable, seal
 from airlock.backup.unsealing import Unsealing
 from airlock.errors import BackupDamaged, InvalidInput, PermanentError
 from airlock.models import RecoveryPoint, StoredObject
-from airlock.places import objects, paths, streams
+from airlock.places import objects, streams
 
 log = logging.getLogger(__name__)
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -229,10 +228,7 @@ class BackupStore:
 
     def list_points(self) -> tuple[str, ...]:
         """Return the ids of all finished recovery points, sorted."""
-        found: list[str] = []
-        with paths.clear_faults("listed", self.root), suppress(FileNotFoundError):
-            found = paths.fresh(self.root).glob(f"{self.root.path.rstrip('/')}/*/{_POINT}")
-        return tuple(sorted(str(path).rsplit("/", 2)[-2] for path in found))
+        return objects.holding(self.root, _POINT)
 
     def _roots(self) -> tuple[UPath, ...]:
         return (self.root,) if self.replica is None else (self.root, self.replica)

@@ -16,7 +16,8 @@ import pyrage
 import zstandard
 
 from airlock.backup.streams import HEADER_LIMIT, READ_AHEAD, Measured, Tally, Undecipherable, header_sha256
-from airlock.places.streams import CHUNK, Readable
+from airlock.places.store import Readable
+from airlock.places.streams import CHUNK
 
 
 class _Abandoned(Exception):

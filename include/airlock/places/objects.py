@@ -5,26 +5,24 @@ Knows paths and bytes; what is too large to be held in memory is in ``streams``.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import secrets
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Collection, Hashable
+from contextlib import suppress
 from pathlib import Path
 
 from upath import UPath
 
 from airlock.errors import Damaged
-from airlock.places.paths import clear_faults, fresh, local, regular
+from airlock.places import files
+from airlock.places.paths import clear_faults, local
+from airlock.places.remote import store_of
+from airlock.places.store import Content
 
 log = logging.getLogger(__name__)
 MAXIMUM_BYTES = 16 * 1024 * 1024
 """The largest object that is written or read whole."""
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-"""What file systems without hard links answer."""
-_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
-"""What file systems answer that cannot flush a folder, as shares of Windows."""
 
 
 def create(path: UPath, data: bytes) -> bool:
@@ -33,14 +31,8 @@ def create(path: UPath, data: bytes) -> bool:
     :raises TemporaryError: the disk is full or the store cannot be reached
     """
     with clear_faults("written", path):
-        here = local(path)
-        if here is not None:
-            return _create_file(here, data)
-        try:
-            path.fs.pipe_file(path.path, data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        store = store_of(path)
+        return files.create(Path(path.path), data) if store is None else store.create(path.path, data)
 
 
 def replace(path: UPath, data: bytes) -> None:
@@ -49,13 +41,46 @@ def replace(path: UPath, data: bytes) -> None:
     :raises TemporaryError: the disk is full or the store cannot be reached
     """
     with clear_faults("written", path):
-        here = local(path)
-        if here is None:
-            path.fs.pipe_file(path.path, data)
+        store = store_of(path)
+        if store is not None:
+            store.replace(path.path, data)
             return
-        with _part(here, data) as part:
-            part.replace(here)
-        flush_folder(here.parent)
+        files.replace(Path(path.path), data)
+
+
+def replace_unchanged(path: UPath, data: bytes, version: str) -> str | None:
+    """Write *data* to *path* if what is there still has *version*, as ``content`` told it, and return the new version;
+    ``None`` if somebody else wrote or removed it meanwhile. *data* must differ from all that was ever there.
+
+    :raises PermanentError: the store knows no such condition, so that nobody could rely on it
+    :raises TemporaryError: the disk is full or the store cannot be reached
+    """
+    with clear_faults("written", path):
+        store = store_of(path)
+        if store is not None:
+            return store.replace_unchanged(path.path, data, version)
+        here = Path(path.path)
+        if not here.parent.is_dir():
+            return None
+        with files.alone(here.parent):
+            found = content(path)
+            if found is None or found.version != version:
+                return None
+            files.replace(here, data)
+        return files.version(data)
+
+
+def content(path: UPath) -> Content | None:
+    """Return the bytes of *path* and their version, or ``None`` if there is no such object; errors as in ``read``."""
+    with clear_faults("read", path):
+        store = store_of(path)
+        if store is not None:
+            found = store.read(path.path, MAXIMUM_BYTES + 1)
+        else:
+            found = files.read(Path(path.path), MAXIMUM_BYTES + 1)
+    if found is not None and len(found.data) > MAXIMUM_BYTES:
+        raise Damaged(f"{path} is larger than {MAXIMUM_BYTES} bytes: nothing that is kept there is")
+    return found
 
 
 def read(path: UPath) -> bytes | None:
@@ -64,30 +89,22 @@ def read(path: UPath) -> bytes | None:
     :raises Damaged: it is larger than any object that is written here, or not a regular file
     :raises TemporaryError: the store cannot be reached
     """
-    with clear_faults("read", path):
-        here = local(path)
-        if here is not None and (here.is_symlink() or not regular(here)):
-            raise Damaged(f"{path} is not a regular file")
-        try:
-            with fresh(path).open(path.path, "rb") as stream:
-                data: bytes = stream.read(MAXIMUM_BYTES + 1)
-        except FileNotFoundError:
-            return None
-    if len(data) > MAXIMUM_BYTES:
-        raise Damaged(f"{path} is larger than {MAXIMUM_BYTES} bytes: nothing that is kept there is")
-    return data
+    found = content(path)
+    return None if found is None else found.data
 
 
-def unchanged_since(path: UPath) -> tuple[int, ...] | None:
-    """Return what changes whenever the bytes of the local file *path* do; ``None`` where that cannot be told.
+def unchanged_since(path: UPath) -> Hashable | None:
+    """Return what changes whenever the bytes of *path* do; ``None`` where that cannot be told.
 
     The time of the last change of state is set by the system alone: no writer can set it back.
     """
-    here = local(path)
-    if here is None:
-        return None
+    with clear_faults("looked up", path):
+        store = store_of(path)
+        if store is not None:
+            state = store.state(path.path)
+            return None if state is None or not state.version else state
     try:
-        found = here.lstat()
+        found = Path(path.path).lstat()
     except OSError:
         return None
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
@@ -96,7 +113,11 @@ def unchanged_since(path: UPath) -> tuple[int, ...] | None:
 def withdraw(path: UPath) -> None:
     """Take back an object that this process created a moment ago and told nobody about."""
     with clear_faults("withdrawn", path):
-        path.unlink(missing_ok=True)
+        store = store_of(path)
+        if store is not None:
+            store.delete(path.path)
+            return
+        Path(path.path).unlink(missing_ok=True)
 
 
 def names(folder: UPath, *, hidden: bool = False) -> tuple[str, ...]:
@@ -105,22 +126,28 @@ def names(folder: UPath, *, hidden: bool = False) -> tuple[str, ...]:
     :raises TemporaryError: the store cannot be reached
     """
     with clear_faults("listed", folder):
-        here = local(folder)
-        try:
-            remote = (name for name, _ in _entries(folder))
-            found = sorted(remote if here is None else os.listdir(here))  # noqa: PTH208 - names only, of thousands
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-    return tuple(name for name in found if hidden or not name.startswith("."))
+        return tuple(sorted(name for name in _names(folder) if hidden or not name.startswith(".")))
+
+
+def holding(folder: UPath, name: str) -> tuple[str, ...]:
+    """Return the sorted names of the folders in *folder* that hold an object *name*; errors as in ``names``."""
+    with clear_faults("listed", folder):
+        store, own = store_of(folder), folder.path.rstrip("/")
+        if store is None:
+            return tuple(sorted(one.parent.name for one in Path(own).glob(f"*/{name}")))
+        inner = (key.removeprefix(f"{own}/").split("/") for key in store.below(folder.path))
+        return tuple(sorted(one[0] for one in inner if one[1:] == [name]))
 
 
 def latest(folder: UPath) -> tuple[str, ...]:
-    """Return the names in the local *folder* in the order in which the system, not a writer's clock, says they were
-    written; empty where the store does not tell at once."""
-    here = local(folder)
-    if here is None:
-        return ()
-    found = []
+    """Return the names in *folder* in the order in which the system or the store, not a writer's clock, says they were
+    written; empty where the store does not tell."""
+    with clear_faults("listed", folder):
+        store = store_of(folder)
+        if store is not None:
+            dated = [(one.state.written_at, one.name) for one in store.entries(folder.path) if one.state is not None]
+            return tuple(name for _, name in sorted((at, name) for at, name in dated if at is not None))
+    here, found = Path(folder.path), []
     with clear_faults("listed", folder), suppress(FileNotFoundError, NotADirectoryError), os.scandir(here) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # a part that another writer has just renamed
@@ -131,15 +158,17 @@ def latest(folder: UPath) -> tuple[str, ...]:
 def exists(path: UPath) -> bool:
     """Return whether there is an object or folder *path*."""
     with clear_faults("looked up", path):
-        fresh(path)
-        return bool(path.exists())
+        store = store_of(path)
+        if store is None:
+            return path.exists()
+        return store.state(path.path) is not None or store.is_folder(path.path)
 
 
 def is_folder(path: UPath) -> bool:
     """Return whether *path* is a folder."""
     with clear_faults("looked up", path):
-        fresh(path)
-        return bool(path.is_dir())
+        store = store_of(path)
+        return path.is_dir() if store is None else store.is_folder(path.path)
 
 
 def is_link(path: UPath) -> bool:
@@ -152,8 +181,12 @@ def is_link(path: UPath) -> bool:
 def size(path: UPath) -> int | None:
     """Return the size of the object in bytes, ``None`` when nothing is there; errors as in ``names``."""
     with clear_faults("looked up", path):
+        store = store_of(path)
+        if store is not None:
+            state = store.state(path.path)
+            return None if state is None else state.size
         try:
-            return int(fresh(path).info(path.path)["size"])
+            return Path(path.path).stat().st_size
         except FileNotFoundError:
             return None
 
@@ -161,87 +194,42 @@ def size(path: UPath) -> int | None:
 def remove_others(folder: UPath, known: Collection[str]) -> None:
     """Remove every object in *folder* but those of *known* names; errors as in ``names``."""
     with clear_faults("cleared", folder):
-        for name, found in _entries(folder):
-            if name in known:
-                continue
-            with suppress(FileNotFoundError):  # removed by somebody else meanwhile
-                if is_link(folder / name):
-                    (folder / name).unlink()
-                else:
-                    folder.fs.rm(found, recursive=True)
-                log.info("removed %s, which nothing that is finished holds", found)
+        for name in [one for one in _names(folder) if one not in known]:
+            _remove(folder / name)
+            log.info("removed %s, which nothing that is finished holds", folder / name)
 
 
 def remove_folder(folder: UPath) -> None:
     """Remove *folder* and all that is in it, if it is there; errors as in ``names``."""
-    with clear_faults("removed", folder), suppress(FileNotFoundError):
-        fresh(folder).rm(folder.path, recursive=True)
-        log.info("removed %s", folder)
+    with clear_faults("removed", folder):
+        if _remove(folder):
+            log.info("removed %s", folder)
 
 
-def _entries(folder: UPath) -> Iterator[tuple[str, str]]:
-    """Yield name and path of all that is in *folder* now, without its own marker, which object stores list in it."""
-    own = folder.path.rstrip("/")
-    for found in (str(one).rstrip("/") for one in fresh(folder).ls(folder.path, detail=False)):
-        if found != own:
-            yield found.rpartition("/")[2], found
+def _names(folder: UPath) -> list[str]:
+    store = store_of(folder)
+    if store is not None:
+        return [one.name for one in store.entries(folder.path)]
+    try:
+        return os.listdir(folder.path)  # noqa: PTH208 - names only, of thousands
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
-def _create_file(path: Path, data: bytes) -> bool:
-    if path.exists():
+def _remove(path: UPath) -> bool:
+    """Remove *path*, an object or a folder with all that is in it, and return whether anything was there. What somebody
+    else removes meanwhile is no failure."""
+    store, here = store_of(path), Path(path.path)
+    if store is not None:
+        keys = [*store.below(path.path), *([path.path] if store.state(path.path) is not None else [])]
+        for key in keys:
+            store.delete(key)
+        return bool(keys)
+    try:
+        if here.is_dir() and not here.is_symlink():
+            shutil.rmtree(here)
+        else:
+            here.unlink()
+    except FileNotFoundError:
         return False
-    with _part(path, data) as part:
-        try:
-            # A link appears at once and whole, and fails if the name is taken: exclusive even against a crash.
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            with _alone(path.parent):
-                if os.path.lexists(path):
-                    return False
-                part.replace(path)
-    flush_folder(path.parent)
     return True
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time look and rename in *folder*, as far as its file system knows locks."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _part(path: Path, data: bytes) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        with part.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def flush_folder(folder: Path) -> None:
-    """Let what was created, renamed or removed in *folder* survive a loss of power, where its file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FLUSH:
-            raise
-    finally:
-        os.close(descriptor)

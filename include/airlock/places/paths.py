@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from upath import UPath
 
 from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
+from airlock.places.address import Address, Location
+from airlock.places.remote import CONNECTION, LOCAL
 
-_LOCAL = {"", "file", "local"}
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OWN = frozenset({"airlock", *sys.stdlib_module_names})
 _LONGEST_WORDS = 300
@@ -22,7 +22,7 @@ _HOPELESS = frozenset({
 })  # fmt: skip
 
 
-def root_path(root: str | Path | UPath) -> UPath:
+def root_path(root: Location) -> UPath:
     """Return *root* as a path; a plain text is a local folder or an address such as ``s3://bucket/folder``.
 
     :raises InvalidInput: the text is empty, or names a store whose library is not installed
@@ -30,7 +30,7 @@ def root_path(root: str | Path | UPath) -> UPath:
     if not str(root):
         raise InvalidInput("the path of a place is empty")
     try:
-        path = UPath(root)
+        path = UPath(root.path, **{CONNECTION: root.connection}) if isinstance(root, Address) else UPath(root)
         str(path)  # an address that is none fails only here
     except (ValueError, ImportError) as error:
         raise InvalidInput(f"{root} cannot be opened: {error}") from error
@@ -39,13 +39,7 @@ def root_path(root: str | Path | UPath) -> UPath:
 
 def local(path: UPath) -> Path | None:
     """Return *path* as a local path, or ``None`` if it lies in an object store."""
-    return Path(path.path) if path.protocol in _LOCAL else None
-
-
-def fresh(path: UPath) -> Any:
-    """Return the file system of *path* without what it remembers of listings: other processes write there, too."""
-    path.fs.invalidate_cache()
-    return path.fs
+    return Path(path.path) if path.protocol in LOCAL else None
 
 
 def regular(here: Path | None) -> bool:

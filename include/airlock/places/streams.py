@@ -13,23 +13,19 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import BinaryIO
 
 from upath import UPath
 
 from airlock.errors import AirlockError, Damaged, PermanentError
-from airlock.places.objects import flush_folder
-from airlock.places.paths import clear_faults, fresh, local, regular
+from airlock.places.files import flush_folder
+from airlock.places.paths import clear_faults, local, regular
+from airlock.places.remote import store_of
+from airlock.places.store import ClosedReadable, Readable, Writing
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 """How much is read at once, in bytes."""
-
-
-class Readable(Protocol):
-    """Whatever has a binary ``read``."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @contextmanager
@@ -39,53 +35,58 @@ def created(path: UPath) -> Iterator[Callable[[bytes | memoryview], object]]:
     :raises PermanentError: the disk is full, or the place may not be written
     :raises TemporaryError: the place cannot be reached
     """
-    here = local(path)
-    target = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if here else path
     with clear_faults("written", path, PermanentError):
-        path.fs.makedirs(path.parent.path, exist_ok=True)
-        # an object store's upload becomes visible at its commit, a local file at its rename
-        file = path.fs.open(target.path, "wb", **({} if here else {"autocommit": False}))
+        store = store_of(path)
+        writing = _FileWriting(Path(path.path)) if store is None else store.writing(path.path)
 
     def append(chunk: bytes | memoryview) -> None:
         with clear_faults("written", path, PermanentError):
-            file.write(chunk)
+            writing.write(chunk)
 
     complete = False
     try:
         yield append
         with clear_faults("written to its end", path, PermanentError):
-            _commit(file, target, here)
+            writing.commit()
         complete = True
     finally:
         if not complete:
-            _drop(file, target, here)
+            _drop(writing, path)
 
 
-def _commit(file: Any, target: UPath, here: Path | None) -> None:
-    if here is None:
-        file.close()
-        file.commit()
-        return
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    Path(target.path).replace(here)
-    flush_folder(here.parent)
-
-
-def _drop(file: Any, target: UPath, here: Path | None) -> None:
+def _drop(writing: Writing, path: UPath) -> None:
     """Remove what was begun. Its own failure is logged only: the reason for dropping is the one to report."""
     try:
-        with clear_faults("cleaned up", target):
-            if here is None:
-                file.discard()
-                return
-            try:
-                file.close()
-            finally:
-                target.unlink(missing_ok=True)
+        with clear_faults("cleaned up", path):
+            writing.abort()
     except AirlockError as error:
         log.warning("%s", error)
+
+
+class _FileWriting:
+    """A local file, under another name until it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = self._part.open("wb")
+
+    def write(self, chunk: bytes | memoryview, /) -> object:
+        return self._file.write(chunk)
+
+    def commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self._path)
+        flush_folder(self._path.parent)
+
+    def abort(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -96,14 +97,21 @@ def opened(path: UPath) -> Iterator[Readable]:
     :raises TemporaryError: it cannot be read now
     """
     with clear_faults("read", path):
-        if not regular(local(path)):
+        store, here = store_of(path), local(path)
+        if not regular(here):
             raise Damaged(f"{path} is not a regular file")
-        try:
-            file = fresh(path).open(path.path, "rb")
-        except FileNotFoundError as error:
-            raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held") from error
+        file = store.reading(path.path) if store is not None else _opened_file(Path(path.path))
+    if file is None:
+        raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held")
     with file:
         yield _Named(file, path)
+
+
+def _opened_file(path: Path) -> ClosedReadable | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
 
 
 class _Named:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airlock.backup import aws
+from airlock.connections import aws_client
 from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.measures import clock
 from airlock.doctor.probes.addresses import date_of
@@ -25,7 +26,7 @@ def ask(subject: Subject, connection: str, permissions: Sequence[Permission]) ->
     """Ask as which identity *connection* works, and for each of its *permissions*."""
     before = utc_now()
     with aws.aws_errors(f"connection {connection}: asked who it is"):
-        answer = aws.client(connection, "sts").get_caller_identity()
+        answer = aws_client(connection, "sts").get_caller_identity()
     arn, headers = str(answer.get("Arn", "")), answer["ResponseMetadata"].get("HTTPHeaders", {})
     yield subject.fine(f"AWS knows the connection as {arn}")
     told = date_of(headers.get("date"))
@@ -35,7 +36,7 @@ def ask(subject: Subject, connection: str, permissions: Sequence[Permission]) ->
 
 
 def _rights(subject: Subject, connection: str, arn: str, permissions: Sequence[Permission]) -> Iterator[Finding]:
-    iam = aws.client(connection, "iam")
+    iam = aws_client(connection, "iam")
     count = sum(len(one.actions) for one in permissions)
     principal = _principal(iam, arn)
     if principal is None:
