@@ -8,6 +8,7 @@ A key is ``bucket/name``, with ``/`` as the only thing that is like a folder. Wh
   ``PermanentError`` where it cannot. The message names the address, what could not be done, why, and what to do next.
 - It asks again by itself a few times. An answer that is lost on the way is no other outcome: who asked again and is
   told that the object is there, or was changed, looks whether that was its own write before it says so.
+- A small object takes well under 40 s, however the store hangs: somebody else may be waiting for a lease to end.
 - What was written is seen by the next reader and in the next listing.
 """
 
@@ -17,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 
 class Readable(Protocol):
@@ -80,6 +81,9 @@ class Entry:
 
 class ObjectStore(ABC):
     """The objects that one connection reaches."""
+
+    conditional: ClassVar[bool] = True
+    """Whether it writes under a condition, so that writers who know nothing of each other can be kept apart."""
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:

@@ -15,6 +15,8 @@ from airlock.places.store import ClosedReadable, Content, Entry, ObjectStore, St
 class LibraryStore(ObjectStore):
     """See the module. Errors are the library's own; ``paths.clear_faults`` says them in our words."""
 
+    conditional = False
+
     def __init__(self, library: Any) -> None:
         """Use the file system *library* of fsspec."""
         self._library = library

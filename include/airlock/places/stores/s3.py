@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from airlock.connections import aws_client
-from airlock.errors import TemporaryError
 from airlock.models.needs import Needs, Permission, Stage, System
 from airlock.places.store import ClosedReadable, Content, Entry, ObjectStore, State, Writing
-from airlock.places.stores.retried import again
+from airlock.places.stores.retried import Busy, again
 from airlock.places.stores.s3_answers import Answer, expired, faults, said_of
 from airlock.places.stores.s3_streams import S3Reading, S3Writing
 
@@ -43,7 +42,7 @@ class S3Store(ObjectStore):
     def __init__(self, connection: str) -> None:
         """Use the Airflow *connection*; if it is empty, what the machine itself has."""
         self._connection = connection
-        self._made: Any = None
+        self._made: dict[bool, Any] = {}
 
     def create(self, key: str, data: bytes) -> bool:
         return self._put(key, data, {"IfNoneMatch": "*"}) is not None
@@ -55,8 +54,8 @@ class S3Store(ObjectStore):
         return self._put(key, data, {"IfMatch": version})
 
     def read(self, key: str, most: int) -> Content | None:
-        reading = self._open(key)
-        return None if reading is None else Content(reading.read(most), reading.version)
+        reading = S3Reading(self, key, patient=False)
+        return Content(reading.read(most), reading.version) if reading.found else None
 
     def state(self, key: str) -> State | None:
         found = self._head(key)
@@ -94,18 +93,21 @@ class S3Store(ObjectStore):
         return S3Writing(self, key, {"Metadata": {_WRITER: secrets.token_hex(16)}})
 
     def reading(self, key: str) -> ClosedReadable | None:
-        return self._open(key)
+        reading = S3Reading(self, key)
+        return reading if reading.found else None
 
     def asked(self, act: Callable[[Any], Result], done: str, key: str,
-              otherwise: Callable[[Answer], Result | None] | None = None) -> Result:
+              otherwise: Callable[[Answer], Result | None] | None = None, *, patient: bool = False) -> Result:
         """Return what *act* returns, which asks a client; or what *otherwise* makes of an answer that is an error.
 
         A credential that has expired is asked for once more.
+
+        :param patient: wait long for an answer, as is right for much
         """
         address = f"s3://{key}"
         for fresh in (False, True):
             try:
-                return act(self._client(fresh=fresh))
+                return act(self._client(fresh=fresh, patient=patient))
             except faults() as error:
                 answer = Answer.of(error)
                 if answer is not None and otherwise is not None and (made := otherwise(answer)) is not None:
@@ -131,10 +133,10 @@ class S3Store(ObjectStore):
 
         def refused(answer: Answer) -> str | None:
             if answer.code in _BUSY:
-                raise TemporaryError(f"s3://{key} cannot be written: others write it at the same time; try again")
+                raise Busy(f"s3://{key} cannot be written: others write it at the same time; try again")
             return "" if condition and answer.code in _CHANGED else None
 
-        made = again(lambda: self.asked(put, "written", key, refused))
+        made = again(lambda: self.asked(put, "written", key, refused), Busy)
         return made or self.is_written_by(key, metadata)
 
     def _head(self, key: str) -> dict[str, Any] | None:
@@ -143,10 +145,6 @@ class S3Store(ObjectStore):
             lambda client: client.head_object(Bucket=bucket, Key=name), "looked up", key,
             lambda answer: {} if answer.status == 404 else None)  # fmt: skip
         return found or None
-
-    def _open(self, key: str) -> S3Reading | None:
-        reading = S3Reading(self, key)
-        return reading if reading.found else None
 
     def _pages(self, folder: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
         bucket, following = folder.partition("/")[0], dict[str, str]()
@@ -162,10 +160,13 @@ class S3Store(ObjectStore):
                 return
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _client(self, *, fresh: bool) -> Any:
-        if self._made is None or fresh:
-            self._made = aws_client(self._connection, "s3", read_timeout=60)
-        return self._made
+    def _client(self, *, fresh: bool, patient: bool) -> Any:
+        if fresh:
+            self._made.clear()
+        if patient not in self._made:
+            connect, read = (10, 60) if patient else (4, 8)
+            self._made[patient] = aws_client(self._connection, "s3", connect_timeout=connect, read_timeout=read)
+        return self._made[patient]
 
 
 def _prefix(folder: str) -> str:

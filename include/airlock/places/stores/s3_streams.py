@@ -58,7 +58,7 @@ class S3Writing:
             gone = answer.code == "NoSuchUpload"
             return True if gone and self._store.is_written_by(self._key, self._given["Metadata"]) else None
 
-        again(lambda: self._store.asked(complete, "written to its end", self._key, is_done))
+        again(lambda: self._store.asked(complete, "written to its end", self._key, is_done, patient=True))
         self._upload = ""
 
     def abort(self) -> None:
@@ -88,32 +88,33 @@ class S3Writing:
 
     def _asked(self, act: Any) -> dict[str, Any]:
         """Return what *act* returns. Nothing is lost by asking again: a part has its number."""
-        answer: dict[str, Any] = again(lambda: self._store.asked(act, "written", self._key))
+        answer: dict[str, Any] = again(lambda: self._store.asked(act, "written", self._key, patient=True))
         return answer
 
 
 class S3Reading:
     """A reader of one version of an object; ``found`` says whether there is one."""
 
-    def __init__(self, store: S3Store, key: str) -> None:
-        """Ask for the object *key*."""
-        self._store, self._key = store, key
+    def __init__(self, store: S3Store, key: str, *, patient: bool = True) -> None:
+        """Ask for the object *key*; *patient*: it may be large."""
+        self._store, self._key, self._patient = store, key, patient
         self._bucket, _, self._name = key.partition("/")
         self._at = 0
         self.version = ""
-        self._body = again(self._opened)
+        self._body = self._opened()
         self.found = self._body is not None
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next *size* bytes, or all that are left."""
         most = None if size < 0 else size
-        for number in range(TRIES):
+        tries = TRIES if self._patient else 2
+        for number in range(tries):
             try:
                 if self._body is None:
                     self._body = self._opened()
                 data = self._store.asked(lambda _: bytes(self._body.read(most)), "read", self._key)
             except AirlockError as error:
-                if isinstance(error, PermanentError) or number == TRIES - 1:
+                if isinstance(error, PermanentError) or number == tries - 1:
                     raise
                 log.info("%s; it is read on from byte %d", error, self._at)
                 self._body = None
@@ -141,7 +142,7 @@ class S3Reading:
             return {"Body": None} if answer.code == "NoSuchKey" else None
 
         found = self._store.asked(lambda client: client.get_object(Bucket=self._bucket, Key=self._name, **on), "read",
-                                  self._key, refused)  # fmt: skip
+                                  self._key, refused, patient=self._patient)  # fmt: skip
         self.version = str(found.get("ETag") or self.version)
         return found["Body"]
 
