@@ -39,8 +39,10 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """``decide`` is asked for each request (method, path with query; ``body`` holds what it carries) and returns a
-    fault, or None to pass it on."""
+    """``decide`` is asked for each request (method, path with query) and returns a fault, or None to pass it on.
+
+    ``body`` and ``headers``, by lower-case names, hold what the request carries.
+    """
 
     upstream: str
     decide: Callable[[str, str], Fault | None] = lambda method, path: None
@@ -48,7 +50,7 @@ class FaultyProxy:
     body: bytes = b""
     seen: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def always(self, fault: Fault) -> None:
         self.decide = lambda method, path: fault
@@ -71,7 +73,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             proxy.body = body
             proxy.seen.append((self.command, self.path))
             proxy.authorizations.append(self.headers.get("Authorization", ""))
-            proxy.tokens.append(self.headers.get("X-Amz-Security-Token", ""))
+            proxy.headers = {name.lower(): value for name, value in self.headers.items()}
             fault = proxy.decide(self.command, self.path)
             if fault is not None:
                 time.sleep(fault.delay)

@@ -33,19 +33,22 @@ def s3_connection(
     return name
 
 
-def s3_bucket(server: seaweedfs.SeaweedFS, *, lock: bool = False) -> str:
-    """Make a bucket of the test's own and return its name."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    server.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
+def s3_bucket(server: seaweedfs.SeaweedFS, name: str = "", *, lock: bool = False) -> str:
+    """Return the name of a bucket that all tests of a file share, for the server has room for few; make it if need be.
+    """
+    name = name or ("locked" if lock else "plain")
+    client = server.client()
+    if name not in {one["Name"] for one in client.list_buckets()["Buckets"]}:
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
     return name
 
 
 def s3_place(
     monkeypatch: pytest.MonkeyPatch, server: seaweedfs.SeaweedFS, url: str = "", *, lock: bool = False
 ) -> UPath:
-    """Return a folder that is not there yet, in a bucket of its own, reached at *url*, else at the server itself."""
+    """Return a folder that is not there yet, reached at *url*, else at the server itself."""
     connection = s3_connection(monkeypatch, url or server.url)
-    return UPath(f"s3://{s3_bucket(server, lock=lock)}/a folder/place", connection=connection)
+    return UPath(f"s3://{s3_bucket(server, lock=lock)}/{uuid.uuid4().hex}/a place", connection=connection)
 
 
 def soon(seconds: float) -> datetime:

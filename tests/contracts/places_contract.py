@@ -108,14 +108,15 @@ class PlacesContract:
         for name in ("kept", "kept.not", "draft.part", "old/inner/most", "old/other"):
             objects.replace(place / name, b"x")
         objects.remove_others(place, {"kept"})
-        assert objects.names(place) == ("kept",)
+        assert self._held(place) == ["kept"]
 
     def test_a_folder_is_removed_with_all_that_is_in_it_and_once_more(self, place: UPath) -> None:
         for name in ("folder/inner/one", "folder/two", "folder.json", "folder2/one"):
             objects.replace(place / name, b"x")
         for _ in range(2):
             objects.remove_folder(place / "folder")
-            assert objects.names(place) == ("folder.json", "folder2")
+            assert not objects.is_folder(place / "folder")
+            assert self._held(place) == ["folder.json", "folder2"]
 
     def test_what_is_larger_than_any_object_is_refused(self, place: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(objects, "MAXIMUM_BYTES", 8)
@@ -156,6 +157,11 @@ class PlacesContract:
         with pytest.raises(Damaged, match="does not hold what was just written"):
             streams.replicate(place / "first", place / "third", expected)
         assert not objects.exists(place / "third")
+
+    @staticmethod
+    def _held(place: UPath) -> list[str]:
+        """Return the names in *place* but for folders of which nothing is left: a store may still list their names."""
+        return [name for name in objects.names(place) if objects.exists(place / name)]
 
     @staticmethod
     def _append(append: Callable[[bytes], object], data: bytes) -> None:

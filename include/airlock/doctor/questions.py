@@ -25,6 +25,7 @@ from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
 from airlock.options import validated
+from airlock.places.address import Address
 from airlock.schedule.asking import open_calendar
 from airlock.service.checks import CheckSetting
 from airlock.service.model import RequiredSignature, ServiceEnvironment
@@ -142,7 +143,7 @@ def _places(environment: ServiceEnvironment) -> Iterator[Asking]:
             yield Asking(Question(subject, f"asked for the room in {place}", ask), policy.key_connection)
 
 
-def _disk(subject: Subject, environment: ServiceEnvironment, place: str, *, plain: bool) -> Iterable[Finding]:
+def _disk(subject: Subject, environment: ServiceEnvironment, place: str | Address, *, plain: bool) -> Iterable[Finding]:
     last = last_backup(store_of(environment), environment)
     yield from stores.disk(subject, place, last.plain_bytes if plain else last.cipher_bytes)
     if last.damaged and place == environment.backup.store:

@@ -13,7 +13,6 @@ Knows names and digests. Must not know what a record means, nor where the ledger
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from pydantic import ValidationError
 from upath import UPath
@@ -23,6 +22,7 @@ from airlock.evidence import untrusted
 from airlock.evidence.statement import PreviousSeal
 from airlock.models import canonical_json
 from airlock.places import objects, paths
+from airlock.places.paths import Location
 
 _SEAL = "seal.json"
 _PART = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -31,7 +31,7 @@ _PART = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 class Anchor:
     """What is known of one service in one environment."""
 
-    def __init__(self, root: str | Path | UPath, service: str, environment: str) -> None:
+    def __init__(self, root: Location, service: str, environment: str) -> None:
         """Point to it; nothing is created before the first record."""
         self._newest = paths.root_path(root) / service / f"{environment}.json"
         self._folder = paths.root_path(root) / service / environment
@@ -104,7 +104,7 @@ def _entries(folder: UPath) -> tuple[str, ...]:
     return found
 
 
-def anchored(root: str | Path | UPath, service: str, environment: str) -> PreviousSeal | None:
+def anchored(root: Location, service: str, environment: str) -> PreviousSeal | None:
     """Return the newest seal that the anchor folder *root* knows of, or ``None``.
 
     :raises EvidenceInvalid: the anchor cannot be read
@@ -112,7 +112,7 @@ def anchored(root: str | Path | UPath, service: str, environment: str) -> Previo
     return Anchor(root, service, environment).newest()
 
 
-def known(root: str | Path | UPath) -> frozenset[tuple[str, str]]:
+def known(root: Location) -> frozenset[tuple[str, str]]:
     """Return every service and environment that the anchor folder *root* knows something of."""
     folder = paths.root_path(root)
     return frozenset(

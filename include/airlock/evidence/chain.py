@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from upath import UPath
 
@@ -12,6 +11,7 @@ from airlock.evidence import untrusted
 from airlock.evidence.anchor import anchored
 from airlock.evidence.statement import OpenSeal
 from airlock.places import objects
+from airlock.places.paths import Location
 
 
 def is_release(folder: UPath) -> bool:
@@ -20,7 +20,7 @@ def is_release(folder: UPath) -> bool:
 
 
 def check(
-    seals: Sequence[OpenSeal], service: str, name: str, anchor: str | Path | UPath | None
+    seals: Sequence[OpenSeal], service: str, name: str, anchor: Location | None
 ) -> list[str]:
     """Return what is wrong with the chain of *seals*, all of which have a fitting signature."""
     problems: list[str] = []
@@ -48,7 +48,7 @@ def _link(before: OpenSeal | None, seal: OpenSeal) -> list[str]:
     return []
 
 
-def _check_anchor(seals: Sequence[OpenSeal], service: str, environment: str, anchor: str | Path | UPath) -> list[str]:
+def _check_anchor(seals: Sequence[OpenSeal], service: str, environment: str, anchor: Location) -> list[str]:
     try:
         known = anchored(anchor, service, environment)
     except Damaged as error:

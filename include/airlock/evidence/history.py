@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from upath import UPath
 
@@ -24,6 +23,7 @@ from airlock.evidence.report import Report, make_report
 from airlock.evidence.statement import OpenSeal
 from airlock.evidence.tree import Name
 from airlock.places import objects, paths
+from airlock.places.paths import Location
 from airlock.signing import Keyring
 
 UNANCHORED = ("its end was not checked: without --anchor FOLDER nothing shows that its newest records, a rejection "
@@ -45,7 +45,7 @@ class Findings:
         self.problems += [f"{place}: {text}" for text in sentences]
 
 
-def verify_history(place: UPath, trusted: Keyring | None, anchor: str | Path | UPath | None,
+def verify_history(place: UPath, trusted: Keyring | None, anchor: Location | None,
                    expected: Collection[str] = (), declared: Collection[str] = ()) -> Report:
     """Check every release at or below *place*, a folder of a ledger, and the chain of their seals.
 
@@ -91,7 +91,7 @@ def _name(text: str) -> Name:
     return Name("", service, environment)
 
 
-def _known(anchor: str | Path | UPath | None) -> set[Name]:
+def _known(anchor: Location | None) -> set[Name]:
     if anchor is None:
         return set()
     root = paths.root_path(anchor)
@@ -99,7 +99,7 @@ def _known(anchor: str | Path | UPath | None) -> set[Name]:
     return {Name(stream, *pair) for stream in streams for pair in known(_stream_of(root, stream))}
 
 
-def _stream_of(anchor: str | Path | UPath, stream: str) -> UPath:
+def _stream_of(anchor: Location, stream: str) -> UPath:
     root = paths.root_path(anchor)
     return root / f"_{stream}" if stream else root
 

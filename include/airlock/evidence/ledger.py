@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from upath import UPath
 
@@ -29,6 +28,7 @@ from airlock.evidence.stored import (
 )
 from airlock.models import Record
 from airlock.places import lock, objects, paths
+from airlock.places.paths import Location
 from airlock.signing import Keyring, Signer
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,9 @@ _RELEASE_LENGTH = 128
 class Ledger:
     """The records of one service in one environment."""
 
-    def __init__(self, root: str | Path | UPath, service: str, environment: str, *,
+    def __init__(self, root: Location, service: str, environment: str, *,
                  signer: Callable[[], Signer] | None = None, keyring: Callable[[], Keyring] | None = None,
-                 anchor: str | Path | UPath | None = None) -> None:
+                 anchor: Location | None = None) -> None:
         """Point to ``<root>/<service>/<environment>/``; nothing is created before the first record.
 
         :param signer: gives the key that signs each record; asked for when the first is written
@@ -64,7 +64,7 @@ class Ledger:
         self._anchor = None if anchor is None else Anchor(anchor, service, environment)
         self._signer = signer
         self._keyring = keyring
-        self._checked: dict[tuple[str, str], tuple[tuple[int, ...], StoredRecord]] = {}
+        self._checked: dict[tuple[str, str], tuple[Hashable, StoredRecord]] = {}
 
     def append(self, record: Record) -> str:
         """Write *record* and return the name of its object. The identical record again changes nothing.
@@ -247,7 +247,7 @@ class Ledger:
         return data
 
 
-def place_of(root: str | Path | UPath, service: str, environment: str) -> str:
+def place_of(root: Location, service: str, environment: str) -> str:
     """Return what a record says of where it was written: service and environment, and the stream that *root* is of."""
     name = paths.root_path(root).name
     return "/".join((*((name,) if name.startswith("_") else ()), service, environment))

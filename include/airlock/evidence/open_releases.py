@@ -29,6 +29,7 @@ from airlock.evidence import untrusted
 from airlock.evidence.ledger import Ledger
 from airlock.models import Record
 from airlock.places import objects, paths
+from airlock.places.paths import Location
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Holder:
 class OpenReleases:
     """The open releases of every service whose ledger lies in *root*."""
 
-    def __init__(self, root: str | UPath) -> None:
+    def __init__(self, root: Location) -> None:
         """Point to the index; nothing is created before the first entry."""
         self._root = paths.root_path(root)
 
@@ -61,9 +62,7 @@ class OpenReleases:
         :raises TemporaryError: the disk is full or the store cannot be reached
         """
         said = {"service": holder.service, "environment": holder.environment, "release": holder.release, **data}
-        folder = self._root / _OPEN
-        folder.mkdir(parents=True, exist_ok=True)
-        objects.replace(folder / f"{holder.service}.{holder.environment}.{holder.release}.json",
+        objects.replace(self._root / _OPEN / f"{holder.service}.{holder.environment}.{holder.release}.json",
                         json.dumps(said, sort_keys=True).encode())
 
     def all(self) -> tuple[Mapping[str, Any], ...]:
@@ -148,7 +147,6 @@ class OpenReleases:
         number, present = self._holder_of(what)
         if present is not None:
             return None, None if present == holder else present
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{number + 1:0{_DIGITS}d}"
         created = objects.create(path, _text(holder))
         newest, winner = self._holder_of(what)

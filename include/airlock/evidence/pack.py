@@ -20,18 +20,19 @@ from airlock.evidence.release_check import PUBLIC_KEY, README, RECORDS, CheckedR
 from airlock.evidence.report import Report
 from airlock.evidence.statement import OpenSeal, open_seal
 from airlock.models import Record
-from airlock.places import objects, paths
+from airlock.places import objects, paths, streams
+from airlock.places.paths import Location
 from airlock.signing import Keyring
 
 log = logging.getLogger(__name__)
 
 
-def pack_path(folder: str | Path | UPath, release: str) -> UPath:
+def pack_path(folder: Location, release: str) -> UPath:
     """Return where the pack of *release* lies in *folder*: ``<folder>/<release>.zip``."""
     return paths.root_path(folder) / f"{release}.zip"
 
 
-def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
+def write_pack(ledger: Ledger, release: str, folder: Location) -> UPath:
     """Write ``<folder>/<release>.zip`` and return its path. The same release always gives the same bytes.
 
     :raises EvidenceInvalid: the release is not sealed, or differs from its seal; nothing is written then
@@ -54,11 +55,11 @@ def write_pack(ledger: Ledger, release: str, folder: str | Path | UPath) -> str:
     packed = zipped.zip_of(files)
     objects.replace(path, packed)
     log.info("release %s: evidence pack %s written: %d records, %d bytes", release, path, len(records), len(packed))
-    return str(path)
+    return path
 
 
-def verify(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
-           anchor: str | Path | UPath | None = None, *, any_signer: bool = False, expected: Collection[str] = (),
+def verify(path: Location, trusted_public_keys: Iterable[str] = (),
+           anchor: Location | None = None, *, any_signer: bool = False, expected: Collection[str] = (),
            declared: Collection[str] = ()) -> Report:
     """Check evidence and name whatever was altered, removed, reordered, duplicated, added or cut off.
 
@@ -97,8 +98,8 @@ class OpenRelease:
     records: tuple[tuple[str, Record], ...]
 
 
-def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
-                 anchor: str | Path | UPath | None = None, *, any_signer: bool = False) -> OpenRelease:
+def open_release(path: Location, trusted_public_keys: Iterable[str] = (),
+                 anchor: Location | None = None, *, any_signer: bool = False) -> OpenRelease:
     """Check the evidence of one release, as ``verify`` does, and read its records.
 
     :param path: a pack (zip), an unpacked pack, or the ledger's folder of a release
@@ -114,7 +115,7 @@ def open_release(path: str | Path | UPath, trusted_public_keys: Iterable[str] = 
     return OpenRelease(report, checked.seal, checked.records)
 
 
-def check(path: str | Path | UPath, trusted: Keyring | None, *, keep: bool = False) -> CheckedRelease | None:
+def check(path: Location, trusted: Keyring | None, *, keep: bool = False) -> CheckedRelease | None:
     """Check the evidence of one release by itself; ``None`` for a folder above releases.
 
     :raises InvalidInput: there is nothing at *path*, or something else than evidence
@@ -133,7 +134,7 @@ def is_one_release(folder: UPath) -> bool:
     return _unpacked(folder) or chain.is_release(folder)
 
 
-def _placed(path: str | Path | UPath, checked: CheckedRelease, anchor: str | Path | UPath | None) -> Report:
+def _placed(path: Location, checked: CheckedRelease, anchor: Location | None) -> Report:
     problems, notes = sequence.check([checked.seal] if checked.seal else [], sequence.anchor_of(anchor, path))
     return checked.report.model_copy(update={"problems": (*checked.report.problems, *problems),
                                              "notes": (*checked.report.notes, *notes)})
@@ -146,7 +147,7 @@ def _unpacked(folder: UPath) -> bool:
 _Found = tuple[container.Contents, bool, UPath | None]
 
 
-def _contents(path: str | Path | UPath) -> _Found | None:
+def _contents(path: Location) -> _Found | None:
     """Return the files of one release, whether they are a pack, and its folder; ``None`` for a folder above releases.
 
     :raises InvalidInput: there is nothing at *path*, or something else than evidence
@@ -155,12 +156,12 @@ def _contents(path: str | Path | UPath) -> _Found | None:
     if not objects.exists(place):
         raise InvalidInput(f"{path} does not exist: give a pack, an unpacked pack, or a folder of the ledger")
     if not objects.is_folder(place):
-        here = paths.local(place)
-        if here is None or not here.is_file():
-            raise InvalidInput(f"{path} is not a local file: copy the pack to this machine first")
-        if not zipped.is_zip(here):
-            raise InvalidInput(f"{path} is no evidence: a pack is a zip, as a release leaves it in 'evidence'")
-        return zipped.read_zip(here), True, None
+        if (file := paths.local(place)) is not None and not file.is_file():
+            raise InvalidInput(f"{path} is no file: give a pack, an unpacked pack, or a folder of the ledger")
+        with streams.at_hand(place) as here:
+            if not zipped.is_zip(here):
+                raise InvalidInput(f"{path} is no evidence: a pack is a zip, as a release leaves it in 'evidence'")
+            return zipped.read_zip(here), True, None
     if tree.is_above_releases(place, (RECORDS,)):
         return None
     if _unpacked(place):
@@ -170,7 +171,7 @@ def _contents(path: str | Path | UPath) -> _Found | None:
     return None
 
 
-def _named(path: str | Path | UPath, release: str, packed: bool) -> list[str]:
+def _named(path: Location, release: str, packed: bool) -> list[str]:
     """Return a note when a pack's file is called like something else than the release in it: it may be an older one."""
     name = Path(str(path)).name
     if not packed or not release or name in (f"{release}.zip", release):

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from pathlib import Path
-
-from upath import UPath
 
 from airlock.errors import Damaged, EvidenceInvalid, InvalidInput, UnknownName
 from airlock.evidence.anchor import Anchor, anchored
@@ -27,6 +24,7 @@ from airlock.evidence.statement import (
 )
 from airlock.models import Outcome, canonical_json
 from airlock.places import lock, objects
+from airlock.places.paths import Location
 from airlock.signing import Signer
 
 __all__ = ["anchored", "seal"]
@@ -49,7 +47,7 @@ With other tools: the envelope follows https://github.com/secure-systems-lab/dss
 """
 
 
-def seal(ledger: Ledger, release: str, signer: Signer, now: datetime, anchor: str | Path | UPath | None = None) -> str:
+def seal(ledger: Ledger, release: str, signer: Signer, now: datetime, anchor: Location | None = None) -> str:
     """Seal *release* and return the digest of its seal. A sealed release keeps its seal.
 
     :param anchor: folder in another place than the ledger, where the digest of the newest seal is kept
@@ -74,7 +72,7 @@ def seal(ledger: Ledger, release: str, signer: Signer, now: datetime, anchor: st
 
 
 def _predicate(ledger: Ledger, release: str, signer: Signer, now: datetime,
-               anchor: str | Path | UPath | None) -> Predicate:
+               anchor: Location | None) -> Predicate:
     records = ledger.read(release)
     if not records:
         raise UnknownName(f"the ledger {ledger.folder} has no record of the release {release!r}")
@@ -98,7 +96,7 @@ def _predicate(ledger: Ledger, release: str, signer: Signer, now: datetime,
                      count=len(sealed), records=sealed, public_key=signer.public_pem, how_to_verify=readme)
 
 
-def _previous(ledger: Ledger, anchor: str | Path | UPath | None) -> PreviousSeal | None:
+def _previous(ledger: Ledger, anchor: Location | None) -> PreviousSeal | None:
     """Return the newest seal. The anchor wins over the ledger: a removed seal then stays visible as a gap for ever."""
     newest: PreviousSeal | None = None
     try:
@@ -118,7 +116,7 @@ def _previous(ledger: Ledger, anchor: str | Path | UPath | None) -> PreviousSeal
     return newest
 
 
-def _move_anchor(anchor: str | Path | UPath, ledger: Ledger, newest: OpenSeal) -> None:
+def _move_anchor(anchor: Location, ledger: Ledger, newest: OpenSeal) -> None:
     try:
         Anchor(anchor, ledger.service, ledger.environment).move(_as_previous(newest))
     except Damaged as error:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-from upath import UPath
 
 from airlock.errors import Damaged, InvalidInput
 from airlock.evidence import untrusted
 from airlock.evidence.anchor import Anchor, anchored
 from airlock.evidence.statement import OpenSeal
 from airlock.places import objects, paths
+from airlock.places.paths import Location
 
-AnchorFolder = str | Path | UPath | None
+AnchorFolder = Location | None
 UNANCHORED = ("the end of the history was not checked: without --anchor FOLDER nothing shows that no newer release was "
               "removed")
 
@@ -33,7 +31,7 @@ def usable(anchor: AnchorFolder) -> None:
         raise InvalidInput(f"the anchor {anchor} is no folder: give the one that 'anchor' in the service file names")
 
 
-def anchor_of(anchor: AnchorFolder, path: str | Path | UPath) -> AnchorFolder:
+def anchor_of(anchor: AnchorFolder, path: Location) -> AnchorFolder:
     """Return where the newest seals of the evidence at *path* are anchored below *anchor*.
 
     What is done outside releases, such as a train or a follow-up, has histories of its own: its packs lie in a folder
@@ -86,7 +84,7 @@ def _links(ordered: Sequence[OpenSeal]) -> tuple[list[str], list[str]]:
     return problems, gaps
 
 
-def _end(ordered: Sequence[OpenSeal], service: str, environment: str, anchor: str | Path | UPath,
+def _end(ordered: Sequence[OpenSeal], service: str, environment: str, anchor: Location,
          whole: bool) -> tuple[list[str], list[str]]:
     try:
         known = anchored(anchor, service, environment)

@@ -9,6 +9,7 @@ from upath import UPath
 
 from airlock.errors import InvalidInput
 from airlock.past.ledgers import root_of
+from airlock.places.paths import Location, root_path
 from airlock.service.find import read_services
 
 
@@ -28,5 +29,5 @@ def ledgers_at(path: str | Path, services: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _resolved(path: str | Path) -> UPath:
-    return UPath(path).resolve()
+def _resolved(place: Location) -> UPath:
+    return UPath(str(root_path(place))).resolve()

@@ -7,6 +7,7 @@ of their own, signed, chained and sealed alike. Their folders begin with ``_``, 
 from __future__ import annotations
 
 from airlock.evidence.ledger import Ledger
+from airlock.places.address import Address, inside
 from airlock.service.find import ServiceEnvironment
 from airlock.signing import keyring_from_connection, signer_from_connection
 
@@ -24,15 +25,15 @@ def stream(environment: ServiceEnvironment, name: str, *, signed: bool = True) -
     return _ledger(environment, name, signed=signed)
 
 
-def root_of(environment: ServiceEnvironment, stream: str = "") -> str:
+def root_of(environment: ServiceEnvironment, stream: str = "") -> str | Address:
     """Return the folder that the ledger of releases, or of a *stream*, lies in."""
-    return f"{environment.ledger}/_{stream}" if stream else environment.ledger
+    return inside(environment.ledger, f"_{stream}") if stream else environment.ledger
 
 
-def anchor_of(environment: ServiceEnvironment, stream: str = "") -> str | None:
+def anchor_of(environment: ServiceEnvironment, stream: str = "") -> str | Address | None:
     """Return the folder of the anchor of that ledger; ``None`` if the service has none."""
     anchor = environment.anchor
-    return f"{anchor}/_{stream}" if stream and anchor is not None else anchor
+    return inside(anchor, f"_{stream}") if stream and anchor is not None else anchor
 
 
 def _ledger(environment: ServiceEnvironment, stream: str, *, signed: bool) -> Ledger:

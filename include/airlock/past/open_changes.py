@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from airlock.change.conflicts import UNDER_WAY, OpenChange
 from airlock.errors import AirlockError, EvidenceInvalid, InvalidInput
 from airlock.evidence.open_releases import Holder, OpenReleases
+from airlock.places.address import Address, place_from
 from airlock.service import file as service_file
 from airlock.service import last_good
 from airlock.service.defaults import ServiceDocument, merged
@@ -25,8 +26,9 @@ log = logging.getLogger(__name__)
 _SAID = re.compile(r"ledger[^\n]*\n(?:(?![^\n]*:\s)[^\n]*\n)*[^\n]*")
 """What a file says of its ledgers: up to the next line with a key, for a value may go on in the lines after it."""
 _KEY = re.compile(r"ledger[\"']?\s*:")
-_VEILED = re.compile(r"\\|\*[A-Za-z]|\$\{[a-z]")
-"""An escape may hide the word, an alias stands for what is written elsewhere, and a name differs from file to file."""
+_VEILED = re.compile(r"\\|\*[A-Za-z]|\$\{[a-z]|ledger[\"']?\s*:\s*([{#&!]|\n)")
+"""An escape may hide the word, an alias stands for what is written elsewhere, a name differs from file to file, and an
+address and its connection are in lines of their own."""
 
 
 def open_changes(environment: ServiceEnvironment, keyring: Callable[[], Keyring] | None = None
@@ -76,7 +78,7 @@ class _Keys:
             return own
 
 
-def _roots(environment: ServiceEnvironment) -> Iterable[str]:
+def _roots(environment: ServiceEnvironment) -> Iterable[str | Address]:
     """Return the roots of all ledgers: this one, and those that the service files name, or did when they were good.
     Only names are read, so that a fault in the file of another service does not matter here. A file that says of its
     ledgers to the letter what another one said is not parsed: most of a thousand files say the same."""
@@ -105,7 +107,7 @@ def _roots(environment: ServiceEnvironment) -> Iterable[str]:
         # Else some of what is said stands where it names no ledger, and in another file it may name one.
         if plain and _written(document) == len(_KEY.findall(text)):
             known.add(said)
-    return sorted(roots - {""})
+    return sorted(roots, key=lambda root: (str(root), isinstance(root, Address), repr(root)))
 
 
 def _written(document: ServiceDocument) -> int:
@@ -114,9 +116,9 @@ def _written(document: ServiceDocument) -> int:
     return len({one.place for one in found if one is not None and one.path == document.path})
 
 
-def _ledgers(data: Any) -> list[str]:
+def _ledgers(data: Any) -> list[str | Address]:
     """Return the ledger of each environment that the *data* of a service file, right or wrong, has."""
     entries = data.get("environments") if isinstance(data, dict) else None
     found = (entry.get("ledger") for entry in (entries.values() if isinstance(entries, dict) else ())
              if isinstance(entry, dict))
-    return [ledger for ledger in found if isinstance(ledger, str)]
+    return [ledger for ledger in map(place_from, found) if ledger is not None]

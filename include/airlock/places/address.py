@@ -5,11 +5,9 @@ Knows no store. A plain text stays what it is, so that all that is made of it st
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import StringConstraints
-from upath import UPath
+from pydantic import StringConstraints, ValidationError
 
 from airlock.connections import ConnectionId
 from airlock.models import Frozen
@@ -27,12 +25,18 @@ class Address(Frozen):
         return self.path
 
 
-Location = str | Path | UPath | Address
-"""Whatever names a place."""
-
-
 def inside(place: str | Address, name: str) -> str | Address:
     """Return the folder *name* of *place*, reached in the same way."""
     if isinstance(place, Address):
         return place.model_copy(update={"path": f"{place.path.rstrip('/')}/{name}"})
     return f"{place}/{name}"
+
+
+def place_from(data: Any) -> str | Address | None:
+    """Return the place that the plain *data* of a file names; ``None`` if they name none."""
+    if isinstance(data, str):
+        return data or None
+    try:
+        return Address.model_validate(data)
+    except ValidationError:
+        return None

@@ -11,9 +11,11 @@ from pathlib import Path
 from upath import UPath
 
 from airlock.errors import AirlockError, InvalidInput, PermanentError, TemporaryError
-from airlock.places.address import Address, Location
+from airlock.places.address import Address
 from airlock.places.remote import CONNECTION, LOCAL
 
+Location = str | Path | UPath | Address
+"""Whatever names a place."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OWN = frozenset({"airlock", *sys.stdlib_module_names})
 _LONGEST_WORDS = 300

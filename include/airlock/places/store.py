@@ -27,12 +27,10 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-class ClosedReadable(Readable, Protocol):
-    """One that is closed by the end of a ``with`` block."""
+class Closable(Readable, Protocol):
+    """One that is closed when it is no longer read."""
 
-    def __enter__(self) -> Readable: ...
-
-    def __exit__(self, *failure: object) -> object: ...
+    def close(self) -> None: ...
 
 
 class Writing(Protocol):
@@ -131,5 +129,5 @@ class ObjectStore(ABC):
         """Begin to write the object as a stream, over what is there."""
 
     @abstractmethod
-    def reading(self, key: str) -> ClosedReadable | None:
+    def reading(self, key: str) -> Closable | None:
         """Return a reader of the object; ``None`` if there is none. A connection that breaks is taken up again."""

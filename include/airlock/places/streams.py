@@ -11,8 +11,9 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from upath import UPath
@@ -21,7 +22,7 @@ from airlock.errors import AirlockError, Damaged, PermanentError
 from airlock.places.files import flush_folder
 from airlock.places.paths import clear_faults, local, regular
 from airlock.places.remote import store_of
-from airlock.places.store import ClosedReadable, Readable, Writing
+from airlock.places.store import Closable, Readable, Writing
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -103,15 +104,31 @@ def opened(path: UPath) -> Iterator[Readable]:
         file = store.reading(path.path) if store is not None else _opened_file(Path(path.path))
     if file is None:
         raise Damaged(f"{path} is missing; next: look who removed it, and store again what it held")
-    with file:
+    with closing(file):
         yield _Named(file, path)
 
 
-def _opened_file(path: Path) -> ClosedReadable | None:
+def _opened_file(path: Path) -> Closable | None:
     try:
         return path.open("rb")
     except FileNotFoundError:
         return None
+
+
+@contextmanager
+def at_hand(path: UPath) -> Iterator[Path]:
+    """Give the local file *path*, or a copy of the object, which is gone when the block ends; errors as in ``opened``.
+    """
+    here = local(path)
+    if here is not None:
+        yield here
+        return
+    with TemporaryDirectory(prefix="airlock-") as folder:
+        copy = Path(folder) / path.name
+        with opened(path) as source, copy.open("xb") as file:
+            while chunk := source.read(CHUNK):
+                file.write(chunk)
+        yield copy
 
 
 class _Named:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-
-from upath import UPath
 
 from airlock.evidence.pack import open_release
 from airlock.models import Frozen
+from airlock.places.paths import Location
 from airlock.recompute import (
     broken_glass,
     canary,
@@ -62,8 +60,8 @@ class Recomputation(Frozen):
         return tuple(one for one in self.decisions if one.differences)
 
 
-def recompute(path: str | Path | UPath, trusted_public_keys: Iterable[str] = (),
-              anchor: str | Path | UPath | None = None, *, any_signer: bool = False) -> Recomputation:
+def recompute(path: Location, trusted_public_keys: Iterable[str] = (),
+              anchor: Location | None = None, *, any_signer: bool = False) -> Recomputation:
     """Check the evidence of one release, compute every decision in it again, and compare.
 
     :param path: a pack (zip), an unpacked pack, or the ledger's folder of a release

@@ -18,8 +18,8 @@ from airlock.service.values import (
     Cron,
     Date,
     Day,
-    Folder,
     Moment,
+    PlaceSetting,
     Seats,
     Text,
     TimeOfDay,
@@ -117,7 +117,7 @@ class CalendarFile(Frozen):
 
     name: Name
     """What it is called in messages."""
-    path: Folder
+    path: PlaceSetting
     """Where it is; a local path or an object store."""
     events: Meaning = "freeze"
     """What an event of it is, unless its categories say otherwise."""

@@ -11,13 +11,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from airlock import registry
-from airlock.errors import InvalidInput, PermanentError
+from airlock.errors import AirlockError, InvalidInput, PermanentError
 from airlock.models import Checkpoint
+from airlock.places import remote
+from airlock.places.address import Address
+from airlock.places.paths import clear_faults, root_path
 from airlock.service.checks import CheckSetting
 from airlock.service.document import Place
 from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import document_of
-from airlock.service.validated import given_at, sentence_of, truths, unknown_field
+from airlock.service.validated import given_at, place_of, sentence_of, truths, unknown_field
 
 
 def check_deep(environment: ServiceEnvironment) -> None:
@@ -27,9 +30,6 @@ def check_deep(environment: ServiceEnvironment) -> None:
     :raises InvalidInput: one line for each fault: wrong options, a missing package, or a production environment that
         uses a driver without a restore proof
     """
-    from fsspec import get_filesystem_class
-    from upath import UPath
-
     faults: list[tuple[Place, str]] = []
     for index, resource in enumerate(environment.resources):
         place: Place = ("resources", index)
@@ -66,9 +66,10 @@ def check_deep(environment: ServiceEnvironment) -> None:
             _options(found.Options, signal.options, (*place, "options"), faults)
     for place, folder in _folders(environment):
         try:
-            get_filesystem_class(UPath(folder).protocol)
-        except (ValueError, ImportError) as error:
-            faults.append((place, f"{folder[:80]!a} cannot be opened: {error}; correct the path, or install the "
+            with clear_faults("opened", root_path(folder)):
+                remote.check(root_path(folder))
+        except AirlockError as error:
+            faults.append((place, f"{str(folder)[:80]!a} cannot be opened: {error}; correct the path, or install the "
                                   "library of that store"))
     if faults:
         raise InvalidInput("\n".join(faults_at(environment, faults)))
@@ -110,7 +111,7 @@ def faults_at(environment: ServiceEnvironment, faults: Iterable[tuple[Place, str
     return tuple(document.report())
 
 
-def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str]]:
+def _folders(environment: ServiceEnvironment) -> Iterator[tuple[Place, str | Address]]:
     for model, names, place in ((environment, ("ledger", "evidence", "anchor"), ()),
                                 (environment.backup, ("store", "replica", "scratch"), ("backup",))):
         for name in names:
@@ -136,7 +137,7 @@ def _options(model: type[BaseModel], options: dict[str, Any], place: Place, faul
         faults.extend(truths(options, model.model_validate(options), place))
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            where = tuple(fault["loc"])
+            where = place_of(fault["loc"])
             text = (unknown_field(model, where, ()) if fault["type"] == "extra_forbidden"
                     else sentence_of(fault["type"], fault["msg"], given_at(where, fault)))
             faults.append(((*place, *where), text))

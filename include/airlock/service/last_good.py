@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from airlock.places.address import Address, place_from
 from airlock.service.model import ServiceEnvironment
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -88,15 +89,15 @@ def home_of(folder: Path | str, service: str) -> Path | None:
         return None
 
 
-def ledgers(folder: Path | str) -> frozenset[str]:
+def ledgers(folder: Path | str) -> frozenset[str | Address]:
     """Return the roots of the ledgers that the last good versions name."""
-    found = set()
+    found = set[str | Address | None]()
     for path in _paths(folder, None):
         try:
-            found.add(str(json.loads(path.read_bytes())["ledger"]))
+            found.add(place_from(json.loads(path.read_bytes())["ledger"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: its ledger is not looked at: %s", path, error)
-    return frozenset(found)
+    return frozenset(one for one in found if one is not None)
 
 
 def forget(environment: ServiceEnvironment) -> None:

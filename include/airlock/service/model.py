@@ -21,6 +21,7 @@ from airlock.service.standard_changes import Emergency, StandardChange
 from airlock.service.values import (
     Folder,
     Person,
+    PlaceSetting,
     PlainCron,
     Seats,
     Text,
@@ -84,9 +85,9 @@ class RetentionPolicy(Schedule):
 class BackupPolicy(Frozen):
     """Where backups go, and what is done with them outside releases."""
 
-    store: Folder
-    """Folder or object store (``s3://...``) of the backups."""
-    replica: Folder | None = None
+    store: PlaceSetting
+    """Folder of the backups, or an object store: ``{path: s3://bucket/folder, connection: ...}``."""
+    replica: PlaceSetting | None = None
     """A second place, which every backup is copied to and read back from."""
     key_connection: ConnectionId
     """Airflow connection with the age keys that backups are encrypted to."""
@@ -234,11 +235,11 @@ class EnvironmentSettings(Frozen):
     """What emergency changes owe afterwards."""
     artifact: ArtifactSetting
     """Where versions come from."""
-    ledger: Folder
+    ledger: PlaceSetting
     """Folder or object store of the records; they are never changed."""
-    evidence: Folder
+    evidence: PlaceSetting
     """Folder or object store of the sealed evidence packs."""
-    anchor: Folder | None = None
+    anchor: PlaceSetting | None = None
     """Second folder or object store that learns of every record, so that what is removed or cut off is found."""
     signing_connection: ConnectionId
     """Airflow connection with the key that records and permits are signed by."""

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from airlock import registry
 from airlock.models import Kind
+from airlock.places.address import Address
 from airlock.same_person import log_ins_of, look_alike, may_be_same, people_of, spelled
 from airlock.service.approvals import ApprovalPolicy, People, Waiting
 from airlock.service.calendar_rules import calendar_faults, freeze_bounds
@@ -47,8 +48,15 @@ def faults_of(
     for group, text in seats_faults(settings.calendar.override_by, service):
         yield ("calendar", "override_by", group), text
     yield from _tickets(service, settings)
-    if settings.backup.replica == settings.backup.store:
+    if _same_place(settings.backup.store, settings.backup.replica):
         yield ("backup", "replica"), "is the same place as the store; name a second place, or leave it out"
+
+
+def _same_place(one: str | Address, other: str | Address | None) -> bool:
+    """Return whether both are the same; two connections may lead to two servers that have buckets of one name."""
+    if isinstance(one, Address) and isinstance(other, Address) and one.connection != other.connection:
+        return False
+    return str(one).rstrip("/") == str(other).rstrip("/")
 
 
 def _approvals(service: ServiceSettings, settings: EnvironmentSettings) -> Iterator[Fault]:

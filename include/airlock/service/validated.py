@@ -16,6 +16,7 @@ from airlock.errors import InvalidInput
 from airlock.service import file as service_file
 from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.document import Document, Place
+from airlock.service.values import TAGS
 
 _PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
 _WHOLE = ("value_error", "too_short")
@@ -82,9 +83,10 @@ def validated(
         unknown = []
         found = error.errors(include_url=False)
         for fault in found:
-            where = tuple(fault["loc"])
-            if fault["type"] == "too_short" and any(len(one["loc"]) > len(where) and one["loc"][: len(where)] == where
-                                                    for one in found):
+            where = place_of(fault["loc"])
+            if fault["type"] == "too_short" and any(
+                len(one["loc"]) > len(where) and one["loc"][: len(where)] == where for one in found
+            ):
                 continue  # it is short only because its items are wrong, which is reported already
             of_a_map = isinstance(fault.get("input"), dict)
             if partly and (fault["type"] == "missing" or (of_a_map and fault["type"] in _WHOLE)):
@@ -97,6 +99,11 @@ def validated(
         if len(unknown) < error.error_count():
             return None
     return _without_truths(model.model_validate(_without(data, unknown)), data, place, document)
+
+
+def place_of(steps: Place) -> Place:
+    """Return where a fault is in a file, of the *steps* that pydantic names."""
+    return tuple(step for step in steps if step not in TAGS)
 
 
 def _without_truths(made: Model, data: Any, place: Place, document: Document) -> Model | None:

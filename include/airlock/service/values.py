@@ -17,13 +17,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
+    Tag,
 )
 from pydantic_core import CoreSchema
 
 from airlock.models import Name
+from airlock.places.address import Address
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -196,7 +199,14 @@ Day = Annotated[str, known(DAYS, "day")]
 Date = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+TAGS = ("(text)", "(address)")
+"""What pydantic calls the two ways to name a place; no step of a path in a file."""
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+PlaceSetting = Annotated[
+    Annotated[Folder, Tag(TAGS[0])] | Annotated[Address, Tag(TAGS[1])],
+    Discriminator(lambda given: TAGS[isinstance(given, dict | Address)]),
+]
+"""A local folder or an address as a text, or the address of an object store and the connection that reaches it."""
 Seats = Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
 

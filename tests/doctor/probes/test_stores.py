@@ -13,13 +13,18 @@ from airlock.doctor.probes import stores
 from airlock.errors import PermanentError
 from airlock.evidence.tree import ROOT, read_tree
 from airlock.places import objects
+from sandbox import seaweedfs
 from tests.another_user import as_another_user
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.object_stores import s3_place, seaweedfs_server
+
+__all__ = ["seaweedfs_server"]
 
 SUBJECT = Subject("places", "ledger")
 
 
-def asked(place: Path | str, *, kept_for_good: bool = False) -> list[Finding]:
-    return list(stores.ask(SUBJECT, str(place), kept_for_good=kept_for_good))
+def asked(place: Path | str | UPath, *, kept_for_good: bool = False) -> list[Finding]:
+    return list(stores.ask(SUBJECT, place if isinstance(place, UPath) else str(place), kept_for_good=kept_for_good))
 
 
 def test_a_folder_that_can_be_written_is_fine_and_is_left_as_it_was(tmp_path: Path) -> None:
@@ -102,15 +107,38 @@ def test_an_object_store_is_asked_the_same_and_left_as_it_was() -> None:
 
 
 def test_a_store_whose_library_is_missing_is_a_fault_that_names_it() -> None:
-    (found,) = asked("s3://of-a-test/ledger") if not _installed("s3fs") else asked("abfs://of-a-test/ledger")
+    (found,) = asked("abfs://of-a-test/ledger")
     assert found.gravity is Gravity.FAULT
     assert "nstall" in found.what
 
 
-def _installed(name: str) -> bool:
-    import importlib.util
+def test_a_bucket_is_asked_the_same_and_left_as_it_was(
+    seaweedfs_server: seaweedfs.SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = s3_place(monkeypatch, seaweedfs_server)
+    found = asked(place, kept_for_good=True)
+    assert [one.gravity for one in found] == [Gravity.FINE, Gravity.NOTE], found
+    assert not objects.exists(place)
+    with faulty_proxy(seaweedfs_server.url) as proxy:
+        through = s3_place(monkeypatch, seaweedfs_server, proxy.url)
+        proxy.always(Fault(status=403))
+        (refused,) = asked(through)
+        assert refused.gravity is Gravity.FAULT
+        assert "403" in refused.what
 
-    return importlib.util.find_spec(name) is not None
+
+@pytest.mark.parametrize(("condition", "said"), [("if-none-match", "second time"), ("if-match", "changed meanwhile")])
+def test_a_bucket_that_ignores_a_condition_is_a_fault(
+    condition: str, said: str, seaweedfs_server: seaweedfs.SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some servers do that speak S3: they say that it was written, whatever was there."""
+    first = iter([None] if condition == "if-none-match" else [])
+    with faulty_proxy(seaweedfs_server.url) as proxy:
+        proxy.decide = lambda method, path: (
+            next(first, Fault(status=200, headers={"ETag": '"new"'})) if condition in proxy.headers else None)
+        found = asked(s3_place(monkeypatch, seaweedfs_server, proxy.url))
+    assert found[0].gravity is Gravity.FAULT
+    assert said in found[0].what
 
 
 def test_room_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> None:

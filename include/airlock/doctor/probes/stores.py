@@ -17,12 +17,14 @@ from airlock.doctor.finding import Finding, Gravity, Subject
 from airlock.doctor.measures import room
 from airlock.errors import AirlockError
 from airlock.places import objects, paths
+from airlock.places.paths import Location
+from airlock.places.remote import store_of
 
 FOLDER = ".airlock-doctor"
-_FIRST, _SECOND = b"airlock doctor", b"airlock doctor, again"
+_FIRST, _SECOND, _THIRD = b"airlock doctor", b"airlock doctor, again", b"airlock doctor, once more"
 
 
-def ask(subject: Subject, place: str, *, kept_for_good: bool) -> Iterator[Finding]:
+def ask(subject: Subject, place: Location, *, kept_for_good: bool) -> Iterator[Finding]:
     """Write an object into *place*, try to create it again, read it, and remove it.
 
     :param kept_for_good: what is kept there should be removed by nobody, as records are
@@ -64,7 +66,7 @@ def _to_be_made(subject: Subject, here: Path) -> Finding:
                          "a release keeps what it does there", "make it, or correct the path")  # fmt: skip
 
 
-def _judged(subject: Subject, place: str, path: UPath, *, created: bool) -> Iterator[Finding]:
+def _judged(subject: Subject, place: Location, path: UPath, *, created: bool) -> Iterator[Finding]:
     if not created or objects.read(path) != _FIRST:
         yield subject.fault(f"{place}: what was written is not what is read", "records and backups would be lost",
                             "look at what stands between: a cache, a proxy, a full quota")  # fmt: skip
@@ -74,10 +76,24 @@ def _judged(subject: Subject, place: str, path: UPath, *, created: bool) -> Iter
                             "two tasks at once would overwrite each other's record",
                             "use a store that knows conditional writes (If-None-Match)")  # fmt: skip
         return
+    if not _keeps_writers_apart(path):
+        yield subject.fault(f"{place}: an object that was changed meanwhile is replaced all the same",
+                            "two tasks could act at once, each sure to be the only one",
+                            "use a store that knows conditional writes (If-Match)")  # fmt: skip
+        return
     yield subject.fine(f"{place}: can be written, and what is there is not created twice (probe removed again)")
 
 
-def _kept(subject: Subject, place: str, *, removed: bool) -> Finding:
+def _keeps_writers_apart(path: UPath) -> bool:
+    """Return whether *path* is replaced only as it was read, where a lease would rely on it."""
+    store, found = store_of(path), objects.content(path)
+    if store is None or not store.conditional or found is None:
+        return True
+    return (objects.replace_unchanged(path, _SECOND, found.version) is not None
+            and objects.replace_unchanged(path, _THIRD, found.version) is None)
+
+
+def _kept(subject: Subject, place: Location, *, removed: bool) -> Finding:
     if not removed:
         return subject.fine(f"{place}: the store refuses to delete, so records stay (the probe in {FOLDER} too)")
     return subject.found(
@@ -109,7 +125,7 @@ def with_nothing_left(folder: Path) -> None:
         return
 
 
-def disk(subject: Subject, place: str, wanted: int | None) -> Iterator[Finding]:
+def disk(subject: Subject, place: Location, wanted: int | None) -> Iterator[Finding]:
     """Ask how much room there is at *place*, for *wanted* bytes."""
     here = paths.local(paths.root_path(place))
     if here is None:

@@ -35,7 +35,7 @@ class CycleTimetable(Timetable):
 
     def __init__(self, cycle: Cycle, calendar: Calendar) -> None:
         """Bind both; only what stands in the settings of *calendar* and in its local files counts."""
-        local = tuple(one for one in calendar.files if "://" not in one.path)
+        local = tuple(one for one in calendar.files if "://" not in str(one.path))
         self.cycle = cycle
         self.calendar = calendar.model_copy(update={"signals": (), "override_by": None, "files": local})
         self.description = f"Releases {described(cycle, calendar)}; " + (

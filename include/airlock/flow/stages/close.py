@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+
+from upath import UPath
 
 from airlock.deploy.landing import outcome_of
 from airlock.errors import PermanentError
@@ -17,7 +18,7 @@ from airlock.signing import public_key_file
 log = logging.getLogger(__name__)
 
 
-def seal(release: Release) -> Path:
+def seal(release: Release) -> UPath:
     """Record the outcome, seal the ledger of the release, and write its evidence pack; idempotent.
 
     :raises PermanentError: the release has not landed: something was changed, and neither way is complete
@@ -34,7 +35,7 @@ def seal(release: Release) -> Path:
         notify(release, "end", f"Release {release.id}: {outcome}", why)
         release.record("outcome", outcome=outcome, why=why)
         sign_seal(release.ledger, release.id, release.signer, utc_now(), anchor=environment.anchor)
-    pack = Path(write_pack(release.ledger, release.id, Path(environment.evidence)))
+    pack = write_pack(release.ledger, release.id, environment.evidence)
     key = public_key_file(environment.signing_connection)
     log.info("evidence sealed; check it anywhere with: ./airlock evidence verify %s --public-key %s", pack, key)
     return pack

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from pathlib import Path
+
+from upath import UPath
 
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import write_pack
@@ -17,6 +18,7 @@ from airlock.flow.stages.notices import notify
 from airlock.flow.stages.release import Attempt, Release
 from airlock.models import Outcome, utc_now
 from airlock.past.ledgers import BACKUPS, DRILLS, anchor_of, root_of
+from airlock.places.address import inside
 from airlock.service.find import ServiceEnvironment
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class StreamRun(Release):
         return Ledger(root_of(where, self.stream), where.service, where.environment, signer=lambda: self.signer,
                       keyring=lambda: self.keyring, anchor=anchor_of(where, self.stream))
 
-    def end(self, outcome: Outcome, why: str) -> Path:
+    def end(self, outcome: Outcome, why: str) -> UPath:
         """Record how the run ended, seal it, and write its evidence pack; idempotent."""
         if not self.ledger.sealed(self.id):
             if outcome is Outcome.FAILED:
@@ -49,4 +51,4 @@ class StreamRun(Release):
                 notify(self, "alarm", f"{self.stream} of {where.service} {where.environment}", why)
             self.record("outcome", outcome=outcome, why=why)
             sign_seal(self.ledger, self.id, self.signer, utc_now(), anchor_of(self.environment, self.stream))
-        return Path(write_pack(self.ledger, self.id, Path(self.environment.evidence) / self.stream))
+        return write_pack(self.ledger, self.id, inside(self.environment.evidence, self.stream))

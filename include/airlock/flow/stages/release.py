@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from upath import UPath
 
 from airlock import registry
 from airlock.analysis.metrics import MetricSource
@@ -35,6 +34,7 @@ from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
+from airlock.places.paths import root_path
 from airlock.schedule.asking import planned
 from airlock.service import last_good
 from airlock.service.calendar import PlannedCalendar
@@ -197,10 +197,10 @@ class Release:
         policy = self.environment.backup
         keys = connection(policy.key_connection)
         return BackupStore(
-            UPath(policy.store),
+            root_path(policy.store),
             recipients=tuple(keys.extra_dejson.get("recipients", ())),
             identities=(keys.password,) if keys.password else (),
-            replica=UPath(policy.replica) if policy.replica else None,
+            replica=root_path(policy.replica) if policy.replica else None,
         )
 
     @cached_property

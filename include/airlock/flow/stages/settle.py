@@ -18,6 +18,7 @@ from airlock.evidence.pack import pack_path
 from airlock.flow.stages import backup, close, rollback, tickets
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.release import Release
+from airlock.places import objects
 
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
@@ -126,7 +127,8 @@ def close_ticket(release: Release) -> None:
 def _write_lost_pack(release: Release, now: datetime) -> str:
     """Write the pack of a release whose task was killed between the seal and the pack. Later, packs may be archived."""
     ended = release.ledger.latest(release.id, "outcome")
-    if ended is None or now - ended.at > PACK_LIMIT or pack_path(release.environment.evidence, release.id).exists():
+    if ended is None or now - ended.at > PACK_LIMIT or objects.exists(
+        pack_path(release.environment.evidence, release.id)):
         return ""
     close.seal(release)
     return f"{release.id}: its evidence pack was missing and is written"

@@ -20,6 +20,7 @@ from airlock.flow.stages.outside_releases import TRAINS, StreamRun
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import RunState
 from airlock.models import Outcome
+from airlock.places import objects
 from airlock.schedule.asking import ask
 from airlock.schedule.cycle import standard_form
 from airlock.schedule.promotion import Candidate
@@ -153,7 +154,7 @@ def arrived(run: StreamRun, service: str, kind: str, state_of: StateOf, now: dat
             log.info("%s is under way; next: look again", identity)
             return False
         outcome = release.ledger.latest(identity, "outcome")
-        seal = (release.ledger.release_folder(identity) / SEAL).read_bytes()
+        seal = objects.read(release.ledger.release_folder(identity) / SEAL) or b""
         said = outcome.data if outcome else {"outcome": Outcome.REFUSED, "why": "it has no outcome on record"}
         run.record(end, service, release=identity, outcome=said["outcome"], why=said["why"],
                    seal="sha256:" + hashlib.sha256(seal).hexdigest())

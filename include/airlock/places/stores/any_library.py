@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airlock.errors import PermanentError
-from airlock.places.store import ClosedReadable, Content, Entry, ObjectStore, State, Writing
+from airlock.places.store import Closable, Content, Entry, ObjectStore, State, Writing
 
 
 class LibraryStore(ObjectStore):
@@ -72,9 +72,9 @@ class LibraryStore(ObjectStore):
         self._library.makedirs(key.rpartition("/")[0], exist_ok=True)
         return _Writing(self._library.open(key, "wb", autocommit=False))
 
-    def reading(self, key: str) -> ClosedReadable | None:
+    def reading(self, key: str) -> Closable | None:
         try:
-            source: ClosedReadable = self._fresh().open(key, "rb")
+            source: Closable = self._fresh().open(key, "rb")
         except FileNotFoundError:
             return None
         return source

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from airlock.connections import aws_client
 from airlock.models.needs import Needs, Permission, Stage, System
-from airlock.places.store import ClosedReadable, Content, Entry, ObjectStore, State, Writing
+from airlock.places.store import Closable, Content, Entry, ObjectStore, State, Writing
 from airlock.places.stores.retried import Busy, again
-from airlock.places.stores.s3_answers import Answer, expired, faults, said_of
+from airlock.places.stores.s3_answers import Answer, expired, faults, proper, said_of
 from airlock.places.stores.s3_streams import S3Reading, S3Writing
 
 _WRITER = "airlock-writer"
@@ -80,7 +80,7 @@ class S3Store(ObjectStore):
         bucket = key.partition("/")[0]
 
         def look(client: Any) -> bool:
-            found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+            found = proper(client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1), "Name")
             return not prefix or bool(found.get("KeyCount"))
 
         return self.asked(look, "looked up", key, lambda answer: False if answer.code == "NoSuchBucket" else None)
@@ -92,7 +92,7 @@ class S3Store(ObjectStore):
     def writing(self, key: str) -> Writing:
         return S3Writing(self, key, {"Metadata": {_WRITER: secrets.token_hex(16)}})
 
-    def reading(self, key: str) -> ClosedReadable | None:
+    def reading(self, key: str) -> Closable | None:
         reading = S3Reading(self, key)
         return reading if reading.found else None
 
@@ -129,7 +129,8 @@ class S3Store(ObjectStore):
         metadata = {_WRITER: secrets.token_hex(16)}
 
         def put(client: Any) -> str:
-            return str(client.put_object(Bucket=bucket, Key=name, Body=data, Metadata=metadata, **condition)["ETag"])
+            answer = client.put_object(Bucket=bucket, Key=name, Body=data, Metadata=metadata, **condition)
+            return str(proper(answer, "ETag")["ETag"])
 
         def refused(answer: Answer) -> str | None:
             if answer.code in _BUSY:
@@ -142,7 +143,7 @@ class S3Store(ObjectStore):
     def _head(self, key: str) -> dict[str, Any] | None:
         bucket, _, name = key.partition("/")
         found: dict[str, Any] = self.asked(
-            lambda client: client.head_object(Bucket=bucket, Key=name), "looked up", key,
+            lambda client: proper(client.head_object(Bucket=bucket, Key=name), "ETag"), "looked up", key,
             lambda answer: {} if answer.status == 404 else None)  # fmt: skip
         return found or None
 
@@ -150,9 +151,8 @@ class S3Store(ObjectStore):
         bucket, following = folder.partition("/")[0], dict[str, str]()
         while True:
             def listed(client: Any, following: dict[str, str] = following) -> dict[str, Any]:
-                page: dict[str, Any] = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more,
-                                                             **following)
-                return page
+                return proper(client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more, **following),
+                              "Name")  # fmt: skip
 
             page = self.asked(listed, "listed", folder)
             yield page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from airlock.errors import AccessRefused, AirlockError, InvalidInput, PermanentError, TemporaryError
 
@@ -48,6 +49,16 @@ def faults() -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, ValueError
 
 
+def proper(answer: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return *answer*, in which S3 always has *field*: else something that is no S3 answered, which parses as nothing.
+    """
+    from botocore.parsers import ResponseParserError
+
+    if field not in answer:
+        raise ResponseParserError(f"the answer has no {field}")
+    return answer
+
+
 def expired(answer: Answer | None) -> bool:
     """Return whether the credential has expired; of an answer without a body, whether that may be."""
     return answer is not None and (answer.code in _EXPIRED or (answer.bare and answer.status == 400))
@@ -74,7 +85,7 @@ def said_of(error: Exception, address: str, done: str, connection: str) -> Airlo
         return InvalidInput(f"{what}: {' '.join(str(error).split())[:_LONGEST_WORDS]}; correct the path")
     if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError | ResponseParserError
                   | HTTPError | OSError):
-        return TemporaryError(f"{what}: no whole answer came ({name}); is the store reachable from here at the "
+        return TemporaryError(f"{what}: no whole answer of S3 came ({name}); is the store reachable from here at the "
                               f"endpoint of {who}?")
     return PermanentError(f"{what}: {name}: {' '.join(str(error).split())[:_LONGEST_WORDS]}; correct {who}")
 

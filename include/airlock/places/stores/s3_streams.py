@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airlock.errors import AirlockError, Damaged, PermanentError
+from airlock.errors import Damaged, PermanentError, TemporaryError
 from airlock.places.stores.retried import TRIES, again
+from airlock.places.stores.s3_answers import Answer, proper
 
 if TYPE_CHECKING:
     from airlock.places.stores.s3 import S3Store
-    from airlock.places.stores.s3_answers import Answer
 
 log = logging.getLogger(__name__)
 PART = 16 << 20
@@ -43,15 +44,14 @@ class S3Writing:
 
     def commit(self) -> None:
         if not self._upload:
-            self._asked(lambda client: client.put_object(**self._where, **self._given, Body=bytes(self._held)))
+            self._asked(lambda client: client.put_object(**self._where, **self._given, Body=bytes(self._held)), "ETag")
             return
         if self._held:
             self._send()
 
         def complete(client: Any) -> bool:
-            client.complete_multipart_upload(**self._where, UploadId=self._upload,
-                                             MultipartUpload={"Parts": self._parts})
-            return True
+            return bool(proper(client.complete_multipart_upload(
+                **self._where, UploadId=self._upload, MultipartUpload={"Parts": self._parts}), "ETag"))  # fmt: skip
 
         def is_done(answer: Answer) -> bool | None:
             # the answer to the first request was lost, and the upload is no more because it is the object now
@@ -75,21 +75,21 @@ class S3Writing:
     def _send(self) -> None:
         """Send what is held as the next part."""
         if not self._upload:
-            begun = self._asked(lambda client: client.create_multipart_upload(**self._where, **self._given))
+            begun = self._asked(lambda client: client.create_multipart_upload(**self._where, **self._given), "UploadId")
             self._upload = str(begun["UploadId"])
         number = len(self._parts) + 1
         if number > _MOST_PARTS:
             raise PermanentError(f"s3://{self._key} cannot be written: it is larger than S3 lets an object be in "
                                  f"{_MOST_PARTS} parts; split the resource")
         sent = self._asked(lambda client: client.upload_part(
-            **self._where, UploadId=self._upload, PartNumber=number, Body=self._held))  # fmt: skip
+            **self._where, UploadId=self._upload, PartNumber=number, Body=self._held), "ETag")  # fmt: skip
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
         self._held = bytearray()
 
-    def _asked(self, act: Any) -> dict[str, Any]:
-        """Return what *act* returns. Nothing is lost by asking again: a part has its number."""
-        answer: dict[str, Any] = again(lambda: self._store.asked(act, "written", self._key, patient=True))
-        return answer
+    def _asked(self, act: Callable[[Any], dict[str, Any]], field: str) -> dict[str, Any]:
+        """Return what *act* returns, which has *field*. Nothing is lost by asking again: a part has its number."""
+        return again(lambda: self._store.asked(lambda client: proper(act(client), field), "written", self._key,
+                                               patient=True))  # fmt: skip
 
 
 class S3Reading:
@@ -99,34 +99,41 @@ class S3Reading:
         """Ask for the object *key*; *patient*: it may be large."""
         self._store, self._key, self._patient = store, key, patient
         self._bucket, _, self._name = key.partition("/")
-        self._at = 0
+        self._at = self._total = 0
         self.version = ""
         self._body = self._opened()
         self.found = self._body is not None
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next *size* bytes, or all that are left."""
-        most = None if size < 0 else size
-        tries = TRIES if self._patient else 2
-        for number in range(tries):
+        left = self._total - self._at
+        wanted, found, tries = left if size < 0 else min(size, left), bytearray(), 0
+        while rest := wanted - len(found):
             try:
-                if self._body is None:
-                    self._body = self._opened()
-                data = self._store.asked(lambda _: bytes(self._body.read(most)), "read", self._key)
-            except AirlockError as error:
-                if isinstance(error, PermanentError) or number == tries - 1:
+                data = self._store.asked(lambda _, most=rest: self._part(most), "read", self._key)
+            except TemporaryError as error:
+                tries += 1
+                if tries == (TRIES if self._patient else 2):
                     raise
                 log.info("%s; it is read on from byte %d", error, self._at)
                 self._body = None
-            else:
-                self._at += len(data)
-                return data
-        raise AssertionError("the last try either returns or raises")
+                continue
+            tries = 0
+            self._at += len(data)
+            found += data
+        return bytes(found)
 
-    def __enter__(self) -> S3Reading:
-        return self
+    def _part(self, most: int) -> bytes:
+        """Return some of the next bytes, at least one: a client takes a connection that ends early for the end."""
+        if self._body is None:
+            self._body = self._opened()
+        data = bytes(self._body.read(most))
+        if not data:
+            raise ConnectionError("the connection ended before the object did")
+        return data
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give the connection back."""
         if self._body is not None:
             self._body.close()
 
@@ -137,21 +144,12 @@ class S3Reading:
         def refused(answer: Answer) -> dict[str, Any] | None:
             if self._at and answer.code in ("PreconditionFailed", "NoSuchKey"):
                 raise Damaged(f"s3://{self._key} was replaced while it was read; read it again")
-            if self._at and answer.status == 416:  # all was read, only the end was not seen
-                return {"Body": _Nothing()}
             return {"Body": None} if answer.code == "NoSuchKey" else None
 
-        found = self._store.asked(lambda client: client.get_object(Bucket=self._bucket, Key=self._name, **on), "read",
-                                  self._key, refused, patient=self._patient)  # fmt: skip
+        def got(client: Any) -> dict[str, Any]:
+            return proper(client.get_object(Bucket=self._bucket, Key=self._name, **on), "ETag")
+
+        found = self._store.asked(got, "read", self._key, refused, patient=self._patient)
         self.version = str(found.get("ETag") or self.version)
+        self._total = self._at + int(found.get("ContentLength") or 0)
         return found["Body"]
-
-
-class _Nothing:
-    """The body of nothing."""
-
-    def read(self, _: int | None = None) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        return None

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from airlock.errors import InvalidInput, TemporaryError
+from airlock.errors import AirlockError, InvalidInput, TemporaryError
+from airlock.places import paths, streams
 from airlock.schedule.entries import Entry, EntryCode
 from airlock.schedule.icalendar import event_length
 from airlock.schedule.icalendar import rules as icalendar_rules
@@ -89,17 +90,15 @@ def read(setting: CalendarFile, timezone: str) -> ReadFile:
     :raises TemporaryError: the file cannot be read now
     :raises InvalidInput: it is too large, or its path cannot be opened
     """
-    from upath import UPath
-
     try:
-        with UPath(setting.path).open("rb") as stream:
+        with streams.opened(paths.root_path(setting.path)) as stream:
             raw = stream.read(_LARGEST + 1)
-    except OSError as error:
-        raise TemporaryError(f"calendar file {setting.name!r} at {setting.path} cannot be read "
-                             f"({type(error).__name__}): see whether it is there") from error
-    except (ValueError, ImportError) as error:
-        raise InvalidInput(f"calendar file {setting.name!r} at {setting.path} cannot be opened: {error}; correct the "
-                           "path, or install the library of that store") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"calendar file {setting.name!r} cannot be opened: {error}; correct the path, or install "
+                           "the library of that store") from error
+    except AirlockError as error:
+        raise TemporaryError(f"calendar file {setting.name!r} cannot be read ({error}): see whether it is there"
+                             ) from error
     if len(raw) > _LARGEST:
         raise InvalidInput(f"calendar file {setting.name!r} is larger than {_LARGEST} bytes; split it")
     return ReadFile(setting, setting.timezone or timezone, "sha256:" + hashlib.sha256(raw).hexdigest(), raw)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field
 from upath import UPath
@@ -38,6 +38,7 @@ from airlock.models import Check, Inspection, Kind, RecoveryPoint
 from airlock.models.needs import ConnectionNeed, Needs, Stage
 from airlock.options import Options as DriverOptions
 from airlock.places import objects, paths, streams
+from airlock.places.remote import CONNECTION
 
 log = logging.getLogger(__name__)
 _LIMIT = 1 << 30
@@ -186,9 +187,5 @@ class TerraformStateDriver(StreamDriver):
         return self._origin() if place.origin else UPath(Path(place.folder) / "restored.tfstate")
 
     def _origin(self) -> UPath:
-        if self.options.connection is None:
-            return UPath(self.options.path)
-        from airflow.sdk import ObjectStoragePath
-
-        # a UPath in all that is used here, though not by its type
-        return cast(UPath, ObjectStoragePath(self.options.path, conn_id=self.options.connection))
+        where, connection = self.options.path, self.options.connection
+        return paths.root_path(where if connection is None else UPath(where, **{CONNECTION: connection}))
