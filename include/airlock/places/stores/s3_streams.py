@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airlock.errors import Damaged, PermanentError, TemporaryError
@@ -110,7 +111,7 @@ class S3Reading:
         wanted, found, tries = left if size < 0 else min(size, left), bytearray(), 0
         while rest := wanted - len(found):
             try:
-                data = self._store.asked(lambda _, most=rest: self._part(most), "read", self._key)
+                data = self._store.asked(partial(self._part, rest), "read", self._key)
             except TemporaryError as error:
                 tries += 1
                 if tries == (TRIES if self._patient else 2):
@@ -123,7 +124,7 @@ class S3Reading:
             found += data
         return bytes(found)
 
-    def _part(self, most: int) -> bytes:
+    def _part(self, most: int, _: Any) -> bytes:
         """Return some of the next bytes, at least one: a client takes a connection that ends early for the end."""
         if self._body is None:
             self._body = self._opened()
