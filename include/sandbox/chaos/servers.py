@@ -33,6 +33,35 @@ def kill(layout: Layout, name: str) -> None:
     log.debug("killed %s: process %d", name, server.pid)
 
 
+def kill_tree(layout: Layout, name: str) -> None:
+    """Send SIGKILL to the server *name* and to everything below it, as when its machine is switched off.
+
+    :raises TemporaryError: it does not run
+    """
+    server = processes.find(layout.run, name)
+    if server is None or not server.alive():
+        raise TemporaryError(f"{name} does not run, so it cannot be killed: start the sandbox again")
+    first = psutil.Process(server.pid)
+    first.suspend()  # so that it begins nothing more while the others are looked for
+    for process in (*first.children(recursive=True), first):
+        with suppress(psutil.Error):
+            process.kill()
+    log.debug("killed %s with all below it: process %d", name, server.pid)
+
+
+def worker_of(layout: Layout, task_instance: str) -> str:
+    """Return the name of the worker that runs the task instance with the id *task_instance*; empty if none does."""
+    for name in stack.CELERY:
+        server = processes.find(layout.run, name)
+        if server is None or not server.alive():
+            continue
+        for process in psutil.Process(server.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if " ".join(process.cmdline()).strip().endswith(task_instance):
+                    return name
+    return ""
+
+
 def start_again(layout: Layout, name: str) -> None:
     """End what the killed server *name* left running, as the end of its container would, and start it anew."""
     server = processes.find(layout.run, name)
