@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,6 @@ def s3_place(
     """Return a folder that is not there yet, reached at *url*, else at the server itself."""
     connection = s3_connection(monkeypatch, url or server.url)
     return UPath(f"s3://{s3_bucket(server, lock=lock)}/{uuid.uuid4().hex}/a place", connection=connection)
-
-
-def soon(seconds: float) -> datetime:
-    """Return the moment in so many *seconds*, as stores keep it."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
 
 
 def folder_place(tmp_path: Path) -> UPath:
