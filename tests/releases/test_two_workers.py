@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +18,12 @@ import pytest
 from airlock.deploy.delivery import delivery_of
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import verify
+from airlock.flow.dags import follow_up
 from airlock.flow.stages.release import release_id
 from airlock.recompute.release import recompute
 from airlock.service.find import ServiceEnvironment, find
 from airlock.signing import Signer
-from sandbox import credentials, processes, stack
+from sandbox import airflow, credentials, processes, stack
 from sandbox.airflow_client import AirflowClient, Run
 from sandbox.chaos import servers
 from tests.running_sandbox import ROOT, Running, running_sandbox
@@ -63,6 +68,13 @@ def shop(open_folder: Path) -> Iterator[Shop]:
         manager = running.demo.client("release-manager")
         manager.wait_for_dag(DAG, 200)
         yield Shop(running, find(ROOT / "include/services", "shop", "staging"), manager)
+
+
+def wait(what: Callable[[], bool], seconds: float, missing: str) -> None:
+    limit = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < limit, missing
+        time.sleep(0.5)
 
 
 def kill_in_a_backup(shop: Shop, run: Run, identity: str) -> tuple[str, str]:
@@ -120,3 +132,39 @@ def test_a_worker_that_is_killed_in_a_backup_does_not_keep_the_release_from_bein
     state = delivery_of(shop.environment).inspect()
     assert (state.stable, state.weight_of("1.1")) == ("1.1", 100)
     servers.start_again(shop.running.layout, killed)
+
+
+def test_while_airflow_is_down_a_person_lands_a_release_and_it_is_shown_when_airflow_is_back(
+    shop: Shop, tmp_path: Path
+) -> None:
+    layout = shop.running.layout
+    run, identity = shop.begin("1.2")
+    wait(lambda: shop.ledger.latest(identity, "act", "shift") is not None, 300, "no traffic was shifted")
+    for name in (one for one in (*stack.AIRFLOW, *stack.CELERY) if one not in (*WORKERS, "broker")):
+        servers.kill(layout, name)  # the workers live on
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AIRLOCK_"))}
+    given = {name: value for name, value in shop.running.given.items()
+             if name.startswith(("AIRFLOW_CONN_", "AIRLOCK_")) or name == "PATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "airlock", "land", "shop", "staging", "--reason", "Airflow's machine is gone.", "--as",
+         "board-1", "--json"],
+        env={**kept, **given, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "include")},
+        cwd=tmp_path, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["releases"][0]["done"] == f"{identity}: settled as rolled_back"
+    state = delivery_of(shop.environment).inspect()
+    assert (state.stable, state.weight_of("1.1")) == ("1.1", 100)
+    servers.keep_running(layout)
+    for name in stack.CELERY:
+        if name not in (*WORKERS, "broker"):
+            servers.start_again(layout, name)
+    wait(lambda: bool(airflow.healthy(layout)), 120, "the API server is not back")
+    assert shop.ended(run).state == "failed"
+    wait(lambda: "took it in hand" in (shop.manager.note(run) or ""), 200, "the run has no note of it")
+    after = Run(follow_up.RELEASE_DAG_ID, f"after__{identity}", run.run_after, "running")
+    wait(lambda: after.run_id in {one.run_id for one in shop.manager.runs(after.dag_id)}, 300, "no review is asked for")
+    wait(lambda: bool(shop.manager.unanswered(after)), 120, "nobody is asked")
+    (asked,) = shop.manager.unanswered(after)
+    assert "board-1 (user " in asked["body"].replace("\\", "")
+    assert "took it in hand" in asked["body"]
