@@ -20,13 +20,14 @@ _HOLDER = re.compile(r"already locked( exclusively)? by (PID \d+ on .+? by .+?)(
 _AGE = re.compile(r"lock was created at .*?\(([0-9a-zµ.]+) ago\)")
 _DURATION = re.compile(r"([0-9.]+)(h|ms|µs|m|s)")
 _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "µs": 0.000001}
-_REFUSED = re.compile(r"(?i)access ?denied|invalidaccesskeyid|signaturedoesnotmatch|unauthorized|forbidden|\b40[13]\b|"
-                      r"invalid credentials|authenticationfailed")  # fmt: skip
+_REFUSED = re.compile(r"(?i)access ?denied|invalidaccesskeyid|access key id you provided|signature ?(?:we calculated )?"
+                      r"does ?not ?match|unauthorized|forbidden|\b40[13]\b|invalid credentials|authenticationfailed|"
+                      r"permission denied \(|no valid credentials|could not find default credentials")  # fmt: skip
 _AWAY = re.compile(r"(?i)connection refused|no such host|i/o timeout|tls handshake timeout|context deadline exceeded|"
                    r"connection reset|network is unreachable|no route to host|slowdown|\b50[0234]\b|\b429\b|"
                    r"unexpected EOF|server misbehaving")  # fmt: skip
 _GONE = re.compile(r"(?i)no such file or directory")
-_NO_PLACE = re.compile(r"(?i)no space left|quota exceeded")
+_NO_PLACE = re.compile(r"(?i)no space left|quota|byte limit exceeded")
 _UNREADABLE = re.compile(r"(?i)no matching id|ciphertext verification failed|invalid data returned|hash mismatch|"
                          r"not found in (?:the )?(?:repository|index)|unable to load")  # fmt: skip
 _NOISE = re.compile(r"(?i)^(repository [0-9a-f]+ opened|created new cache|restoring <snapshot|scan finished|$)")
@@ -98,10 +99,12 @@ def failure(found: Refusal) -> AirlockError:
 def too_late(found: Refusal, seconds: float) -> AirlockError:
     """Return the error of a call that was ended for its time: restic tries again and again where it is let in nowhere,
     and says so only on the way."""
-    lines = [line.strip() for line in _words(found.said) if line.strip()]
     text = (f"{found.label}: restic {found.act} took more than {seconds:g} s and was ended; it last said: "
-            f"{lines[-1][:300] if lines else 'nothing'}")  # fmt: skip
-    if _REFUSED.search("\n".join(lines)):
+            f"{found.words}")  # fmt: skip
+    said = "\n".join(_words(found.said))
+    if _NO_PLACE.search(said):
+        return PermanentError(f"{text}; next: free space there, then run this task again")
+    if _REFUSED.search(said):
         return AccessRefused(f"{text}; next: correct what the connection holds for the repository's server")
     return TemporaryError(f"{text}; next: see whether the repository's server can be reached")
 
