@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from bench import backup, chaos, decisions, demo, evidence, fleet, large_folder, machine, parked, parse
+from bench import backup, chaos, decisions, demo, evidence, fleet, large_database, large_folder, machine, parked, parse
 from bench.child import ROOT, MeasurementFailed
 from bench.figure import Figure
 
 BENCHES: Mapping[str, Callable[[], list[Figure]]] = {
     "parse": parse.measure, "fleet": fleet.measure, "decisions": decisions.measure,
     "evidence": evidence.measure, "backup": backup.measure, "folder": large_folder.measure, "demo": demo.measure,
-    "chaos": chaos.measure, "parked": parked.measure,
+    "chaos": chaos.measure, "parked": parked.measure, "database": large_database.measure,
 }
 
 

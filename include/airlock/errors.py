@@ -15,6 +15,7 @@ AirlockError
  |   |   |- BackupDamaged     stored bytes are missing, cut off, altered or cannot be decrypted
  |   |   `- EvidenceInvalid   records or seals were altered, removed, reordered or cut off
  |   |- AccessRefused         a server does not accept who asks, or does not let them do it
+ |   |- StillNeeded           it cannot be removed yet: something that stays builds on it
  |   |- EffectMissing         an act was accepted but its effect cannot be seen on the target
  |   `- TicketGone            a ticket was deleted, or is hidden from Airlock's account
  `- TemporaryError            a server is down, slow or throttles; try again
@@ -69,6 +70,10 @@ class BackupDamaged(Damaged):
 
 class AccessRefused(PermanentError):
     """A server does not accept who asks, or does not let them do it. What was asked for is not to blame."""
+
+
+class StillNeeded(PermanentError):
+    """It cannot be removed yet: something that stays builds on it."""
 
 
 class EffectMissing(PermanentError):

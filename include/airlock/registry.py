@@ -36,6 +36,7 @@ DRIVERS: Mapping[str, Entry] = {
     "log_files": Entry(f"{_KINDS}.logs.log_files:LogFilesDriver"),
     "manifests": Entry(f"{_KINDS}.kubernetes.manifests:ManifestsDriver"),
     "postgres": Entry(f"{_KINDS}.databases.postgres:PostgresDriver"),
+    "postgres_pitr": Entry(f"{_KINDS}.databases.postgres_pitr:PostgresPitrDriver"),
     "restic": Entry(f"{_KINDS}.storage.restic:ResticDriver"),
     "terraform_state": Entry(f"{_KINDS}.iac_state.terraform_state:TerraformStateDriver"),
     "tls_certificate": Entry(f"{_KINDS}.security.tls_certificate:TlsCertificateDriver"),

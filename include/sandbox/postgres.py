@@ -63,6 +63,11 @@ def binaries() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
+def programs_open_to_servers(folder: Path) -> Path:
+    """The folder of the programs, or a copy of it below *folder*, where the user of a server can reach it."""
+    return _place(folder, NOBODY if os.geteuid() == 0 else None)[1]
+
+
 def start(
     folder: Path, port: int, password: str | None = None, run: Path | None = None, databases: Sequence[str] = ()
 ) -> Postgres:

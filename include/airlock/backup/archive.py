@@ -102,13 +102,14 @@ class _Reader:
         return b"".join(parts)
 
 
-def unpack(chunks: Iterable[bytes], folder: Path) -> int:
+def unpack(chunks: Iterable[bytes], folder: Path, *, owners: bool = True) -> int:
     """Unpack an archive into *folder*, which exists and is empty; return the number of members.
 
     Nothing leaves *folder*: absolute names and ``..`` are refused, links are made last and never below another link, a
     hard link is to a file of this archive only, and devices, pipes and names that come twice are refused. Attributes of
     folders are set last, so that a read-only one can be filled. All *chunks* are used up.
 
+    :param owners: whether owners that the archive tells are given back; else all is this process's own
     :raises BackupDamaged: it is no archive, a member would leave the folder, or says of itself what cannot be
     """
     iterator = iter(chunks)
@@ -126,6 +127,8 @@ def unpack(chunks: Iterable[bytes], folder: Path) -> int:
             for info in archive:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every member
                 count += 1
+                if not owners:
+                    info.pax_headers = {**info.pax_headers, _NO_OWNER: "1"}
                 path = folder if info.name == ROOT and info.isdir() else _inside(folder, info.name)
                 if info.isdir():
                     _make_folder(path)

@@ -13,7 +13,8 @@ The life of a backup
 4. ``prove(point, place)`` compares what now is in *place* with what was recorded when the backup was taken. It returns
    every comparison; it does not raise because one fails.
 5. ``discard(place)`` removes a scratch place and all that is in it. It succeeds when nothing is there.
-6. ``expire(point)`` removes a recovery point. It succeeds when nothing is there.
+6. ``expire(point)`` removes a recovery point. It succeeds when nothing is there. What others build on stays, and is
+   said by ``StillNeeded``: it goes when they have gone.
 
 Drivers must
   - raise ``TemporaryError`` when a server is down, slow or throttles, and ``PermanentError`` for everything else that

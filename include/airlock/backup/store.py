@@ -197,6 +197,15 @@ class BackupStore:
                 "next: find out which of the two was altered, then take the backup again"
             )
 
+    def confirm_sizes(self, point: RecoveryPoint) -> None:
+        """Check at little cost that every stream of *point* is in every place, with its size.
+
+        :raises BackupDamaged: one is not
+        """
+        for stored in point.objects:
+            for replica in (False, True)[: len(self._roots())]:
+                _check_size(self._stored_path(stored, replica=replica), stored, _next_step(stored, replica))
+
     def confirm_replica(self, point: RecoveryPoint) -> None:
         """Check the second place, if there is one, byte for byte: a backup that must be in two places is in both.
 

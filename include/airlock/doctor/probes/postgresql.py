@@ -15,7 +15,7 @@ from airlock.errors import PermanentError, TemporaryError
 from airlock.models import utc_now
 from airlock.models.needs import Permission, Program
 
-_ROLE = "SELECT rolname, rolsuper, rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user"
+_ROLE = "SELECT rolname, rolsuper, rolcreatedb, rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user"
 _UNREADABLE = (
     "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'm', 'p', 'S') AND c.relnamespace "
     "NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND NOT CASE c.relkind WHEN 'S' THEN "
@@ -32,6 +32,12 @@ _OWNER = (
     "pg_catalog.current_database()"
 )
 _SIGNAL = "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'MEMBER')"
+_SUMMARIZES = "SELECT coalesce(pg_catalog.current_setting('summarize_wal', true), 'off')"
+_SLOTS = (
+    "SELECT slot_name, pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), "
+    "restart_lsn)), coalesce(wal_status, 'lost') FROM pg_catalog.pg_replication_slots WHERE NOT active AND NOT temporary "
+    "AND NOT pg_catalog.pg_is_in_recovery() ORDER BY 1"
+)
 _SHOWN = 5
 
 
@@ -48,6 +54,8 @@ def ask(
             yield from _clock(subject, session)
             yield from _versions(subject, session, programs)
             yield from _rights(subject, session, actions)
+            if "replication" in actions:
+                yield from _log(subject, session)
     except psycopg.Error as error:
         # only the first line: the rest may quote what was asked for
         said = (str(error).splitlines() or [type(error).__name__])[0][:300]
@@ -81,14 +89,27 @@ def _versions(subject: Subject, session: Any, programs: Sequence[Program]) -> It
                                 f"install the client programs of PostgreSQL {number}")  # fmt: skip
 
 
+def _log(subject: Subject, session: Any) -> Iterator[Finding]:
+    """Ask how the server keeps its log: for whom, and whether it tells what changed."""
+    if session.execute(_SUMMARIZES).fetchone()[0] == "off":
+        yield subject.found(Gravity.WARNING, "the server keeps no summaries of its log (summarize_wal)",
+                            "every backup of it is a full one", "ALTER SYSTEM SET summarize_wal = on; it needs no restart")
+    for name, size, status in session.execute(_SLOTS).fetchall():
+        yield subject.found(Gravity.WARNING, f"nobody reads the replication slot {name}, which keeps {size} of the log "
+                            f"({status})", "the log is kept until the server's disk is full",
+                            "let its reader go on, or drop it; max_slot_wal_keep_size is a limit")  # fmt: skip
+
+
 def _rights(subject: Subject, session: Any, actions: dict[str, Permission]) -> Iterator[Finding]:
-    name, superuser, createdb = session.execute(_ROLE).fetchone()
+    name, superuser, createdb, replication = session.execute(_ROLE).fetchone()
     if superuser:
         yield subject.fine(f"the role {name} is a superuser, which may do all that is needed")
         return
     lacking: dict[str, tuple[str, str]] = {}
     if not createdb:
         lacking["createdb"] = (f"the role {name} may not create databases", f"ALTER ROLE {name} CREATEDB")
+    if not replication:
+        lacking["replication"] = (f"the role {name} may not replicate", f"ALTER ROLE {name} REPLICATION")
     if unreadable := _names(session, _UNREADABLE):
         lacking["read every table"] = (f"the role {name} may not read {unreadable}",
                                        f"GRANT pg_read_all_data TO {name}")  # fmt: skip

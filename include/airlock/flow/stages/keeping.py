@@ -12,7 +12,7 @@ from datetime import datetime
 
 from airlock.backup.run import open_driver, scratch_place, token_for
 from airlock.backup.run import prove as run_proof
-from airlock.errors import AirlockError, GateRefused, PermanentError, ProofFailed
+from airlock.errors import AirlockError, GateRefused, PermanentError, ProofFailed, StillNeeded
 from airlock.flow.stages.backup import label
 from airlock.flow.stages.outside_releases import StreamRun
 from airlock.flow.stages.recovery_points import PointOnRecord, points_on_record
@@ -152,9 +152,12 @@ def _kept(one: PointOnRecord) -> KeptPoint:
 
 def _remove(run: StreamRun, points: Sequence[RecoveryPoint]) -> tuple[str, ...]:
     removed, faults = [], []
-    for point in points:
+    for point in sorted(points, key=lambda one: one.taken_at, reverse=True):  # what builds on others goes first
         try:
             open_driver(point.resource, run.store).expire(point)
+        except StillNeeded as why:
+            log.info("kept until then: %s", why)
+            continue
         except PermanentError as error:
             faults.append(f"{point.id}: {error}")
             continue

@@ -27,6 +27,7 @@ from airlock.backup.drivers.databases import postgres_facts as measure
 from airlock.backup.drivers.databases import postgres_needs
 from airlock.backup.drivers.databases import postgres_programs as programs
 from airlock.backup.drivers.databases import postgres_schema as schema
+from airlock.backup.drivers.databases.postgres_session import session
 from airlock.connections import ConnectionId, postgres_parameters
 from airlock.connections import connection as airflow_connection
 from airlock.errors import AirlockError, InvalidInput, PermanentError
@@ -269,24 +270,11 @@ class PostgresDriver(StreamDriver):
     def _connect(self, database: str) -> Iterator[Any]:
         """Yield a psycopg connection in autocommit mode (an empty name: to a database beside the origin); the errors
         of its body are put in our words."""
-        import psycopg
-
         parameters = self._parameters(database)
-        try:
-            with psycopg.connect(**parameters, autocommit=True, options=self._session_options) as opened:
-                if opened.info.parameter_status("server_encoding") == "SQL_ASCII":
-                    opened.execute("SET client_encoding = 'LATIN1'")  # each byte is a character, and back again
-                for setting in measure.SETTINGS:
-                    opened.execute(setting)
-                yield opened
-        except psycopg.Error as error:
-            # the cause is left out: its words may quote a row
-            raise errors.error_failure(
-                self.label,
-                f"PostgreSQL at {parameters['host']}:{parameters['port']}, database {parameters['dbname']}, "
-                f"connection {self.options.connection}",
-                error,
-            ) from None
+        where = (f"PostgreSQL at {parameters['host']}:{parameters['port']}, database {parameters['dbname']}, "
+                 f"connection {self.options.connection}")  # fmt: skip
+        with session(parameters, self._session_options, self.label, where) as opened:
+            yield opened
 
     def _refuse_missing_roles(self, point: RecoveryPoint) -> None:
         with self._connect("") as server:

@@ -96,6 +96,18 @@ def archive_failure(label: str, what: str, text: str) -> PermanentError:
     return PermanentError(f"{label}: {what}: {' | '.join(lines[-3:]) or 'it said nothing'}")
 
 
+def files_failure(label: str, what: str, text: str) -> TemporaryError | PermanentError:
+    """Return the error for what a program said that copies or reads files and log of a whole server; none quotes a row,
+    and the last lines tell why."""
+    lines = [line.strip()[:400] for line in text.splitlines() if re.match(r"pg_\w+: ", line)]
+    words = " | ".join(lines[-3:]) or _HELD_BACK
+    if "has already been removed" in words:
+        return TemporaryError(f"{label}: {what}: {words}; next: raise max_slot_wal_keep_size of the server, try again")
+    if _PASSING_WORDS.search(words):
+        return TemporaryError(f"{label}: {what}: {words}; try again when the server answers")
+    return PermanentError(f"{label}: {what}: {words}")
+
+
 def known_names(facts: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of tables and constraints that a recovery point has on record."""
     keys = [*facts.get("tables", ()), *facts.get("constraints", ())]

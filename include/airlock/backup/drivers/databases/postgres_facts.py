@@ -7,8 +7,9 @@ server: no row crosses the network and memory does not grow with a table.
 # ruff: noqa: S608, E501 - the queries are made of the constants of this module only, and read best in long lines
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 from airlock.backup.drivers.databases.postgres_schema import normal_expression
@@ -194,12 +195,18 @@ def next_values(connection: Any) -> dict[str, int]:
     return values
 
 
-def read_facts(connection: Any) -> dict[str, Any]:
-    """Return everything but the schema's text, as seen by the transaction that is open on *connection* (psycopg)."""
+def read_facts(connection: Any, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Return everything but the schema's text, as seen by the transaction that is open on *connection* (psycopg).
+
+    :param known: what is known of the content of some tables, which are then not read
+    """
     from psycopg import sql
 
     tables = {}
     for key, schema, name, only, condition in connection.execute(_TABLES).fetchall():
+        if key in known:
+            tables[key] = known[key]
+            continue
         (columns,) = connection.execute(_INHERITED, [schema, name]).fetchone()
         row = sql.SQL("(t.*)") if columns is None else sql.SQL("ROW({})").format(
             sql.SQL(", ").join(sql.Identifier("t", column) for column in columns))  # fmt: skip

@@ -12,12 +12,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from airlock.backup.drivers.databases.postgres_errors import archive_failure, failure
-from airlock.errors import PermanentError
+from airlock.errors import AirlockError, PermanentError
 
 log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -56,9 +56,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def read_from(command: list[str], environment: Mapping[str, str], label: str) -> Iterator[bytes]:
+def read_from(
+    command: list[str], environment: Mapping[str, str], label: str,
+    explain: Callable[[str, str, str], AirlockError] = failure,
+) -> Iterator[bytes]:
     """Yield the output of *command* in chunks. The process ends with the iteration, whatever ends it.
 
+    :param explain: makes the error of (label, what failed, what the program said)
     :raises TemporaryError: the server cannot be reached now
     :raises PermanentError: the program failed for another reason
     """
@@ -71,7 +75,7 @@ def read_from(command: list[str], environment: Mapping[str, str], label: str) ->
             while chunk := process.stdout.read(_CHUNK):
                 yield chunk
             if process.wait() != 0:
-                raise failure(label, f"{Path(command[0]).name} ended with code {process.returncode}", _said(errors))
+                raise explain(label, f"{Path(command[0]).name} ended with code {process.returncode}", _said(errors))
         finally:
             _stop(process)
 
