@@ -36,7 +36,8 @@ class S3Store(ObjectStore):
                    on="arn:aws:s3:::BUCKET/*", connection="{connection}", stages=(Stage.BACKUP, Stage.RESTORE)),
         Permission(system=System.AWS, actions=("s3:DeleteObject",), on="arn:aws:s3:::BUCKET/*",
                    connection="{connection}", stages=(Stage.BACKUP,),
-                   why="of the backup store and its replica, for what expires; a ledger goes without it"),
+                   why="for what expires in a backup store and its replica, and the indexes beside the ledgers "
+                       "(.open, .held); an anchor and the evidence go without it"),
     ))  # fmt: skip
 
     def __init__(self, connection: str) -> None:
