@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-END_SECONDS = 5.0
+END_SECONDS, TIDY_SECONDS = 5.0, 30.0
 _LATE = 124  # as of timeout(1)
 _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER of prctl(2)
 
@@ -66,7 +66,7 @@ def _end(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, first)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS)
+        process.wait(END_SECONDS if first == signal.SIGTERM else TIDY_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
