@@ -26,6 +26,8 @@ from tests.contracts.driver_contract import Case, DriverContract, Useless, diges
 from tests.contracts.driver_forms import EDGE_NAMES, Damage, Form
 from tests.real_servers import set_connection
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.fixture(scope="module")
 def server(open_folder: Path) -> Iterator[WholeServer]:

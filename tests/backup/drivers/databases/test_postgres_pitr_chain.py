@@ -24,6 +24,8 @@ from tests.contracts.backup_attacks import flip_byte
 from tests.contracts.driver_contract import make_store
 from tests.real_servers import set_connection
 
+pytestmark = pytest.mark.campaign
+
 __all__ = ["server", "shop"]
 
 

@@ -23,6 +23,8 @@ from tests.backup.drivers.databases.whole_server import WholeServer
 from tests.contracts.killed import DyingStore, killed
 from tests.real_servers import set_connection
 
+pytestmark = pytest.mark.campaign
+
 __all__ = ["place", "server", "shop", "store"]
 
 

@@ -29,6 +29,8 @@ from tests.contracts.killed import DyingStore, killed
 from tests.filled_folder import damages, edge_names, fill, forms, odd_attributes
 from tests.restic_program import PASSWORD, Repository, connect, empty_repository, repository
 
+pytestmark = pytest.mark.campaign
+
 __all__ = ["empty_repository", "repository"]
 PLACE = "restic1"
 
