@@ -36,6 +36,8 @@ from tests.recompute.test_broken_glass import by_hand, in_mid_air
 from tests.release_front import AIRFLOW, STEPS, ReleaseFront, first_step, promoted, stage
 from tests.shop_front import Front, front, running_front, wait_for
 
+pytestmark = pytest.mark.campaign
+
 __all__ = ["front", "running_front"]
 GLASS = BrokenGlass(reason="The database of Airflow is gone.", person="olga", user="root", host="h7")
 

@@ -17,6 +17,8 @@ from tests.contracts.places_contract import PlacesContract
 from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.object_stores import s3_connection, s3_place, seaweedfs_server
 
+pytestmark = pytest.mark.campaign
+
 __all__ = ["seaweedfs_server"]
 ACTS: dict[str, Callable[[UPath], object]] = {
     "create": lambda place: objects.create(place / "new", b"x"),
