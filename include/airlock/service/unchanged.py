@@ -34,7 +34,7 @@ from airlock.service.validated import Reading
 
 log = logging.getLogger(__name__)
 _NOTE = "unchanged"
-_CODE = ("*.py", "models/**/*.py", "service/**/*.py", "deploy/*.py", "deploy/strategies/*.py")
+_CODE = ("*.py", "places/*.py", "models/**/*.py", "service/**/*.py", "deploy/*.py", "deploy/strategies/*.py")
 """What takes part in reading a service file, below the package ``airlock``."""
 
 
