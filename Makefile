@@ -33,17 +33,18 @@ up: install ## Start the sandbox and leave it running (EXECUTOR=celery: with a b
 down: install ## Stop the sandbox
 	@$(PYTHON) -m sandbox down
 
-# Each tier on real servers, two files at a time; ARGS="..." goes to pytest: ARGS="tests/backup -x".
-PYTEST := $(TOOLS) $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Each tier on real servers; ARGS="..." goes to pytest: ARGS="tests/backup -x". Three files at a time, as tests wait for
+# servers half of their time; of whole releases two.
+PYTEST := $(TOOLS) $(PYTHON) -m pytest --dist loadfile --no-loadscope-reorder
 
 test: install ## Run all tests but campaigns and whole releases, and one whole release (ARGS="..." goes to pytest)
-	@$(PYTEST) -m "not campaign and (not end_to_end or one_release)" $(ARGS)
+	@$(PYTEST) -n 3 -m "not campaign and (not end_to_end or one_release)" $(ARGS)
 
 test-campaigns: install ## Run the tests that try very many cases (ARGS="--hypothesis-seed=N" repeats one)
-	@$(PYTEST) -m campaign $(ARGS)
+	@$(PYTEST) -n 3 -m campaign $(ARGS)
 
 test-releases: install ## Run whole releases in a real Airflow
-	@$(PYTEST) -m end_to_end $(ARGS)
+	@$(PYTEST) -n 2 -m end_to_end $(ARGS)
 
 lint: install ## Check style, types, layers and the service files
 	@$(PYTHON) -m ruff check

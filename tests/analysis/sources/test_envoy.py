@@ -197,6 +197,7 @@ def replaced(old: bytes, new: bytes) -> Fault:
 _TOTAL = rb'("name":"cluster\.[a-z_]*\.upstream_rq_total","value"):\d+'
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("fault", "error", "says"),
     [
