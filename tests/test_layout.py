@@ -194,7 +194,7 @@ def test_the_checks_before_a_merge_are_the_commands_of_the_makefile() -> None:
 
 
 def test_every_test_is_in_a_tier() -> None:
-    tiers = re.findall(r"^\t@\$\(PYTEST\) -m (.+) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    tiers = re.findall(r"^\t@\$\(PYTEST\) -n \d -m (.+) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     chosen = [tier.strip('"') for tier in tiers]
     for marks in ({}, {"campaign"}, {"end_to_end"}, {"end_to_end", "one_release"}, {"end_to_end", "campaign"}):
         names = {name: name in marks for name in ("campaign", "end_to_end", "one_release")}
