@@ -6,8 +6,8 @@ for Airflow's connections, on which all else depends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
 from airlock import registry
@@ -20,7 +20,7 @@ from airlock.deploy.resolution import keys_of
 from airlock.doctor.asking import Question, ask_all, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
-from airlock.doctor.kept_backups import last_backup, store_of
+from airlock.doctor.kept_backups import LastBackup, last_backup, store_of
 from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
@@ -131,6 +131,7 @@ def _places(environment: ServiceEnvironment) -> Iterator[Asking]:
     kept = [("ledger", environment.ledger, True), ("evidence", environment.evidence, True),
             ("anchor", environment.anchor, True), ("backup store", policy.store, False),
             ("replica", policy.replica, False), ("scratch", policy.scratch, False)]  # fmt: skip
+    last = cache(partial(_last_backup, environment))  # three questions are about it, and it is read once
     for what, place, kept_for_good in kept:
         if place is None:
             continue
@@ -138,17 +139,20 @@ def _places(environment: ServiceEnvironment) -> Iterator[Asking]:
         yield Asking(Question(subject, f"tried to write into {place}",
                               partial(stores.ask, place=place, kept_for_good=kept_for_good)))  # fmt: skip
         if not kept_for_good:
-            plain = what == "scratch"
-            ask = partial(_disk, environment=environment, place=place, plain=plain)
+            ask = partial(_disk, last=last, what=what, place=place)
             yield Asking(Question(subject, f"asked for the room in {place}", ask), policy.key_connection)
 
 
-def _disk(subject: Subject, environment: ServiceEnvironment, place: str | Address, *, plain: bool) -> Iterable[Finding]:
-    last = last_backup(store_of(environment), environment)
-    yield from stores.disk(subject, place, last.plain_bytes if plain else last.cipher_bytes)
-    if last.damaged and place == environment.backup.store:
-        yield subject.found(Gravity.WARNING, f"of the last backup {len(last.damaged)} point(s) are damaged: "
-                            + last.damaged[0], "nothing can be brought back from them; a release takes new ones",
+def _last_backup(environment: ServiceEnvironment) -> LastBackup:
+    return last_backup(store_of(environment), environment)
+
+
+def _disk(subject: Subject, last: Callable[[], LastBackup], what: str, place: str | Address) -> Iterable[Finding]:
+    kept = last()
+    yield from stores.disk(subject, place, kept.plain_bytes if what == "scratch" else kept.cipher_bytes)
+    if kept.damaged and what == "backup store":
+        yield subject.found(Gravity.WARNING, f"of the last backup {len(kept.damaged)} point(s) are damaged: "
+                            + kept.damaged[0], "nothing can be brought back from them; a release takes new ones",
                             "look who wrote to the store")  # fmt: skip
 
 
