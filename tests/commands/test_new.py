@@ -177,6 +177,14 @@ class Terminal:
                 new += os.read(self.end, 4096).decode()
         self.seen += new
 
+    def interrupt(self) -> None:
+        """Send what a terminal makes of Ctrl-C once the command waits for an answer; right before, it is lost."""
+        deadline, stat = time.monotonic() + 60, Path(f"/proc/{self.process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":  # sleeping: it has asked, so it reads
+            assert time.monotonic() < deadline, f"it never waits: {self.seen}"
+            time.sleep(0.01)
+        self.process.send_signal(signal.SIGINT)
+
     def answer(self, asked: str, text: str) -> None:
         self.until(asked)
         os.write(self.end, f"{text}\n".encode())
@@ -228,7 +236,7 @@ def test_who_stops_in_between_leaves_nothing(folder: Path, terminals: list[Termi
     terminal.answer("What is it, in a sentence?", "Coffee.")
     terminal.until("Which team owns it?")
     if stop == b"\x03":
-        terminal.process.send_signal(signal.SIGINT)  # what a terminal makes of it
+        terminal.interrupt()
     else:
         os.write(terminal.end, stop)
     terminal.until("stopped")
