@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from airlock.errors import PermanentError, UnknownName
+from airlock.spelling import did_you_mean
 
 _KINDS = "airlock.backup.drivers"
 
@@ -87,8 +87,7 @@ def resolve(table: Mapping[str, Entry], what: str, name: str) -> Any:
     """
     entry = table.get(name)
     if entry is None:
-        near = get_close_matches(name, table, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, table)
         raise UnknownName(f"unknown {what} {name!r}: {hint}known are {', '.join(sorted(table))}")
     module, _, attribute = entry.path.partition(":")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -19,6 +18,7 @@ from airlock.change.basis import Ground
 from airlock.errors import GateRefused, UnknownName
 from airlock.models import Frozen, Outcome, Rfc
 from airlock.service.standard_changes import StandardChange, Variation
+from airlock.spelling import did_you_mean
 
 STEPS = ("patch", "minor", "major")
 
@@ -63,8 +63,7 @@ def template_of(ground: Ground, name: str | None) -> tuple[str, StandardChange]:
                               f"one of {known}")
         return next(iter(templates.items()))
     if name not in templates:
-        near = get_close_matches(name, templates, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, templates)
         raise UnknownName(f"environment {ground.environment!r} has no template {name!r} of standard changes: {hint}"
                           f"known are {known}")
     return name, templates[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from difflib import get_close_matches
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 from airlock.commands.needs_text import page, plural, section, tables
 from airlock.errors import AirlockError, UnknownName
 from airlock.registry import DRIVERS, resolve
+from airlock.spelling import did_you_mean
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,8 +79,7 @@ def _sections(name: str) -> str:
     found = [section(name, resolve(table, what, name).needs, what) for what, table in tables() if name in table]
     if not found:
         known = sorted({one for _, table in tables() for one in table})
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, known)
         raise UnknownName(f"nothing is registered as {name[:80]!r}: {hint}known are {', '.join(known)}")
     return "\n".join(found)
 

@@ -7,20 +7,9 @@ import re
 from dataclasses import dataclass
 
 from airlock.backup.store import BackupStore
-from airlock.connections import connection
 from airlock.errors import BackupDamaged
 from airlock.models import StoredObject
-from airlock.places.paths import root_path
 from airlock.service.model import ServiceEnvironment
-
-
-def store_of(environment: ServiceEnvironment) -> BackupStore:
-    """Return the backup store of *environment*, with its keys."""
-    policy = environment.backup
-    given = connection(policy.key_connection)
-    return BackupStore(root_path(policy.store), tuple(given.extra_dejson.get("recipients", ())),
-                       (given.password,) if given.password else (),
-                       root_path(policy.replica) if policy.replica else None)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 from airlock import registry
+from airlock.backup.configured import store_of
 from airlock.backup.run import open_driver
 from airlock.change.risk_policy import load_risk_policy
 from airlock.connections import connection, named, visible
@@ -20,7 +21,7 @@ from airlock.deploy.resolution import keys_of
 from airlock.doctor.asking import Question, ask_all, failing
 from airlock.doctor.declared import Asking, of_needs
 from airlock.doctor.finding import Finding, Gravity, Subject
-from airlock.doctor.kept_backups import LastBackup, last_backup, store_of
+from airlock.doctor.kept_backups import LastBackup, last_backup
 from airlock.doctor.probes import keys, postgresql, stores
 from airlock.errors import AirlockError
 from airlock.models import Checkpoint, Resource
@@ -144,7 +145,7 @@ def _places(environment: ServiceEnvironment) -> Iterator[Asking]:
 
 
 def _last_backup(environment: ServiceEnvironment) -> LastBackup:
-    return last_backup(store_of(environment), environment)
+    return last_backup(store_of(environment.backup), environment)
 
 
 def _disk(subject: Subject, last: Callable[[], LastBackup], what: str, place: str | Address) -> Iterable[Finding]:
@@ -163,7 +164,7 @@ def _resource(subject: Subject, environment: ServiceEnvironment, resource: Resou
     names = [one.id for one in bound.connections]
 
     def look(subject: Subject) -> Iterable[Finding]:
-        found = open_driver(resource, store_of(environment)).inspect()
+        found = open_driver(resource, store_of(environment.backup)).inspect()
         size = "" if found.size_bytes is None else f", {found.size_bytes} bytes"
         if found.present:
             yield subject.fine(f"it is there and can be read{size}")

@@ -66,8 +66,9 @@ def check_deep(environment: ServiceEnvironment) -> None:
             _options(found.Options, signal.options, (*place, "options"), faults)
     for place, folder in _folders(environment):
         try:
-            with clear_faults("opened", root_path(folder)):
-                remote.check(root_path(folder))
+            path = root_path(folder)
+            with clear_faults("opened", path):
+                remote.check(path)
         except AirlockError as error:
             faults.append((place, f"{str(folder)[:80]!a} cannot be opened: {error}; correct the path, or install the "
                                   "library of that store"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from airlock.errors import InvalidInput, UnknownName
@@ -15,6 +14,7 @@ from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.model import ServiceEnvironment
 from airlock.service.reading import load_file, read_company
 from airlock.service.validated import Reading
+from airlock.spelling import did_you_mean
 
 __all__ = [
     "ServiceEnvironment", "find", "find_all", "load_services", "read_services", "service_files", "services_folder",
@@ -164,6 +164,5 @@ def find_all(folder: Path | str, service: str | None = None) -> Reading[ServiceE
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownName:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, known)
     return UnknownName(f"{what}: {hint}declared are {', '.join(known) or 'none'}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from airlock import registry
@@ -18,6 +17,7 @@ from airlock.service.approvals import ApprovalPolicy, People, Waiting
 from airlock.service.calendar_rules import calendar_faults, freeze_bounds
 from airlock.service.model import EnvironmentSettings, ServiceSettings, kind_of_driver
 from airlock.service.values import LEVELS
+from airlock.spelling import did_you_mean
 
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
@@ -87,8 +87,7 @@ def seats_faults(seats: Mapping[str, int] | None, service: ServiceSettings) -> I
     for group, quorum in (seats or {}).items():
         members = service.groups.get(group)
         if members is None:
-            near = get_close_matches(group, service.groups, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(group, service.groups)
             yield group, f"unknown group {group!r}; {hint}declared are {', '.join(service.groups)}"
         elif quorum > (there := len(set(people_of(members).values()))):
             yield group, f"wants {quorum} of {there} member(s); lower the number or add people to the group"

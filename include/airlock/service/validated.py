@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -17,6 +16,7 @@ from airlock.service import file as service_file
 from airlock.service.defaults import DEFAULTS_FILE
 from airlock.service.document import Document, Place
 from airlock.service.values import TAGS
+from airlock.spelling import did_you_mean
 
 _PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
 _WHOLE = ("value_error", "too_short")
@@ -160,8 +160,7 @@ def unknown_field(model: type[BaseModel], where: Place, also: tuple[str, ...]) -
     if str(where[-1]) in former:
         return f"is the former spelling; {former[str(where[-1])]}"
     known = [*(info.alias or name for name, info in within.model_fields.items()), *(also if len(where) == 1 else ())]
-    near = get_close_matches(str(where[-1]), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(str(where[-1]), known)
     return f"unknown field; {hint}known are {', '.join(sorted(known))}"
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -28,6 +27,7 @@ from pydantic_core import CoreSchema
 from airlock.models import Name
 from airlock.places.address import Address
 from airlock.plain_text import LOGIN_NAME, LOGIN_NAME_RULE
+from airlock.spelling import did_you_mean
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEVELS = ("low", "medium", "high")
@@ -147,8 +147,7 @@ def known(table: Collection[str], what: str, former: Mapping[str, str] = Mapping
         if name in former:
             raise ValueError(f"{what} {name!r} is no more; {former[name]}")
         if name not in table:
-            near = get_close_matches(name, table, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(name, table)
             raise ValueError(f"unknown {what} {name!r}; {hint}known are {', '.join(sorted(table))}")
         return name
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from airlock.deploy.broken_glass import BrokenGlass
 from airlock.errors import GateRefused, ProofFailed
 from airlock.evidence.ledger import Ledger
 from airlock.evidence.pack import pack_path, verify
-from airlock.flow.stages import backup, close
+from airlock.flow.stages import backup, broken_glass, close
 from airlock.flow.stages.release import Release
 from airlock.past import ledgers, open_changes
 from airlock.places import objects
@@ -21,7 +22,7 @@ from airlock.service.reading import load_file
 from airlock.signing import signer_from_connection
 from sandbox import seaweedfs
 from tests.object_stores import s3_bucket, s3_connection, seaweedfs_server
-from tests.release_front import ReleaseFront, baked
+from tests.release_front import ReleaseFront, baked, stage
 from tests.shop_front import Front, front, running_front
 
 __all__ = ["front", "running_front", "seaweedfs_server"]
@@ -82,6 +83,21 @@ def test_a_release_keeps_everything_in_buckets_and_is_checked_there(releases: In
     folder = release.ledger.release_folder(release.id)
     objects.withdraw(folder / release.ledger.record_names(release.id)[3])
     assert not verify(releases.place("ledger"), keys, releases.environment.anchor).ok
+
+
+def test_what_a_person_brought_back_by_hand_is_shown_and_its_lost_pack_written(releases: InBuckets) -> None:
+    release = releases.release()
+    stage(release)
+    glass = BrokenGlass(reason="The database of Airflow is gone.", person="olga", user="root", host="h7")
+    hand = Release(releases.environment, release.id, glass.actor)
+    assert broken_glass.land(hand, glass).endswith("rolled_back")
+    objects.withdraw(pack_path(releases.environment.evidence, release.id))
+    settler = releases.again()
+    found = broken_glass.unshown(settler)
+    assert found is not None
+    broken_glass.show_afterwards(settler, found)
+    assert objects.names(releases.place("evidence")) == (f"{release.id}.zip",)
+    assert broken_glass.unshown(settler) is None
 
 
 def test_what_is_removed_from_a_bucket_is_missed(releases: InBuckets) -> None:

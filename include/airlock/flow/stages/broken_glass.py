@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 from airlock.deploy.broken_glass import BrokenGlass, to_bring_back
 from airlock.deploy.landing import BROKEN_GLASS, acted, newest
 from airlock.errors import GateRefused
-from airlock.evidence.pack import pack_path
 from airlock.fetch import Terms, ask
 from airlock.flow.stages import close
 from airlock.flow.stages.deploy import show as show_state
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.outside_releases import StreamRun
-from airlock.flow.stages.permitted_act import PATIENCE_SECONDS
+from airlock.flow.stages.permitted_act import PATIENCE_SECONDS, refuse_vanished
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import carry_home, close_ticket
 from airlock.models import Frozen, Record, utc_now
@@ -56,10 +55,8 @@ def open_releases(environment: ServiceEnvironment, actor: str) -> tuple[Open, ..
     :raises GateRefused: one began, as the anchor knows, and its records are gone
     """
     ledger = ledgers.releases(environment)
-    if vanished := ledger.vanished():
-        raise GateRefused(f"{vanished[0]} began and was not sealed, as the anchor {environment.anchor} knows, and its "
-                          "records are gone, so nobody knows where to bring it back to: put its folder back into the "
-                          "ledger first")
+    refuse_vanished(ledger, environment, ", so nobody knows where to bring it back to: put its folder back into the "
+                    "ledger first")
     return tuple(_open(Release(environment, identity, actor)) for identity in ledger.unsettled())
 
 
@@ -155,8 +152,7 @@ def show_afterwards(release: Release, glass: BrokenGlass) -> None:
     """
     run = _follow_up(release)
     outcome, _ = close.outcome(release)
-    if not pack_path(release.environment.evidence, release.id).exists():
-        close.seal(release)
+    close.write_missing_pack(release)
     close_ticket(release)
     title = f"{release.id} was ended by hand while Airflow was down: {outcome.replace('_', ' ')}"
     notify(run, "alarm", title, f"{glass.message}; its run does nothing more and ends as failed; a review is asked for")

@@ -8,11 +8,12 @@ from upath import UPath
 
 from airlock.deploy.landing import outcome_of
 from airlock.errors import PermanentError
-from airlock.evidence.pack import write_pack
+from airlock.evidence.pack import pack_path, write_pack
 from airlock.evidence.seal import seal as sign_seal
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.release import Release
 from airlock.models import Outcome, utc_now
+from airlock.places import objects
 from airlock.signing import public_key_file
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,14 @@ def seal(release: Release) -> UPath:
     key = public_key_file(environment.signing_connection)
     log.info("evidence sealed; check it anywhere with: ./airlock evidence verify %s --public-key %s", pack, key)
     return pack
+
+
+def write_missing_pack(release: Release) -> bool:
+    """Write the evidence pack of a sealed release if it is not where packs are kept; return whether it was missing."""
+    if objects.exists(pack_path(release.environment.evidence, release.id)):
+        return False
+    seal(release)
+    return True
 
 
 def headline(release: Release, asked: str = "") -> str:

@@ -13,9 +13,11 @@ from typing import Any
 
 from airlock.deploy.landing import acted, goes_back, landed
 from airlock.errors import AirlockError, GateRefused, TemporaryError
+from airlock.evidence.ledger import Ledger
 from airlock.flow.stages.calendar_gate import require_open
 from airlock.flow.stages.conflicts import check_held
 from airlock.flow.stages.release import Release
+from airlock.service.find import ServiceEnvironment
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 300.0
@@ -68,18 +70,25 @@ def await_earlier(release: Release) -> None:
     :raises TemporaryError: one is
     :raises GateRefused: one may be: it began, and its records are gone
     """
-    if vanished := release.ledger.vanished():
-        raise GateRefused(
-            f"{vanished[0]} began and was not sealed, as the anchor {release.environment.anchor} knows, and its "
-            "records are gone: look at the target, and put its folder back into the ledger; if it was moved aside on "
-            "purpose, move its folder in the anchor too"
-        )
+    refuse_vanished(release.ledger, release.environment, ": look at the target, and put its folder back into the "
+                    "ledger; if it was moved aside on purpose, move its folder in the anchor too")
     for identity in release.ledger.unsettled():
         if identity != release.id and not landed(release.ledger.read(identity)):
             raise TemporaryError(
                 f"{identity} changed the target and has not landed yet: it is brought back first, by its own run or by "
                 "the DAG settle; this task is tried again"
             )
+
+
+def refuse_vanished(ledger: Ledger, environment: ServiceEnvironment, what_now: str) -> None:
+    """Check that every release that began, and was not sealed, has its records here.
+
+    :param what_now: the end of the sentence where one has not
+    :raises GateRefused: one has not
+    """
+    if vanished := ledger.vanished():
+        raise GateRefused(f"{vanished[0]} began and was not sealed, as the anchor {environment.anchor} knows, and its "
+                          f"records are gone{what_now}")
 
 
 def _still_under_way(release: Release, act: str) -> None:

@@ -20,13 +20,13 @@ from pydantic import ValidationError
 
 from airlock import registry
 from airlock.analysis.metrics import MetricSource
+from airlock.backup.configured import store_of
 from airlock.backup.driver import Driver, Place
 from airlock.backup.run import open_driver, scratch_place
 from airlock.backup.store import BackupStore
 from airlock.change.approval import rules_for
 from airlock.change.permit import check as check_permit
 from airlock.change.planning import build_plan, calendar_for
-from airlock.connections import connection
 from airlock.deploy.delivery import Delivery, open_delivery
 from airlock.deploy.landing import acted
 from airlock.deploy.migrations.database import MigrationDatabase, database_of
@@ -34,7 +34,6 @@ from airlock.deploy.resolution import resolve_artifact
 from airlock.errors import InvalidInput, PermitInvalid
 from airlock.evidence.ledger import Ledger
 from airlock.models import Permit, Plan, Record, RecoveryPoint, Resource, Rfc, utc_now
-from airlock.places.paths import root_path
 from airlock.schedule.asking import planned
 from airlock.service import last_good
 from airlock.service.calendar import PlannedCalendar
@@ -194,14 +193,7 @@ class Release:
     @cached_property
     def store(self) -> BackupStore:
         """Return the backup store, with the keys of its connection."""
-        policy = self.environment.backup
-        keys = connection(policy.key_connection)
-        return BackupStore(
-            root_path(policy.store),
-            recipients=tuple(keys.extra_dejson.get("recipients", ())),
-            identities=(keys.password,) if keys.password else (),
-            replica=root_path(policy.replica) if policy.replica else None,
-        )
+        return store_of(self.environment.backup)
 
     @cached_property
     def signer(self) -> Signer:

@@ -14,11 +14,9 @@ from enum import StrEnum
 from airlock.deploy.landing import acted, landed, way_back_needed
 from airlock.errors import AirlockError, PermanentError
 from airlock.evidence.ledger import Ledger
-from airlock.evidence.pack import pack_path
 from airlock.flow.stages import backup, close, rollback, tickets
 from airlock.flow.stages.notices import notify
 from airlock.flow.stages.release import Release
-from airlock.places import objects
 
 log = logging.getLogger(__name__)
 QUIET_LIMIT = timedelta(minutes=30)
@@ -127,10 +125,8 @@ def close_ticket(release: Release) -> None:
 def _write_lost_pack(release: Release, now: datetime) -> str:
     """Write the pack of a release whose task was killed between the seal and the pack. Later, packs may be archived."""
     ended = release.ledger.latest(release.id, "outcome")
-    if ended is None or now - ended.at > PACK_LIMIT or objects.exists(
-        pack_path(release.environment.evidence, release.id)):
+    if ended is None or now - ended.at > PACK_LIMIT or not close.write_missing_pack(release):
         return ""
-    close.seal(release)
     return f"{release.id}: its evidence pack was missing and is written"
 
 

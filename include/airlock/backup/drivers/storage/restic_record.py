@@ -116,7 +116,7 @@ class Settled:
 
 def settled(recorded: Iterable[Facts]) -> Iterator[Facts]:
     """Yield what of a manifest can be compared."""
-    return (one for one in recorded if one[_SORT] != _UNSETTLED)
+    return (one for one in recorded if not unsettled(one))
 
 
 def unsettled(facts: Facts) -> bool:
