@@ -16,7 +16,7 @@ import pytest
 
 from airlock.deploy.progress import CanaryProgress
 from airlock.errors import EvidenceInvalid, GateRefused, TemporaryError
-from airlock.flow.stages import change, close, deploy, rollback
+from airlock.flow.stages import broken_glass, change, close, deploy, rollback
 from airlock.flow.stages.release import Release
 from airlock.flow.stages.settle import QUIET_LIMIT, STRANDED_LIMIT, RunState, settle
 from airlock.models import utc_now
@@ -180,6 +180,8 @@ def test_a_release_under_way_whose_records_are_gone_stops_the_next(house: Releas
     with pytest.raises(GateRefused, match="cafe-live-1 began and was not sealed.* its records are gone"):
         stage(second)
     assert [act.subject for act in second.recorded("act")] == []
+    with pytest.raises(GateRefused, match="records are gone, so nobody knows where to bring it back to"):
+        broken_glass.open_releases(house.environment, "land by olga@h7")
     shutil.move(kept, str(first.ledger.release_folder(first.id)))
     settled(house.again("cafe-live-1"))
     stage(second)
