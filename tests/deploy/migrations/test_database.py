@@ -164,6 +164,24 @@ def test_a_statement_that_takes_too_long_is_ended_for_good(admin: Any) -> None:
         apply(slow, statement=0.2)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_next_begins_although_the_server_has_not_ended_the_session_before(
+    admin: Any, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    lingering: list[Any] = []
+    end = psycopg.Connection.close
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Connection, "close", lambda session: lingering.append(session))  # noqa: PLW0108 - a method
+        if fails:
+            with pytest.raises(PermanentError):
+                apply(Migration(name="0001_note", up="ALTER TABLE orders ADD COLUMN note text; SELECT 1 / 0"))
+        assert apply(COLUMN)
+        assert undo(COLUMN)
+        assert len(lingering) == 2 + fails
+    for session in lingering:
+        end(session)
+
+
 def test_one_session_at_a_time_migrates(admin: Any) -> None:
     slow = Migration(name="0001_slow", up="SELECT pg_sleep(2)")
     first = threading.Thread(target=apply, args=(slow,))

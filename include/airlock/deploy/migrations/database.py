@@ -13,7 +13,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from airlock.deploy.migrations import concurrent_index
@@ -90,8 +90,7 @@ class MigrationDatabase:
         :raises TemporaryError: a lock could not be had in time, another session migrates, or the database is away
         :raises PermanentError: a statement failed, or the migration was applied with other content; nothing was changed
         """
-        with self._session(f"migration {migration.name}") as session:
-            self._alone(session)
+        with self._session(f"migration {migration.name}") as session, self._alone(session):
             migration_records.make_ready(session)
             there = migration_records.rows(session).get(migration.name)
             if there is not None and there.digest != migration.up_digest:
@@ -121,8 +120,7 @@ class MigrationDatabase:
         """
         if migration.down is None:
             raise PermanentError(f"migration {migration.name} has no SQL back; restore {self.name}, or fix forward")
-        with self._session(f"the way back of {migration.name}") as session:
-            self._alone(session)
+        with self._session(f"the way back of {migration.name}") as session, self._alone(session):
             there = migration_records.rows(session).get(migration.name)
             if there is None or there.release != release:
                 return False
@@ -203,12 +201,26 @@ class MigrationDatabase:
         raise PermanentError(f"the SQL back of migration {name} {said}; nothing was changed; next: fix forward, or "
                              "restore by hand")
 
-    def _alone(self, session: Any) -> None:
+    @contextmanager
+    def _alone(self, session: Any) -> Iterator[None]:
+        """Keep others out while the block runs: until then only, as the server ends a session some time after it was
+        closed, and the next migration begins at once.
+
+        :raises TemporaryError: another session is in
+        """
+        import psycopg
+
         if not session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()[0]:
             raise TemporaryError(
                 f"another session migrates {self.name} now, perhaps that of a task that was killed, which the server "
                 "ends soon; this is tried again"
             )
+        try:
+            yield
+        finally:
+            with suppress(psycopg.Error):  # of a session that is lost the server lets go by itself
+                session.rollback()
+                session.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
     @contextmanager
     def _transaction(self, session: Any, text: str, name: str) -> Iterator[None]:
